@@ -1,0 +1,12 @@
+"""Personalize: teach Stable Diffusion new concepts from a few pictures, inside ComfyUI."""
+
+WEB_DIRECTORY = "./web"
+
+__all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
+
+
+async def comfy_entrypoint():
+    """Called by the host at start-up; everything is imported here, not before."""
+    from .nodes.extension import PersonalizeExtension
+
+    return PersonalizeExtension()

@@ -1,0 +1,126 @@
+"""A concept: what a method learned about a subject, ready to be used in a prompt or saved."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import ConceptFileError, PersonalizeError
+from .placeholders import check_placeholder
+
+MAX_VECTORS = 75
+"""A prompt chunk has 77 positions, two of them for the begin and end tokens."""
+
+
+class Method(str, Enum):
+    """The method that made a concept. The value is what the concept file says."""
+
+    TEXTUAL_INVERSION = "textual_inversion"
+    CROSS_INIT = "cross_init"
+    CUSTOM_DIFFUSION = "custom_diffusion"
+    DETEX = "detex"
+    CATVERSION = "catversion"
+    ELITE = "elite"
+
+    @property
+    def title(self) -> str:
+        return _TITLES[self]
+
+
+_TITLES = {
+    Method.TEXTUAL_INVERSION: "Textual Inversion",
+    Method.CROSS_INIT: "Cross Initialization",
+    Method.CUSTOM_DIFFUSION: "Custom Diffusion",
+    Method.DETEX: "DETEX",
+    Method.CATVERSION: "CatVersion",
+    Method.ELITE: "ELITE",
+}
+
+
+@dataclass(frozen=True)
+class Base:
+    """A family of base models that a concept fits: its key, name and text encoder."""
+
+    key: str
+    title: str
+    text_key: str  # the host's name of the text encoder, also the key of stock embeddings
+    text_width: int  # of the published models; a concept carries the width it was learned at
+
+
+BASES = {
+    base.key: base
+    for base in (
+        Base("sd1", "Stable Diffusion 1.x", "clip_l", 768),
+        Base("sd2", "Stable Diffusion 2.x", "clip_h", 1024),
+    )
+}
+
+_ATTRIBUTE = re.compile(r"[a-z]+\d*")
+
+
+@dataclass(frozen=True)
+class Concept:
+    """What was learned about one subject.
+
+    words: word embeddings in fp32; ``""`` is what the bare placeholder stands for, (n, text_width),
+        any other key is an attribute word written ``<placeholder:key>``, (1, text_width)
+    tensors: what a method learned besides words, under readable names
+    class_word: what the subject is, such as "dog"; takes the placeholder's place at strength 0
+    training: config, seed, steps taken and versions, as plain JSON values
+    """
+
+    method: Method
+    base: str
+    text_width: int
+    placeholder: str
+    class_word: str = ""
+    words: Mapping[str, Tensor] = field(default_factory=dict)
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "placeholder", check_placeholder(self.placeholder))
+        object.__setattr__(self, "class_word", " ".join(self.class_word.split()))
+        words = {name: check_word(name, word, self.text_width) for name, word in self.words.items()}
+        object.__setattr__(self, "words", MappingProxyType(words))
+        object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
+        object.__setattr__(self, "training", MappingProxyType(dict(self.training)))
+        if self.base not in BASES:
+            known = ", ".join(BASES)
+            raise PersonalizeError(f"Unknown base model '{self.base}'. Known ones: {known}.")
+
+    @property
+    def base_title(self) -> str:
+        return f"{BASES[self.base].title} (text width {self.text_width})"
+
+    def renamed(self, placeholder: str) -> "Concept":
+        """The same concept under another placeholder."""
+        return replace(self, placeholder=placeholder)
+
+
+def check_word(name: str, word: Tensor, width: int) -> Tensor:
+    """A word's embedding as contiguous fp32 (n, width) on the CPU; raise with a sentence."""
+    if name and not _ATTRIBUTE.fullmatch(name):
+        raise ConceptFileError(
+            f"'{name}' is no name for an attribute word. Expected a lower-case word and a number, "
+            "such as pose2."
+        )
+    if word.ndim == 1:
+        word = word[None]
+    if word.ndim != 2 or word.shape[1] != width or not 1 <= word.shape[0] <= MAX_VECTORS:
+        raise ConceptFileError(
+            f"Expected 1 to {MAX_VECTORS} vectors of width {width} for a word, got a tensor of "
+            f"shape {tuple(word.shape)}."
+        )
+    word = word.detach().to("cpu", torch.float32, copy=True).contiguous()
+    if not torch.isfinite(word).all():
+        raise ConceptFileError(
+            "The concept's word holds NaN or infinite numbers, so no prompt could be encoded with "
+            "it. Its training went wrong or its file is damaged: train it again."
+        )
+    return word

@@ -1,0 +1,162 @@
+"""The concept file: one ``.safetensors`` with readable names, described by its metadata.
+
+Tensors: ``word`` is what the placeholder stands for, ``word.pose2`` an attribute word, all others
+belong to the method. Metadata (text): ``format``, ``method``, ``base``, ``text_width``,
+``placeholder``, ``class_word`` and ``training`` (JSON). The method is read from here, never guessed.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .concept import BASES, Concept, Method
+from .errors import ConceptFileError
+from .foreign import embedding_to_concept, read_pickled_embedding
+
+FORMAT = "personalize/1"
+SUFFIXES = (".safetensors", ".pt", ".bin")
+MAX_FOREIGN_BYTES = 64 * 2**20  # 75 vectors of any known encoder are far below 1 MiB
+
+
+def save_concept(concept: Concept, path: Path) -> None:
+    """Write a concept file; the file appears whole or not at all."""
+    write_safetensors(_tensors(concept), path, _metadata(concept))
+
+
+def save_embedding(concept: Concept, path: Path) -> None:
+    """Write the placeholder's vectors as a stock embedding, read by ``embedding:name``."""
+    if "" not in concept.words or concept.tensors:
+        raise ConceptFileError(
+            f"A {concept.method.title} concept is more than a word, so a stock embedding cannot "
+            "hold it. Save it as a concept file only."
+        )
+    write_safetensors({BASES[concept.base].text_key: concept.words[""]}, path)
+
+
+def load_concept(path: Path, name: str | None = None) -> Concept:
+    """Read a concept file, or a foreign embedding as a Textual Inversion concept.
+
+    name: how the user calls the file; a foreign embedding without a usable token gets its
+        placeholder from it.
+    Raises ConceptFileError for anything that is damaged, foreign or unsafe.
+    """
+    path, name = Path(path), name or Path(path).name
+    if not path.is_file():
+        raise ConceptFileError(f"There is no file '{name}'. Press R to refresh the list of files.")
+    if path.suffix.lower() != ".safetensors":
+        _check_foreign_size(path, name)
+        return embedding_to_concept(read_pickled_embedding(path, name), name)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format", "").startswith("personalize/"):
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                return _read_concept(tensors, metadata, name)
+            _check_foreign_size(path, name)
+            return embedding_to_concept({k: file.get_tensor(k) for k in file.keys()}, name)  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ConceptFileError(
+            f"'{name}' is no whole safetensors file ({error}). It may be cut off: copy or download "
+            "it again."
+        ) from error
+
+
+def write_safetensors(
+    tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write to a temporary neighbour, then rename, so that no reader ever sees half a file."""
+    data = save(
+        {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
+        dict(metadata) if metadata else None,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _tensors(concept: Concept) -> dict[str, Tensor]:
+    words = {f"word.{key}" if key else "word": word for key, word in concept.words.items()}
+    return {**words, **concept.tensors}
+
+
+def _metadata(concept: Concept) -> dict[str, str]:
+    return {
+        "format": FORMAT,
+        "method": concept.method.value,
+        "base": concept.base,
+        "text_width": str(concept.text_width),
+        "placeholder": concept.placeholder,
+        "class_word": concept.class_word,
+        "training": json.dumps(dict(concept.training), sort_keys=True),
+    }
+
+
+def _read_concept(tensors: dict[str, Tensor], metadata: dict[str, str], name: str) -> Concept:
+    if metadata["format"] != FORMAT:
+        raise ConceptFileError(
+            f"'{name}' has the format {metadata['format']}, this version reads {FORMAT}. "
+            "Update Personalize to load it."
+        )
+    try:
+        method, base = Method(metadata["method"]), metadata["base"]
+        width = int(metadata["text_width"])
+        placeholder = metadata["placeholder"]
+    except (KeyError, ValueError) as error:
+        raise ConceptFileError(
+            f"'{name}' says {FORMAT}, but its description lacks or garbles {error}. "
+            "Save the concept again."
+        ) from error
+    words = {k.removeprefix("word").removeprefix("."): t for k, t in tensors.items() if _is_word(k)}
+    return Concept(
+        method=method,
+        base=base,
+        text_width=width,
+        placeholder=placeholder,
+        class_word=metadata.get("class_word", ""),
+        words=words,
+        tensors={k: t for k, t in tensors.items() if not _is_word(k)},
+        training=_read_json_object(metadata.get("training", "{}")),
+    )
+
+
+def _is_word(key: str) -> bool:
+    return key == "word" or key.startswith("word.")
+
+
+def _read_json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _check_foreign_size(path: Path, name: str) -> None:
+    size = path.stat().st_size
+    if size > MAX_FOREIGN_BYTES:
+        raise ConceptFileError(
+            f"'{name}' has {size / 2**20:.0f} MiB and no description of a concept. Embeddings are "
+            f"under {MAX_FOREIGN_BYTES // 2**20} MiB; is it a checkpoint or a LoRA?"
+        )

@@ -1,0 +1,78 @@
+"""Gradients through the host's loaded modules, whose weights are inference tensors."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from comfy.ldm.modules.attention import SpatialTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+@contextmanager
+def differentiable(*modules: nn.Module) -> Iterator[None]:
+    """Let autograd save the modules' parameters and buffers, without copying them.
+
+    The host loads weights under inference mode, and autograd refuses to save inference tensors.
+    DLPack gives plain tensors on the same memory; they stand in the modules until the block ends.
+    They are frozen: never hand them to an optimizer, the memory is the user's model.
+    """
+    swapped: list[tuple[dict[str, Any], str, Tensor, Tensor]] = []
+    try:
+        for slots, name, tensor in _slots(modules):
+            if tensor.is_inference() or tensor.requires_grad:
+                alias = plain_alias(tensor)
+                if isinstance(tensor, nn.Parameter):
+                    alias = nn.Parameter(alias, requires_grad=False)
+                slots[name] = alias
+                swapped.append((slots, name, tensor, alias))
+        yield
+    finally:
+        for slots, name, original, alias in swapped:
+            if slots.get(name) is alias:  # the host may have patched the weight meanwhile
+                slots[name] = original
+
+
+def _slots(modules: tuple[nn.Module, ...]) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
+    for root in modules:
+        for module in root.modules():
+            for slots in (module._parameters, module._buffers):
+                for name, tensor in list(slots.items()):
+                    if tensor is not None:
+                        yield slots, name, tensor
+
+
+def plain_alias(tensor: Tensor) -> Tensor:
+    """The same memory as a tensor that autograd accepts; a copy where DLPack has no such type."""
+    with torch.inference_mode(False):
+        if not tensor.is_inference():
+            return tensor.detach()
+        try:
+            return torch.from_dlpack(tensor.detach())
+        except (BufferError, RuntimeError, TypeError):
+            return tensor.clone()
+
+
+@contextmanager
+def checkpointed(unet: nn.Module) -> Iterator[None]:
+    """Recompute residual and transformer blocks in the backward pass instead of keeping them."""
+    blocks = [m for m in unet.modules() if isinstance(m, (ResBlock, SpatialTransformer))]
+    try:
+        for block in blocks:
+            block.forward = _recomputed(block.forward)
+        yield
+    finally:
+        for block in blocks:
+            block.__dict__.pop("forward", None)
+
+
+def _recomputed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def run(*args: Any, **kwargs: Any) -> Tensor:
+        # the UNet writes its position into these options as it goes: keep them as they are now
+        args = tuple(dict(a) if isinstance(a, dict) else a for a in args)
+        kwargs = {k: dict(v) if isinstance(v, dict) else v for k, v in kwargs.items()}
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+    return run

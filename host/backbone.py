@@ -1,0 +1,122 @@
+"""The frozen Stable Diffusion that a concept is learned on: text encoder and UNet with gradients."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from enum import Enum
+
+import torch
+from comfy import model_management
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP
+
+from .autograd import checkpointed, differentiable
+from .bases import check_pair, check_trainable
+from .denoiser import Denoiser
+from .text_encoder import TextEncoder
+
+
+class Precision(str, Enum):
+    """Compute type of the UNet in training; `auto` is what the host samples with."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+        return types.get(self.value)
+
+
+class Backbone:
+    """MODEL and CLIP as differentiable functions. The user's own objects are never changed.
+
+    Use `text` and `denoiser` inside `session`; let others use the models inside `paused`.
+    """
+
+    def __init__(
+        self,
+        model: ModelPatcher,
+        clip: CLIP,
+        precision: Precision = Precision.AUTO,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        check_pair(model, clip)
+        check_trainable(model)
+        self._model, self._clip = _own_clone(model, precision), _own_clip(clip)
+        self._checkpointing = gradient_checkpointing
+        self.text = TextEncoder(self._clip)
+        self.denoiser = Denoiser(self._model)
+        self._stack = ExitStack()
+
+    @property
+    def device(self) -> torch.device:
+        return self.denoiser.device
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Type that the UNet computes in."""
+        cast = self._model.get_model_object("manual_cast_dtype")
+        return cast if cast is not None else self._model.model.get_dtype()
+
+    @contextmanager
+    def session(self, latent_shape: tuple[int, ...]) -> Iterator[None]:
+        """Load the models and give them gradients; latent_shape (B, C, h, w) sizes the memory."""
+        self._latent_shape = latent_shape
+        with torch.inference_mode(False), torch.enable_grad():
+            self._enter()
+            try:
+                yield
+            finally:
+                self._stack.close()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside a session: a block in which the host may load, patch and sample as it likes."""
+        self._stack.close()
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            self._enter()
+
+    def fingerprint(self) -> list[str]:
+        """Tells these weights, patches and compute type from others. Reads a few numbers a weight."""
+        modules = (self._model.model.diffusion_model, self._clip.cond_stage_model)
+        digest = hashlib.sha256()
+        for module in modules:
+            for name, weight in module.named_parameters():
+                ends = torch.cat([weight.flatten()[:8], weight.flatten()[-8:]])
+                digest.update(f"{name} {ends.double().tolist()}".encode())
+        patches = [
+            f"{key} {[patch[0] for patch in applied]}"
+            for patcher in (self._model, self._clip.patcher)
+            for key, applied in sorted(patcher.patches.items())
+        ]
+        return [digest.hexdigest(), str(self.compute_dtype), *patches]
+
+    def _enter(self) -> None:
+        # activations kept for the backward pass need several times a forward pass's memory
+        memory = 3 * self._model.memory_required(list(self._latent_shape))
+        model_management.load_models_gpu(
+            [self._model, self._clip.patcher], memory_required=memory, force_full_load=True
+        )
+        self._stack = ExitStack()
+        self._stack.enter_context(differentiable(self._model.model, self._clip.cond_stage_model))
+        if self._checkpointing:
+            self._stack.enter_context(checkpointed(self._model.model.diffusion_model))
+
+
+def _own_clone(model: ModelPatcher, precision: Precision) -> ModelPatcher:
+    clone = model.clone(disable_dynamic=model.is_dynamic())
+    if precision.dtype is not None:
+        clone.set_model_compute_dtype(precision.dtype)
+    return clone
+
+
+def _own_clip(clip: CLIP) -> CLIP:
+    clone = clip.clone(disable_dynamic=clip.patcher.is_dynamic())
+    clone.cond_stage_model = clone.patcher.model  # another object when dynamic weights are left
+    return clone

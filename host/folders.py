@@ -1,0 +1,82 @@
+"""Folders of the host that the pack reads and writes, and safe names within them."""
+
+import re
+from pathlib import Path, PurePosixPath
+
+import folder_paths
+
+from ..concepts.errors import ConceptFileError
+
+CONCEPTS = "concepts"
+EMBEDDING_PREFIX = "embedding:"
+_SUFFIXES = {".safetensors", ".pt", ".bin"}
+_FORBIDDEN = re.compile(r'[\x00-\x1f<>:"|?*]')
+
+
+def register_folders() -> None:
+    """Make `concepts` a folder key of the host: models, output, and what the user's yaml adds."""
+    for parent in (folder_paths.models_dir, folder_paths.get_output_directory()):
+        folder_paths.add_model_folder_path(CONCEPTS, str(Path(parent) / CONCEPTS))
+    paths, suffixes = folder_paths.folder_names_and_paths[CONCEPTS]
+    folder_paths.folder_names_and_paths[CONCEPTS] = (paths, set(suffixes) | _SUFFIXES)
+
+
+def concept_names() -> list[str]:
+    """Names of all concept files, then of all stock embeddings as `embedding:name.pt`."""
+    embeddings = [
+        name
+        for name in folder_paths.get_filename_list("embeddings")
+        if Path(name).suffix.lower() in _SUFFIXES
+    ]
+    concepts = folder_paths.get_filename_list(CONCEPTS)
+    return concepts + [EMBEDDING_PREFIX + name for name in embeddings]
+
+
+def concept_path(name: str) -> Path:
+    """The file that a name of `concept_names` means; raise when it is gone."""
+    key, file = CONCEPTS, name
+    if name.startswith(EMBEDDING_PREFIX):
+        key, file = "embeddings", name.removeprefix(EMBEDDING_PREFIX)
+    found = folder_paths.get_full_path(key, file)
+    if found is None:
+        searched = ", ".join(folder_paths.get_folder_paths(key))
+        raise ConceptFileError(
+            f"There is no concept '{name}'. Looked in {searched}. Put the file there and press R."
+        )
+    return Path(found)
+
+
+def concepts_output() -> Path:
+    return Path(folder_paths.get_output_directory()) / CONCEPTS
+
+
+def embeddings_folder() -> Path:
+    return Path(folder_paths.get_folder_paths("embeddings")[0])
+
+
+def states_folder() -> Path:
+    """Where training states live: the host empties its temp folder at every start."""
+    return Path(folder_paths.get_output_directory()) / "personalize" / "training"
+
+
+def new_file(folder: Path, filename: str) -> Path:
+    """A free ``.safetensors`` path in a folder; a taken name gets a number: dog, dog-2, dog-3.
+
+    Sub-folders are allowed, leaving the folder is not. Raises ConceptFileError with a sentence.
+    """
+    name = filename.strip().replace("\\", "/").removesuffix(".safetensors")
+    parts = PurePosixPath(name).parts
+    wrong = not parts or name.startswith("/") or ".." in parts or _FORBIDDEN.search(name)
+    if wrong or any(part.startswith(".") or part.endswith((".", " ")) for part in parts):
+        raise ConceptFileError(
+            f"'{filename}' is no file name. Write a name such as my-dog or pets/my-dog, inside "
+            "the concepts folder."
+        )
+    path = folder.joinpath(*parts[:-1], f"{parts[-1]}.safetensors")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ConceptFileError(f"'{filename}' leads out of {folder}. Write a plain name.")
+    number = 2
+    while path.exists():
+        path = path.with_name(f"{parts[-1]}-{number}.safetensors")
+        number += 1
+    return path

@@ -1,0 +1,12 @@
+"""The pack's nodes, by the ids that saved workflows know."""
+
+from .concept import ApplyConcept, LoadConcept, SaveConcept
+from .train import TrainCrossInit, TrainTextualInversion
+
+NODE_CLASS_MAPPINGS = {
+    "PersonalizeTrainTextualInversion": TrainTextualInversion,
+    "PersonalizeTrainCrossInit": TrainCrossInit,
+    "PersonalizeLoadConcept": LoadConcept,
+    "PersonalizeSaveConcept": SaveConcept,
+    "PersonalizeApplyConcept": ApplyConcept,
+}

@@ -1,0 +1,145 @@
+"""Load, save and apply concepts."""
+
+from comfy_api.latest import io
+
+from ..concepts.concept import Concept
+from ..concepts.files import load_concept, save_concept, save_embedding
+from ..host.folders import (
+    concept_names,
+    concept_path,
+    concepts_output,
+    embeddings_folder,
+    new_file,
+)
+from ..host.progress import NodeProgress
+from ..samplers.apply import apply_concept
+from . import inputs
+
+CATEGORY = "personalize/concept"
+ALIASES = ["personalize", "concept", "embedding", "textual inversion", "subject"]
+
+
+class LoadConcept(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonalizeLoadConcept",
+            display_name="Load Concept",
+            category=CATEGORY,
+            description="Loads a concept, or an embedding of another program as one. Files lie in "
+            "models/concepts, output/concepts and models/embeddings.",
+            search_aliases=ALIASES,
+            inputs=[
+                io.Combo.Input(
+                    "concept_name", options=concept_names(),
+                    tooltip="A saved concept, or a stock embedding (embedding:...).",
+                ),
+                io.String.Input(
+                    "placeholder", default="", optional=True,
+                    tooltip="Gives the concept another placeholder. Empty: its own.",
+                ),
+            ],
+            outputs=[inputs.Concept.Output(display_name="concept")],
+        )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, concept_name: str, placeholder: str = "") -> tuple[str, int, int]:
+        stat = concept_path(concept_name).stat()
+        return placeholder, stat.st_size, stat.st_mtime_ns
+
+    @classmethod
+    def execute(cls, concept_name: str, placeholder: str = "") -> io.NodeOutput:
+        concept = load_concept(concept_path(concept_name), concept_name)
+        return io.NodeOutput(concept.renamed(placeholder) if placeholder.strip() else concept)
+
+
+class SaveConcept(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonalizeSaveConcept",
+            display_name="Save Concept",
+            category=CATEGORY,
+            description="Saves a concept to output/concepts. Nothing is overwritten: a taken name "
+            "gets a number.",
+            search_aliases=ALIASES,
+            is_output_node=True,
+            inputs=[
+                inputs.Concept.Input("concept"),
+                io.String.Input(
+                    "filename", default="my-concept",
+                    tooltip="Name of the file, a sub-folder before it if you like: pets/my-dog",
+                ),
+                io.Boolean.Input(
+                    "also_as_embedding", default=False,
+                    tooltip="Also write models/embeddings/<name>, which people without this pack "
+                    "use as embedding:<name>. Only for concepts that are words and nothing else.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, concept: Concept, filename: str, also_as_embedding: bool) -> io.NodeOutput:
+        path = new_file(concepts_output(), filename)
+        paths = [path]
+        if also_as_embedding:
+            paths.append(new_file(embeddings_folder(), filename))
+            save_embedding(concept, paths[1])
+        save_concept(concept, path)
+        text = "saved " + " and ".join(str(p) for p in paths)
+        NodeProgress(1, cls.hidden.unique_id).show_text(text, now=True)
+        return io.NodeOutput(ui={"text": [text], "concepts": [str(p) for p in paths]})
+
+
+class ApplyConcept(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonalizeApplyConcept",
+            display_name="Apply Concept",
+            category=CATEGORY,
+            description="Makes the concept's placeholder mean the concept in every prompt that is "
+            "encoded with the CLIP output. Prompts without it are untouched.",
+            search_aliases=ALIASES,
+            inputs=[
+                io.Model.Input("model", tooltip="The model to sample with. It is not changed."),
+                io.Clip.Input("clip", tooltip="Its CLIP. It is not changed."),
+                inputs.Concept.Input("concept"),
+                io.Float.Input(
+                    "strength", default=1.0, min=-2.0, max=3.0, step=0.05, round=0.001,
+                    tooltip="0: the class word. 1: the concept as learned. Above 1: more than "
+                    "learned.",
+                ),
+                io.Float.Input(
+                    "local_strength", default=0.8, min=0.0, max=2.0, step=0.05, round=0.001,
+                    tooltip="ELITE only: how much of the picture's details is carried over, 0.8 to "
+                    "generate, 0.6 to edit.",
+                ),
+                io.Float.Input(
+                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.01, round=0.001,
+                    tooltip="ELITE only: when the details begin to act, as a part of the sampling.",
+                ),
+                io.Float.Input(
+                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.01, round=0.001,
+                    tooltip="ELITE only: when the details cease to act.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model"),
+                io.Clip.Output(display_name="clip"),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        model: io.Model.Type,
+        clip: io.Clip.Type,
+        concept: Concept,
+        strength: float,
+        local_strength: float,
+        start_percent: float,
+        end_percent: float,
+    ) -> io.NodeOutput:
+        return io.NodeOutput(*apply_concept(model, clip, concept, strength))

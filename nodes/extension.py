@@ -1,0 +1,17 @@
+"""What the host asks for when it loads the pack."""
+
+from comfy_api.latest import ComfyExtension, io
+from typing_extensions import override
+
+from ..host.folders import register_folders
+from . import NODE_CLASS_MAPPINGS
+
+
+class PersonalizeExtension(ComfyExtension):
+    @override
+    async def on_load(self) -> None:
+        register_folders()
+
+    @override
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return list(NODE_CLASS_MAPPINGS.values())

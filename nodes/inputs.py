@@ -1,0 +1,110 @@
+"""Sockets and inputs that several nodes share. A widget's default is its config's default."""
+
+from dataclasses import MISSING, Field, fields
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..host.backbone import Precision
+from ..training.config import MIN_RESOLUTION, TrainConfig
+
+Concept = io.Custom("CONCEPT")
+
+PLACEHOLDER_TIP = (
+    "The word that will stand for the concept in prompts: a name in angle brackets, such as "
+    "<my-dog>."
+)
+
+
+def default_of(config: type[TrainConfig], name: str) -> Any:
+    """Default of a config's field, as a plain JSON value."""
+    field: Field[Any] = next(f for f in fields(config) if f.name == name)
+    if field.default is MISSING:
+        raise KeyError(f"{config.__name__}.{name} has no default")
+    return getattr(field.default, "value", field.default)
+
+
+def model_inputs() -> list[io.Input]:
+    return [
+        io.Model.Input("model", tooltip="The model to learn on. It is not changed."),
+        io.Clip.Input("clip", tooltip="The CLIP of the same checkpoint. It is not changed."),
+        io.Vae.Input("vae", tooltip="The VAE of the same checkpoint."),
+        io.Image.Input(
+            "images",
+            tooltip="1 to 6 pictures of the subject, of any sizes, as a batch or a list. Each is "
+            "cropped to its centre square and resized to the resolution.",
+        ),
+    ]
+
+
+def schedule_inputs(config: type[TrainConfig]) -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "steps", default=default_of(config, "steps"), min=1, max=100000,
+            tooltip="Number of training steps.",
+        ),
+        io.Int.Input(
+            "batch_size", default=default_of(config, "batch_size"), min=1, max=64,
+            tooltip="Pictures a step, each with its own noise. Lower it when memory runs out.",
+        ),
+        io.Float.Input(
+            "learning_rate", default=default_of(config, "learning_rate"),
+            min=1e-7, max=10.0, step=1e-5, round=1e-7,
+            tooltip="How far a step may go. Lower it when the loss jumps.",
+        ),
+    ]  # fmt: skip
+
+
+def seed_input() -> io.Input:
+    return io.Int.Input(
+        "train_seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=False,
+        tooltip="The same seed, pictures and settings give the same concept on the same machine.",
+    )  # fmt: skip
+
+
+def common_options(config: type[TrainConfig], preview_every: int) -> list[io.Input]:
+    """Optional inputs of every Train node, all advanced but the resolution."""
+    return [
+        io.Int.Input(
+            "resolution", default=default_of(config, "resolution"),
+            min=MIN_RESOLUTION, max=2048, step=8, optional=True,
+            tooltip="Side of the training pictures: 512 for SD1.x and SD2.x base, 768 for SD2.x "
+            "with v-prediction.",
+        ),
+        io.Combo.Input(
+            "precision", options=Precision, default=Precision.AUTO, optional=True, advanced=True,
+            tooltip="What the UNet computes in. auto is what the model samples with.",
+        ),
+        io.Boolean.Input(
+            "gradient_checkpointing", default=False, optional=True, advanced=True,
+            tooltip="Less memory, about a third more time a step.",
+        ),
+        io.Boolean.Input(
+            "flip", default=default_of(config, "flip"), optional=True, advanced=True,
+            tooltip="Mirror every second picture at random. Switch it off for what has a left and "
+            "a right, such as writing.",
+        ),
+        io.String.Input(
+            "templates", default="", multiline=True, optional=True, advanced=True,
+            tooltip="Prompts to train with, one a line, {} where the subject stands. Empty: the "
+            "27 templates of Textual Inversion.",
+        ),
+        io.String.Input(
+            "preview_prompt", default="a photo of {}", optional=True, advanced=True,
+            tooltip="Prompt of the preview pictures; {} is the concept.",
+        ),
+        io.Int.Input(
+            "preview_every", default=preview_every, min=0, max=100000, optional=True, advanced=True,
+            tooltip="Steps between previews, each about as long as 10 training steps. 0: none.",
+        ),
+        io.Int.Input(
+            "save_every", default=default_of(config, "save_every"), min=0, max=100000,
+            optional=True, advanced=True,
+            tooltip="Steps between saved training states. 0: only at the end and when cancelled.",
+        ),
+        io.Boolean.Input(
+            "resume", default=True, optional=True, advanced=True,
+            tooltip="Go on from the last saved state of this very training (same pictures, models "
+            "and settings), after a cancel, a crash or a restart; also to add steps.",
+        ),
+    ]  # fmt: skip

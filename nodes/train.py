@@ -1,0 +1,164 @@
+"""Train nodes: pictures in, a concept out."""
+
+from dataclasses import fields
+from typing import Any, ClassVar
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..host.folders import states_folder
+from ..host.progress import NodeProgress, stop_if_cancelled
+from ..host.sampling import text_to_image
+from ..samplers.apply import apply_concept
+from ..training.config import TrainConfig
+from ..training.cross_init import PRESETS, CrossInitConfig, InitFrom, Regulariser
+from ..training.learn import learn
+from ..training.loop import StepReport
+from ..training.textual_inversion import TextualInversionConfig
+from . import inputs
+from .monitor import Monitor, plottable
+
+CATEGORY = "personalize/train"
+ALIASES = ["personalize", "textual inversion", "dreambooth", "subject", "concept", "embedding"]
+
+
+class TrainNode(io.ComfyNode):
+    """What all Train nodes do; each names its config and its inputs."""
+
+    config: ClassVar[type[TrainConfig]]
+
+    @classmethod
+    def execute(cls, **lists: list[Any]) -> io.NodeOutput:
+        images = lists.pop("images")
+        values = {name: value[0] for name, value in lists.items()}
+        model, clip, vae = (values.pop(name) for name in ("model", "clip", "vae"))
+        config = cls.make_config(values)
+        prompt = values.get("preview_prompt", "").replace("{}", config.placeholder)
+
+        def preview(report: StepReport) -> Tensor:
+            patched = apply_concept(model, clip, report.learner.to_concept())
+            return text_to_image(*patched, vae, prompt, config.resolution)
+
+        progress = NodeProgress(config.steps, cls.hidden.unique_id)
+        progress.show_text("encoding the pictures", now=True)
+        stop_if_cancelled()
+        learned = learn(
+            config,
+            model,
+            clip,
+            vae,
+            images,
+            Monitor(progress, values.get("preview_every", 0), preview),
+            states_folder(),
+            values.get("resume", True),
+        )
+        return io.NodeOutput(learned.concept, plottable(learned.losses["loss"]))
+
+    @classmethod
+    def make_config(cls, values: dict[str, Any]) -> TrainConfig:
+        """The config in the values of a node's inputs."""
+        known = {field.name for field in fields(cls.config)}
+        return cls.config(**{name: v for name, v in values.items() if name in known})
+
+
+def _schema(
+    node_id: str, name: str, description: str, own: list[io.Input], options: list[io.Input]
+) -> io.Schema:
+    return io.Schema(
+        node_id=node_id,
+        display_name=name,
+        category=CATEGORY,
+        description=description,
+        search_aliases=ALIASES,
+        is_input_list=True,
+        inputs=[*inputs.model_inputs(), *own, *options],
+        outputs=[
+            inputs.Concept.Output(display_name="concept"),
+            io.LossMap.Output(display_name="losses"),
+        ],
+        hidden=[io.Hidden.unique_id],
+    )
+
+
+class TrainTextualInversion(TrainNode):
+    config = TextualInversionConfig
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        own = [
+            io.String.Input("placeholder", default="<my-dog>", tooltip=inputs.PLACEHOLDER_TIP),
+            io.String.Input(
+                "init_word", default="dog",
+                tooltip="What the subject is, in a word: the new words start from its embedding, "
+                "and it stands in for the concept at strength 0.",
+            ),
+            io.Int.Input(
+                "vectors", default=inputs.default_of(cls.config, "vectors"), min=1, max=74,
+                tooltip="Number of new words. More hold more detail and are harder to edit.",
+            ),
+            *inputs.schedule_inputs(cls.config),
+            inputs.seed_input(),
+        ]  # fmt: skip
+        return _schema(
+            "PersonalizeTrainTextualInversion",
+            "Train Textual Inversion",
+            "Learns a subject as new words of the text encoder (Gal et al. 2022), the baseline of "
+            "the other methods.",
+            own,
+            inputs.common_options(cls.config, preview_every=250),
+        )
+
+
+class TrainCrossInit(TrainNode):
+    config = CrossInitConfig
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        own = [
+            io.String.Input("placeholder", default="<me>", tooltip=inputs.PLACEHOLDER_TIP),
+            io.String.Input(
+                "class_word", default=inputs.default_of(cls.config, "class_word"),
+                tooltip="What the subject is: person for a face, else a word such as dog. It "
+                "stands in for the concept at strength 0.",
+            ),
+            io.Combo.Input(
+                "init_from", options=InitFrom, default=InitFrom.NAMES,
+                tooltip="Start from the text encoder's output for the mean of well-known names "
+                "(faces) or for the class word (all else).",
+            ),
+            *inputs.schedule_inputs(cls.config),
+            io.Float.Input(
+                "reg_weight", default=inputs.default_of(cls.config, "reg_weight"),
+                min=0.0, max=1.0, step=1e-6, round=1e-8,
+                tooltip="How firmly the words are held near their start.",
+            ),
+            inputs.seed_input(),
+        ]  # fmt: skip
+        options = [
+            io.Combo.Input(
+                "preset", options=["custom", *PRESETS], default="custom", optional=True,
+                tooltip="quality: 320 steps at 0.005. fast: 25 steps at 0.08. custom: steps and "
+                "learning_rate as they are set.",
+            ),
+            io.Combo.Input(
+                "regulariser", options=Regulariser, default=Regulariser.DISTANCE,
+                optional=True, advanced=True,
+                tooltip="distance: as in the published code. squared: as in the paper.",
+            ),
+            *inputs.common_options(cls.config, preview_every=50),
+        ]  # fmt: skip
+        return _schema(
+            "PersonalizeTrainCrossInit",
+            "Train Cross Initialization",
+            "Learns a face or another subject as two words that start from the text encoder's own "
+            "output (Pang et al. 2024): few steps, easy to edit.",
+            own,
+            options,
+        )
+
+    @classmethod
+    def make_config(cls, values: dict[str, Any]) -> TrainConfig:
+        preset = PRESETS.get(values.get("preset", "custom"))
+        if preset is not None:
+            values = {**values, "steps": preset.steps, "learning_rate": preset.learning_rate}
+        return super().make_config(values)

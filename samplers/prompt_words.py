@@ -1,0 +1,123 @@
+"""Placeholders in prompts: a tokenizer that puts a concept's vectors where its name is written.
+
+The stock CLIPTextEncode asks the CLIP's tokenizer. Ours is a copy of the host's, with one change: a
+written placeholder becomes an `embedding:` that only this copy knows. So weights, chunks of 75 and
+the rule that an embedding is not split are the host's own, and no host module is touched.
+"""
+
+import copy
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..concepts.concept import Concept
+from ..concepts.errors import PlaceholderError
+from ..concepts.placeholders import attribute_placeholder, find_placeholders
+from ..host.bases import inner_tokenizer
+
+_LEADING = re.compile(r"<[^<>\s]+>")
+
+
+@dataclass(frozen=True, eq=False)
+class AppliedConcept:
+    """A concept in use. strength 0: its class word; 1: as learned; see `strength.py` between."""
+
+    concept: Concept
+    strength: float
+
+
+class Vectors(list[Tensor]):
+    """The vectors of one written placeholder, in the shape of what the host reads from a file."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self), self[0].shape[0]
+
+
+def applied_concepts(tokenizer: Any) -> tuple[AppliedConcept, ...]:
+    """The concepts that a tokenizer knows, in the order they were applied."""
+    return getattr(tokenizer, "personalize_applied", ())
+
+
+def concept_of(token: Any) -> AppliedConcept | None:
+    """The applied concept that a token of a tokenised prompt belongs to."""
+    return getattr(token, "personalize_concept", None)
+
+
+def with_concept(tokenizer: Any, new: AppliedConcept) -> Any:
+    """A copy of the host's tokenizer that also knows the new concept's placeholder.
+
+    Raises PlaceholderError when an applied concept already has that placeholder.
+    """
+    applied = applied_concepts(tokenizer)
+    if any(a.concept.placeholder == new.concept.placeholder for a in applied):
+        raise PlaceholderError(
+            f"Two applied concepts have the placeholder {new.concept.placeholder}. Rename one of "
+            "them with the placeholder input of Load Concept or of its Train node."
+        )
+    return _teach(getattr(tokenizer, "personalize_stock", tokenizer), (*applied, new))
+
+
+def _teach(stock: Any, applied: tuple[AppliedConcept, ...]) -> Any:
+    outer = copy.copy(stock)
+    outer.personalize_applied, outer.personalize_stock = applied, stock
+    inner = copy.copy(inner_tokenizer(stock))
+    setattr(outer, stock.clip, inner)
+    words = _Words(inner, applied)
+    if inner.embedding_directory is None:
+        inner.embedding_directory = []  # the host looks at embeddings only where there is a folder
+    inner.tokenize_with_weights = words.tokenize_with_weights
+    inner._try_get_embedding = words.look_up
+    return outer
+
+
+class _Words:
+    """Rewrites a prompt's placeholders, and answers when the host looks them up."""
+
+    def __init__(self, inner: Any, applied: Sequence[AppliedConcept]) -> None:
+        self._stock_tokenize = inner.tokenize_with_weights
+        self._stock_look_up = inner._try_get_embedding
+        self._texts: dict[str, str] = {}
+        self._vectors: dict[str, Vectors] = {}
+        for one in applied:
+            self._learn(one)
+
+    def _learn(self, applied: AppliedConcept) -> None:
+        concept = applied.concept
+        for attribute, word in concept.words.items():
+            name = concept.placeholder
+            if attribute:
+                name = attribute_placeholder(name, attribute)
+            if applied.strength == 0:
+                self._texts[name] = "" if attribute else concept.class_word
+                continue
+            self._texts[name] = f" embedding:{name} "
+            self._vectors[name] = Vectors(_marked(row, applied) for row in word)
+
+    def tokenize_with_weights(self, text: str, *args: Any, **kwargs: Any) -> Any:
+        return self._stock_tokenize(self._rewrite(text), *args, **kwargs)
+
+    def _rewrite(self, text: str) -> str:
+        pieces, end = [], 0
+        for start, stop, placeholder, attribute in find_placeholders(text):
+            name = attribute_placeholder(placeholder, attribute) if attribute else placeholder
+            if name in self._texts:
+                pieces += [text[end:start], self._texts[name]]
+                end = stop
+        return "".join([*pieces, text[end:]])
+
+    def look_up(self, written: str) -> tuple[Any, str, str]:
+        """What the host reads after `embedding:`: (vectors, name, left over text)."""
+        match = _LEADING.match(written)
+        if match and match[0] in self._vectors:
+            return self._vectors[match[0]], match[0], written[match.end() :].strip()
+        return self._stock_look_up(written)
+
+
+def _marked(row: Tensor, applied: AppliedConcept) -> Tensor:
+    vector = row.clone()
+    vector.personalize_concept = applied  # type: ignore[attr-defined]
+    return vector

@@ -1,0 +1,89 @@
+"""Strength of a learned word between its class word (0) and what was learned (1), and beyond.
+
+A vector cannot be blended with a class word of another number of tokens, so the two *encodings* of
+the prompt are: c = c_class + strength (c_learned - c_class). This is smooth, has exact ends, and
+goes on beyond 1. Several concepts of fractional strength blend one after another (multilinear).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..host.bases import TextTower
+from .prompt_words import AppliedConcept, concept_of
+
+Chunk = list[tuple[Any, ...]]
+Encoded = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class BlendedEncoding:
+    """Stands for the text encoder's `encode_token_weights`, which it calls."""
+
+    encode: Callable[[dict[str, list[Chunk]]], Encoded]
+    tower: TextTower
+
+    def __call__(self, tokens: dict[str, list[Chunk]]) -> Encoded:
+        written = {c: None for chunks in tokens.values() for x in chunks for c in _concepts(x)}
+        return self._blend(tokens, [c for c in written if c.strength != 1])
+
+    def _blend(self, tokens: dict[str, list[Chunk]], open_: Sequence[AppliedConcept]) -> Encoded:
+        if not open_:
+            return self.encode(tokens)
+        first, rest = open_[0], open_[1:]
+        plain = {
+            key: [self._with_class_word(chunk, first) for chunk in chunks]
+            for key, chunks in tokens.items()
+        }
+        return _lerp(self._blend(plain, rest), self._blend(tokens, rest), first.strength)
+
+    def _with_class_word(self, chunk: Chunk, applied: AppliedConcept) -> Chunk:
+        """The chunk with the class word's tokens for each mention of the concept, padded anew."""
+        if applied not in _concepts(chunk):
+            return chunk
+        tokenizer = self.tower.tokenizer
+        class_ids = tokenizer.tokenizer(applied.concept.class_word)["input_ids"][1:-1]
+        end = _end_of(chunk, tokenizer.end_token)
+        body: Chunk = []
+        mention: list[Any] = []
+        for entry in chunk[1:end]:
+            if concept_of(entry[0]) is not applied:
+                mention = []
+                body.append(entry)
+                continue
+            if not mention:
+                body += [(token, *entry[1:]) for token in class_ids]
+            mention.append(entry[0])
+            if len(mention) == len(applied.concept.words[""]):
+                mention = []
+        body = body[: tokenizer.max_length - 2]
+        closing = (tokenizer.end_token, *_neutral(chunk[0]))
+        padding = (tokenizer.pad_token, *_neutral(chunk[0]))
+        missing = len(chunk) - len(body) - 2
+        return [chunk[0], *body, closing, *[padding] * missing]
+
+
+def _concepts(chunk: Chunk) -> list[AppliedConcept]:
+    return [c for entry in chunk if (c := concept_of(entry[0])) is not None]
+
+
+def _end_of(chunk: Chunk, end_token: int) -> int:
+    ends = (
+        n for n, entry in enumerate(chunk) if isinstance(entry[0], int) and entry[0] == end_token
+    )
+    return next(ends, len(chunk))
+
+
+def _neutral(start: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Weight (and word id) of a token that is no word, as the chunk's first one has them."""
+    return start[1:]
+
+
+def _lerp(plain: Encoded, learned: Encoded, strength: float) -> Encoded:
+    blended = tuple(
+        a + strength * (b - a) if isinstance(a, Tensor) and isinstance(b, Tensor) else a
+        for a, b in zip(plain[:2], learned[:2], strict=True)
+    )
+    return blended + tuple(learned[2:])

@@ -1,0 +1,1 @@
+"""Learning a concept: one loop, and one file a method."""

@@ -1,0 +1,61 @@
+"""What every training has to know. Each method extends it and sets its paper's numbers."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..concepts.errors import TrainingError
+from ..concepts.placeholders import check_placeholder
+from ..host.backbone import Precision
+
+MIN_RESOLUTION = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """placeholder: the word that will stand for the concept in prompts
+
+    resolution: side of the training pictures in pixels, a multiple of 8
+    templates: one prompt template a line, empty for the method's own
+    save_every: steps between saved training states, 0 to save only at the end and when cancelled
+    """
+
+    placeholder: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+    train_seed: int = 0
+    resolution: int = 512
+    flip: bool = True
+    templates: str = ""
+    weight_decay: float = 1e-2
+    precision: Precision = Precision.AUTO
+    gradient_checkpointing: bool = False
+    save_every: int = 100
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "placeholder", check_placeholder(self.placeholder))
+        object.__setattr__(self, "precision", Precision(self.precision))
+        if self.steps < 1 or self.batch_size < 1:
+            raise TrainingError(
+                f"Expected at least 1 step and 1 picture a batch, got steps {self.steps} and "
+                f"batch_size {self.batch_size}."
+            )
+        if not 0 < self.learning_rate < 1e3:
+            raise TrainingError(
+                f"Expected a learning_rate above 0, got {self.learning_rate}. 0.005 is usual."
+            )
+        if self.resolution < MIN_RESOLUTION or self.resolution % 8:
+            raise TrainingError(
+                f"Expected a resolution of at least {MIN_RESOLUTION} that 8 divides, got "
+                f"{self.resolution}. 512 is usual."
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that decide what the parameters are after a given number of steps."""
+        fields = self.as_json()
+        for bookkeeping in ("steps", "save_every"):
+            del fields[bookkeeping]
+        return fields
+
+    def as_json(self) -> dict[str, Any]:
+        return {k: v.value if isinstance(v, Precision) else v for k, v in asdict(self).items()}

@@ -1,0 +1,160 @@
+"""Cross Initialization (Pang et al. 2024): words started from the text encoder's own output."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from ..concepts.concept import Concept, Method
+from ..concepts.errors import TrainingError
+from ..host.backbone import Backbone
+from ..host.text_encoder import TextEncoder
+from .batch import Batch, denoising_loss
+from .config import TrainConfig
+from .names import known_names
+from .prompts import Piece, PromptTable, template_pieces
+from .templates import parse_templates
+
+WORDS = 2
+
+
+class InitFrom(str, Enum):
+    """What E(.) is asked about: the mean of well-known people, or the class word."""
+
+    NAMES = "names"
+    CLASS_WORD = "class word"
+
+
+class Regulariser(str, Enum):
+    """Distance to the initial words: the published code's mean L2 norm, or the paper's square."""
+
+    DISTANCE = "distance"
+    SQUARED = "squared"
+
+
+@dataclass(frozen=True)
+class Preset:
+    steps: int
+    learning_rate: float
+
+
+PRESETS = {"quality": Preset(320, 0.005), "fast": Preset(25, 0.08)}
+"""The paper's two settings, section 4.1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossInitConfig(TrainConfig):
+    """reg_weight: lambda of the regulariser that holds the words near their start"""
+
+    class_word: str = "person"
+    init_from: InitFrom = InitFrom.NAMES
+    regulariser: Regulariser = Regulariser.DISTANCE
+    reg_weight: float = 1e-5
+    steps: int = PRESETS["quality"].steps
+    batch_size: int = 8
+    learning_rate: float = PRESETS["quality"].learning_rate
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "init_from", InitFrom(self.init_from))
+        object.__setattr__(self, "regulariser", Regulariser(self.regulariser))
+        if not self.class_word.strip():
+            raise TrainingError(
+                "The class_word is empty. Write what the subject is: person for a face, else a "
+                "word such as dog."
+            )
+        if self.reg_weight < 0:
+            raise TrainingError(
+                f"Expected a reg_weight of 0 or more, got {self.reg_weight}. 1e-5 is usual."
+            )
+
+
+class CrossInit:
+    """The trainable words of one concept, (n, d), and where they started, v_init."""
+
+    def __init__(self, config: CrossInitConfig, backbone: Backbone) -> None:
+        text = backbone.text
+        self.config, self.base, self.width = config, text.tower.base.key, text.width
+        with torch.no_grad():
+            self.initial = initial_words(text, config)
+        self.words = self.initial.clone().requires_grad_(True)
+        subject = subject_pieces(config.class_word, len(self.words))
+        self.table = PromptTable(
+            text, [template_pieces(t, subject) for t in parse_templates(config.templates)]
+        )
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        return {"words": self.words}
+
+    @property
+    def prompts(self) -> int:
+        return len(self.table)
+
+    def loss(self, backbone: Backbone, batch: Batch) -> dict[str, Tensor]:
+        """L_LDM + lambda L_reg (eq. 5)."""
+        context = backbone.text.encode(self.table.embed(backbone.text, batch.prompt, self.words))
+        distance = REGULARISERS[self.config.regulariser](self.words, self.initial)
+        return {
+            "denoising": denoising_loss(backbone, batch, context),
+            "regulariser": self.config.reg_weight * distance,
+        }
+
+    def to_concept(self) -> Concept:
+        return Concept(
+            method=Method.CROSS_INIT,
+            base=self.base,
+            text_width=self.width,
+            placeholder=self.config.placeholder,
+            class_word=self.config.class_word,
+            words={"": self.words.detach()},
+        )
+
+
+def mean_distance(words: Tensor, initial: Tensor) -> Tensor:
+    """Mean over the words of ||v - v_init||_2, as the published code computes it."""
+    difference = words - initial
+    # the norm has no gradient where v = v_init, the very first step: there it is taken as 0
+    moved = (difference != 0).any(dim=1)
+    norms = torch.where(moved[:, None], difference, 1.0).norm(dim=1)
+    return torch.where(moved, norms, 0.0).mean()
+
+
+def squared_distance(words: Tensor, initial: Tensor) -> Tensor:
+    """||v - v_init||_2^2, as the paper prints it (eq. 4)."""
+    return (words - initial).square().sum()
+
+
+REGULARISERS = {Regulariser.DISTANCE: mean_distance, Regulariser.SQUARED: squared_distance}
+
+
+def initial_words(text: TextEncoder, config: CrossInitConfig) -> Tensor:
+    """v_init = E(v): the encoder's output rows at the words' places, (n, d) (eq. 3)."""
+    if config.init_from is InitFrom.NAMES:
+        words = mean_name(text)
+    else:
+        words = text.embed(torch.tensor(class_tokens(text, config.class_word)))
+    embeds = text.embed(torch.tensor([text.pad([0] * len(words))]))
+    places = slice(1, 1 + len(words))
+    embeds[0, places] = words
+    return text.encode(embeds)[0, places].clone()
+
+
+def mean_name(text: TextEncoder) -> Tensor:
+    """Mean embedding of all first names and of all last names, (2, d)."""
+    columns = zip(*known_names(), strict=True)
+    ids = [[text.tokenize(name)[0] for name in column] for column in columns]
+    return text.embed(torch.tensor(ids)).mean(dim=1)
+
+
+def class_tokens(text: TextEncoder, class_word: str) -> list[int]:
+    """Tokens of the class word; a single one is repeated, for the method's two words."""
+    tokens = text.tokenize(class_word)
+    return tokens if len(tokens) >= WORDS else tokens * WORDS
+
+
+def subject_pieces(class_word: str, words: int) -> list[Piece]:
+    """ "face of {words} person" for people, "{words} {class}" for all else."""
+    before = "face of " if class_word == "person" else ""
+    return [before, range(words), f" {class_word}"]

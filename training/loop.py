@@ -1,0 +1,217 @@
+"""The one training loop. It knows no method, no progress bar and no file layout."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from ..concepts.concept import Concept
+from ..concepts.errors import TrainingError
+from ..host.backbone import Backbone
+from .batch import Batch, draw_batch
+from .config import TrainConfig
+from .pictures import EncodedPictures
+
+
+class Learner(Protocol):
+    """A method in training: its trainable tensors and their loss."""
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Trainable fp32 leaves by name."""
+        ...
+
+    @property
+    def prompts(self) -> int:
+        """How many training prompts there are to draw from."""
+        ...
+
+    def loss(self, backbone: Backbone, batch: Batch) -> dict[str, Tensor]:
+        """Terms of the loss by name, weights included; their sum is minimised."""
+        ...
+
+    def to_concept(self) -> Concept:
+        """What was learned so far."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """All that a training needs to go on as if it had never stopped."""
+
+    step: int
+    parameters: dict[str, Tensor]
+    moments: dict[str, dict[str, Tensor]]
+    generator: Tensor
+    loss_scale: float
+    losses: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a callback is told after each step; `losses` is the history of every term and "loss"."""
+
+    step: int
+    steps: int
+    losses: dict[str, list[float]]
+    learner: Learner
+    backbone: Backbone
+
+
+OnStep = Callable[[StepReport], None]
+
+
+class StateKeeper(Protocol):
+    """Where training states are kept between runs."""
+
+    def latest(self, up_to: int) -> TrainState | None: ...
+
+    def save(self, state: TrainState) -> None: ...
+
+
+class NoStates:
+    """Keeps nothing."""
+
+    def latest(self, up_to: int) -> TrainState | None:
+        return None
+
+    def save(self, state: TrainState) -> None:
+        pass
+
+
+@dataclass
+class Training:
+    """A training under way: parameters, optimizer, random numbers and loss history."""
+
+    learner: Learner
+    config: TrainConfig
+    backbone: Backbone
+    pictures: EncodedPictures
+    step: int = 0
+    losses: dict[str, list[float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.generator = Generator().manual_seed(self.config.train_seed)
+        self.optimizer = torch.optim.AdamW(
+            list(self.learner.parameters.values()),
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+        )
+        self.scale = LossScale(self.backbone.compute_dtype)
+
+    def run(self, states: StateKeeper, on_step: OnStep) -> dict[str, list[float]]:
+        """Train to the last step; keep the state on the way and whenever a step or callback fails.
+
+        Returns the history of every loss term and of their sum, "loss".
+        Raises TrainingError when the loss turns NaN, and whatever the callback raises.
+        """
+        saved = self.step
+        try:
+            while self.step < self.config.steps:
+                self._one_step()
+                if self.config.save_every and self.step % self.config.save_every == 0:
+                    states.save(self.state())
+                    saved = self.step
+                on_step(self._report())
+        finally:
+            if saved != self.step and self._is_sound():
+                states.save(self.state())
+        return self.losses
+
+    def _report(self) -> StepReport:
+        return StepReport(self.step, self.config.steps, self.losses, self.learner, self.backbone)
+
+    def _one_step(self) -> None:
+        batch = draw_batch(
+            self.pictures,
+            self.backbone,
+            self.config.batch_size,
+            self.learner.prompts,
+            self.generator,
+        )
+        terms = self.learner.loss(self.backbone, batch)
+        total = torch.stack(list(terms.values())).sum()
+        values = {"loss": total.item()} | {name: term.item() for name, term in terms.items()}
+        self._check(values)
+        parameters = list(self.learner.parameters.values())
+        gradients = self.scale.gradients(total, parameters)
+        if gradients is not None:
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        for name, value in values.items():
+            self.losses.setdefault(name, []).append(value)
+        self.step += 1
+
+    def _check(self, values: dict[str, float]) -> None:
+        wrong = [name for name, value in values.items() if not math.isfinite(value)]
+        if wrong:
+            raise TrainingError(
+                f"The {wrong[0]} turned NaN at step {self.step + 1}; the steps before it are kept. "
+                f"Lower learning_rate (it is {self.config.learning_rate:g}) or set precision to "
+                f"fp32 (it computes in {self.backbone.compute_dtype})."
+            )
+
+    def _is_sound(self) -> bool:
+        return all(bool(torch.isfinite(p).all()) for p in self.learner.parameters.values())
+
+    def state(self) -> TrainState:
+        """A copy of everything that changes from step to step."""
+        named = self.learner.parameters
+        return TrainState(
+            step=self.step,
+            parameters={name: _kept(p) for name, p in named.items()},
+            moments={
+                name: {key: _kept(value) for key, value in self.optimizer.state[p].items()}
+                for name, p in named.items()
+                if p in self.optimizer.state
+            },
+            generator=self.generator.get_state(),
+            loss_scale=self.scale.value,
+            losses={name: list(values) for name, values in self.losses.items()},
+        )
+
+    def restore(self, state: TrainState) -> None:
+        """Go on from a state; the parameters keep their identity."""
+        named = self.learner.parameters
+        with torch.no_grad():
+            for name, parameter in named.items():
+                parameter.copy_(state.parameters[name])
+        for name, moments in state.moments.items():
+            parameter = named[name]
+            self.optimizer.state[parameter] = {
+                key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
+                for key, value in moments.items()
+            }
+        self.generator.set_state(state.generator)
+        self.scale.value = state.loss_scale
+        self.losses = {name: list(values) for name, values in state.losses.items()}
+        self.step = state.step
+
+
+class LossScale:
+    """Keeps small gradients above fp16's smallest number; does nothing for other types.
+
+    Starts high and halves when a gradient overflows; that step leaves the parameters as they are.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.value = 2.0**14 if dtype == torch.float16 else 1.0
+
+    def gradients(self, loss: Tensor, parameters: list[Tensor]) -> list[Tensor] | None:
+        """Gradients of the loss, or None when they overflowed."""
+        scaled = torch.autograd.grad(loss * self.value, parameters)
+        if self.value == 1.0:
+            return list(scaled)
+        if all(bool(torch.isfinite(g).all()) for g in scaled):
+            return [g / self.value for g in scaled]
+        self.value /= 2
+        return None
+
+
+def _kept(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)

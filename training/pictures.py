@@ -1,0 +1,109 @@
+"""Training pictures: any sizes in, a stack of squares and their latents out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import interpolate
+
+from ..concepts.errors import TrainingError
+from ..host.latents import LatentPosterior, encode_posterior
+from .config import MIN_RESOLUTION
+
+if TYPE_CHECKING:
+    from comfy.sd import VAE
+
+
+def square_pictures(images: Iterable[Tensor], size: int) -> Tensor:
+    """Centre crops of all pictures at size x size pixels.
+
+    images: batches (B, H, W, C) or single pictures (H, W, C), C = 1, 3 or 4, values in 0..1, of
+        any sizes; transparent pixels become white
+    Returns (N, size, size, 3), fp32, CPU. Raises TrainingError for what is no picture.
+    """
+    squares = [_square(p, size, n + 1) for n, p in enumerate(_single_pictures(images))]
+    if not squares:
+        raise TrainingError("There is no picture to learn from. Connect 1 to 6 pictures of it.")
+    return torch.stack(squares)
+
+
+def _single_pictures(images: Iterable[Tensor]) -> Iterable[Tensor]:
+    for batch in images:
+        if batch.ndim == 3 and batch.shape[-1] in (1, 3, 4):
+            batch = batch[None]
+        if batch.ndim != 4 or batch.shape[-1] not in (1, 3, 4):
+            raise TrainingError(
+                "Expected pictures of shape (batch, height, width, channels), got "
+                f"{tuple(batch.shape)}. Is it a mask? Connect an IMAGE."
+            )
+        yield from batch
+
+
+def _square(picture: Tensor, size: int, number: int) -> Tensor:
+    height, width = picture.shape[:2]
+    if min(height, width) < MIN_RESOLUTION:
+        raise TrainingError(
+            f"Picture {number} has {width} x {height} pixels. Expected at least "
+            f"{MIN_RESOLUTION} x {MIN_RESOLUTION}, better {size} x {size}: remove it or find a "
+            "larger one."
+        )
+    with torch.inference_mode(False):
+        pixels = picture.detach().to("cpu", torch.float32, copy=True)
+    if not torch.isfinite(pixels).all():
+        raise TrainingError(
+            f"Picture {number} holds NaN or infinite pixels. The node that made it failed: load "
+            "the picture again or remove it."
+        )
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    pixels = _rgb_on_white(pixels[top : top + side, left : left + side].clamp(0, 1))
+    if side == size:
+        return pixels
+    pixels = pixels.movedim(-1, 0)[None]  # HWC -> BCHW
+    pixels = interpolate(pixels, (size, size), mode="bicubic", antialias=True)
+    return pixels[0].movedim(0, -1).clamp(0, 1).contiguous()
+
+
+def _rgb_on_white(pixels: Tensor) -> Tensor:
+    if pixels.shape[-1] == 1:
+        return pixels.expand(*pixels.shape[:2], 3).contiguous()
+    if pixels.shape[-1] == 4:
+        colour, alpha = pixels[..., :3], pixels[..., 3:]
+        return colour * alpha + (1 - alpha)
+    return pixels.contiguous()
+
+
+@dataclass(frozen=True)
+class EncodedPictures:
+    """Posteriors of the training pictures, encoded once; `mirrored` when flips are wanted."""
+
+    upright: LatentPosterior
+    mirrored: LatentPosterior | None
+
+    def __len__(self) -> int:
+        return len(self.upright)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        _, channels, height, width = self.upright.mean.shape
+        return channels, height, width
+
+    def sample(self, index: Tensor, mirrored: Tensor, generator: Generator) -> Tensor:
+        """Latents of the indexed pictures, (B, C, h, w), sampled anew from their posteriors.
+
+        index: (B,) integers; mirrored: (B,) booleans, ignored when flips were not encoded
+        """
+        latents = self.upright.sample(index, generator)
+        if self.mirrored is None:
+            return latents
+        flipped = self.mirrored.sample(index, generator)
+        return torch.where(mirrored.view(-1, 1, 1, 1), flipped, latents)
+
+
+def encode_pictures(vae: "VAE", images: Iterable[Tensor], size: int, flip: bool) -> EncodedPictures:
+    """Crop, resize and encode the pictures, and their mirror images when flip is on."""
+    squares = square_pictures(images, size)
+    mirrored = encode_posterior(vae, squares.flip(2)) if flip else None
+    return EncodedPictures(encode_posterior(vae, squares), mirrored)
