@@ -56,6 +56,18 @@ def plain_alias(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
+def repeatable_kernels() -> Iterator[None]:
+    """Let cuDNN choose the same kernels in every run, so that a seed gives the same result."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
+
+
+@contextmanager
 def checkpointed(unet: nn.Module) -> Iterator[None]:
     """Recompute residual and transformer blocks in the backward pass instead of keeping them."""
     blocks = [m for m in unet.modules() if isinstance(m, (ResBlock, SpatialTransformer))]

@@ -10,7 +10,7 @@ from comfy import model_management
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 
-from .autograd import checkpointed, differentiable
+from .autograd import checkpointed, differentiable, repeatable_kernels
 from .bases import check_pair, check_trainable
 from .denoiser import Denoiser
 from .text_encoder import TextEncoder
@@ -84,7 +84,9 @@ class Backbone:
 
     def fingerprint(self) -> list[str]:
         """Tells these weights, patches and compute type from others. Reads a few numbers a weight."""
-        modules = (self._model.model.diffusion_model, self._clip.cond_stage_model)
+        # of the text encoder only what E(.) reads: SD1.x files lack the projection after it, and
+        # the host leaves such weights as uninitialised memory
+        modules = (self._model.model.diffusion_model, self.text.layers)
         digest = hashlib.sha256()
         for module in modules:
             for name, weight in module.named_parameters():
@@ -104,6 +106,7 @@ class Backbone:
             [self._model, self._clip.patcher], memory_required=memory, force_full_load=True
         )
         self._stack = ExitStack()
+        self._stack.enter_context(repeatable_kernels())
         self._stack.enter_context(differentiable(self._model.model, self._clip.cond_stage_model))
         if self._checkpointing:
             self._stack.enter_context(checkpointed(self._model.model.diffusion_model))

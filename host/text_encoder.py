@@ -18,7 +18,7 @@ class TextEncoder:
     def __init__(self, clip: CLIP) -> None:
         self.clip = clip
         self.tower = text_tower(clip)
-        self._text = self.tower.encoder.transformer.text_model
+        self.layers = self.tower.encoder.transformer.text_model
 
     @property
     def width(self) -> int:
@@ -41,7 +41,7 @@ class TextEncoder:
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings in fp32, (..., tokens) -> (..., tokens, width)."""
-        table = self._text.embeddings.token_embedding
+        table = self.layers.embeddings.token_embedding
         return table(ids.to(self.device), out_dtype=torch.float32)
 
     def encode(self, embeds: Tensor) -> Tensor:
@@ -49,15 +49,15 @@ class TextEncoder:
 
         The host's own layers, added up out of place: equal to the host's result bit for bit.
         """
-        position = self._text.embeddings.position_embedding.weight
+        position = self.layers.embeddings.position_embedding.weight
         x = embeds + ops.cast_to(position, dtype=torch.float32, device=embeds.device)
         mask = torch.full((x.shape[1],) * 2, -torch.finfo(x.dtype).max, device=x.device).triu_(1)
         attention = optimized_attention_for_device(x.device, mask=True, small_input=True)
         last, with_norm = self._last_layer()
-        for layer in self._text.encoder.layers[: last + 1]:
+        for layer in self.layers.encoder.layers[: last + 1]:
             x = x + layer.self_attn(layer.layer_norm1(x), mask, attention)
             x = x + layer.mlp(layer.layer_norm2(x))
-        return self._text.final_layer_norm(x) if with_norm else x
+        return self.layers.final_layer_norm(x) if with_norm else x
 
     def _last_layer(self) -> tuple[int, bool]:
         """Index of the last layer that reaches the conditioning, and whether it is normalised."""

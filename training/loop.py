@@ -125,6 +125,14 @@ class Training:
         return StepReport(self.step, self.config.steps, self.losses, self.learner, self.backbone)
 
     def _one_step(self) -> None:
+        before = self.generator.get_state()
+        try:
+            self._draw_and_descend()
+        except BaseException:
+            self.generator.set_state(before)  # a state saved now resumes with this very step
+            raise
+
+    def _draw_and_descend(self) -> None:
         batch = draw_batch(
             self.pictures,
             self.backbone,

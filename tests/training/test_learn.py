@@ -1,10 +1,22 @@
 """The loop: what it learns, that it can be stopped and resumed, and that it touches nothing."""
 
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
 import pytest
 import torch
-from personalize.concepts.errors import TrainingError
+from personalize.concepts.concept import Method
+from personalize.concepts.errors import BaseModelError, PlaceholderError, TrainingError
+from personalize.samplers.apply import apply_concept
 from personalize.training.cross_init import CrossInitConfig
 from personalize.training.learn import learn
+from personalize.training.loop import LossScale
+from personalize.training.states import KEPT_STATES, KEPT_TRAININGS
 from personalize.training.textual_inversion import TextualInversionConfig
 
 pytestmark = pytest.mark.host
@@ -15,31 +27,335 @@ def tiny(request):
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pictures():
     generator = torch.Generator().manual_seed(1)
-    return [torch.rand(1, 70, 80, 3, generator=generator), torch.rand(2, 64, 64, 3)]
+    shapes = [(1, 70, 80, 3), (2, 64, 64, 3)]
+    return [torch.rand(shape, generator=generator) for shape in shapes]
 
 
 def ti(**changes):
-    settings = {
-        "placeholder": "<my-dog>",
-        "init_word": "dog",
-        "steps": 4,
-        "batch_size": 2,
-        "resolution": 64,
-    }
-    return TextualInversionConfig(**settings | changes)
+    settings = {"init_word": "dog", "steps": 4, "batch_size": 2, "resolution": 64}
+    return TextualInversionConfig(placeholder="<my-dog>", **settings | changes)
 
 
 def ci(**changes):
-    settings = {"placeholder": "<me>", "steps": 4, "batch_size": 2, "resolution": 64}
-    return CrossInitConfig(**settings | changes)
+    settings = {"steps": 4, "batch_size": 2, "resolution": 64}
+    return CrossInitConfig(placeholder="<me>", **settings | changes)
+
+
+def train(tiny, config, pictures, *args, **kwargs):
+    with torch.inference_mode():  # as a node runs
+        return learn(config, tiny.model, tiny.clip, tiny.vae, pictures, *args, **kwargs)
+
+
+def words(learned):
+    return learned.concept.words[""]
+
+
+@pytest.mark.parametrize(
+    ("config", "method", "shape"),
+    [
+        (ti(vectors=3, init_word="teddy bear"), Method.TEXTUAL_INVERSION, 3),
+        (ci(), Method.CROSS_INIT, 2),
+        (ci(init_from="class word", class_word="dog", regulariser="squared"), Method.CROSS_INIT, 2),
+        (ci(init_from="class word", class_word="a blue teddy bear"), Method.CROSS_INIT, 4),
+    ],
+)
+def test_makes_a_concept_that_remembers_its_training(tiny, pictures, config, method, shape):
+    learned = train(tiny, config, pictures)
+    concept = learned.concept
+    assert (concept.method, concept.base) == (method, "sd1" if tiny.kind == "sd1" else "sd2")
+    assert words(learned).shape == (shape, concept.text_width)
+    assert concept.training["steps_taken"] == 4
+    assert concept.training["config"]["learning_rate"] == config.learning_rate
+    assert concept.training["versions"]["comfyui"]
+    assert len(learned.losses["loss"]) == 4
+    terms = [name for name in learned.losses if name != "loss"]
+    for step, total in enumerate(learned.losses["loss"]):
+        assert total == pytest.approx(sum(learned.losses[name][step] for name in terms))
+    apply_concept(tiny.model, tiny.clip, concept)
+
+
+def test_the_same_seed_gives_the_same_concept_and_another_another(tiny, pictures):
+    one, same = (train(tiny, ci(), pictures) for _ in range(2))
+    other = train(tiny, ci(train_seed=7), pictures)
+    assert torch.equal(words(one), words(same)) and one.losses == same.losses
+    assert not torch.equal(words(one), words(other))
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(step):
+    def on_step(report):
+        if report.step == step:
+            raise Stop
+
+    return on_step
+
+
+@pytest.mark.parametrize("config", [ti(save_every=2), ci(save_every=2, steps=6)])
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_stopped_training_resumes_bit_equal(tiny, pictures, config, stop, tmp_path):
+    whole = train(tiny, config, pictures)
+    with pytest.raises(Stop):
+        train(tiny, config, pictures, stop_after(stop), tmp_path)
+    seen = []
+    on_step = lambda report: seen.append(report.step)  # noqa: E731
+    resumed = train(tiny, config, pictures, on_step, tmp_path, True)
+    assert seen[0] == stop + 1
+    assert torch.equal(words(resumed), words(whole))
+    assert resumed.losses == whole.losses
+
+
+def test_a_killed_process_resumes_bit_equal(tiny_sd1, pictures, tmp_path):
+    """The state is on disk when the process dies without a word."""
+    torch.save(pictures, tmp_path / "pictures.pt")
+    script = textwrap.dedent(f"""
+        import os, signal, sys
+        from pathlib import Path
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        import conftest, torch
+        tiny = conftest.load_tiny(Path({str(tiny_sd1.path)!r}), "sd1")
+        from personalize.training.cross_init import CrossInitConfig
+        from personalize.training.learn import learn
+        def die(report):
+            if report.step == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+        config = CrossInitConfig(placeholder="<me>", steps=8, batch_size=2, resolution=64,
+                                 save_every=2)
+        folder = Path({str(tmp_path)!r})
+        pictures = torch.load(folder / "pictures.pt")
+        with torch.inference_mode():
+            learn(config, tiny.model, tiny.clip, tiny.vae, pictures, die, folder / "states")
+    """)
+    killed = subprocess.run([sys.executable, "-c", script], env=os.environ, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    config = ci(steps=8, save_every=2)
+    seen = []
+    on_step = lambda report: seen.append(report.step)  # noqa: E731
+    resumed = train(tiny_sd1, config, pictures, on_step, tmp_path / "states", True)
+    whole = train(tiny_sd1, config, pictures)
+    assert seen == [5, 6, 7, 8]
+    assert torch.equal(words(resumed), words(whole)) and resumed.losses == whole.losses
+
+
+def test_resume_adds_steps_to_a_finished_training(tiny_sd1, pictures, tmp_path):
+    train(tiny_sd1, ci(steps=3), pictures, states=tmp_path)
+    longer = train(tiny_sd1, ci(steps=5), pictures, states=tmp_path, resume=True)
+    assert torch.equal(words(longer), words(train(tiny_sd1, ci(steps=5), pictures)))
+
+
+def test_resume_never_takes_the_state_of_another_training(tiny_sd1, pictures, tmp_path):
+    train(tiny_sd1, ci(), pictures, states=tmp_path)
+    lora = tiny_sd1.clip.clone()
+    key = "clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.weight"
+    shape = lora.patcher.model_state_dict()[key].shape
+    lora.add_patches({key: ("diff", (torch.full(shape, 0.1),))})
+    for config, images, clip in (
+        (ci(learning_rate=0.004), pictures, tiny_sd1.clip),
+        (ci(), pictures[1:], tiny_sd1.clip),
+        (ci(), pictures, lora),
+    ):
+        seen = []
+        with torch.inference_mode():
+            learn(
+                config, tiny_sd1.model, clip, tiny_sd1.vae, images,
+                lambda report: seen.append(report.step), tmp_path, True,
+            )  # fmt: skip
+        assert seen == [1, 2, 3, 4]
+
+
+def test_damaged_states_are_passed_over(tiny_sd1, pictures, tmp_path):
+    config = ci(steps=6, save_every=2)
+    whole = train(tiny_sd1, config, pictures, states=tmp_path)
+    states = sorted(tmp_path.glob("*/step_*.safetensors"))
+    states[-1].write_bytes(states[-1].read_bytes()[:100])
+    seen = []
+    on_step = lambda report: seen.append(report.step)  # noqa: E731
+    resumed = train(tiny_sd1, config, pictures, on_step, tmp_path, True)
+    assert seen == [5, 6]
+    assert torch.equal(words(resumed), words(whole))
+
+
+def test_only_the_latest_states_and_trainings_are_kept(tiny_sd1, pictures, tmp_path):
+    for seed in range(KEPT_TRAININGS + 2):
+        train(tiny_sd1, ci(train_seed=seed, save_every=1, batch_size=1), pictures, states=tmp_path)
+    folders = list(tmp_path.iterdir())
+    assert len(folders) == KEPT_TRAININGS
+    assert all(len(list(folder.iterdir())) == KEPT_STATES for folder in folders)
 
 
 @torch.inference_mode()
-def test_learns_something(tiny, pictures):
-    for config in (ti(), ci(), ci(class_word="dog", init_from="class word")):
-        learned = learn(config, tiny.model, tiny.clip, tiny.vae, pictures)
-        print(learned.losses)
-        assert len(learned.losses["loss"]) == 4
+def sample(tiny, text, model=None, clip=None):
+    from nodes import CLIPTextEncode, KSampler
+
+    encode = CLIPTextEncode().encode
+    positive, negative = (encode(clip or tiny.clip, t)[0] for t in (text, ""))
+    latent = {"samples": torch.zeros(1, 4, 8, 8)}
+    settings = (3, 2, 3.0, "euler", "normal", positive, negative, latent, 1.0)
+    return positive[0][0], KSampler().sample(model or tiny.model, *settings)[0]["samples"]
+
+
+def weights(patcher):
+    # what a file lacks is uninitialised memory in the host, so NaN must equal NaN
+    return {key: value.nan_to_num().clone() for key, value in patcher.model_state_dict().items()}
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("ending", ["finished", "stopped"])
+def test_the_users_models_are_bit_equal_before_and_after(tiny, pictures, precision, ending):
+    before, kept = sample(tiny, "a photo of a dog"), weights(tiny.model)
+    text = weights(tiny.clip.patcher)
+    config = ci(precision=precision, gradient_checkpointing=precision == "auto")
+    if ending == "finished":
+        train(tiny, config, pictures)
+    else:
+        with pytest.raises(Stop):
+            train(tiny, config, pictures, stop_after(2))
+    after = sample(tiny, "a photo of a dog")
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    for patcher, old in ((tiny.model, kept), (tiny.clip.patcher, text)):
+        now = weights(patcher)
+        assert all(torch.equal(old[key], now[key]) for key in old)
+    for module in (tiny.model.model, tiny.clip.cond_stage_model):
+        assert all("forward" not in vars(m) for m in module.modules())
+
+
+def test_sampling_between_steps_changes_nothing(tiny, pictures):
+    """A preview patches and loads the same models in mid-training."""
+    config = ci()
+
+    def preview(report):
+        with report.backbone.paused():
+            concept = report.learner.to_concept()
+            model, clip = apply_concept(tiny.model, tiny.clip, concept, 0.5)
+            sample(tiny, "a photo of <me>", model, clip)
+            assert torch.is_inference_mode_enabled()
+
+    with_previews, without = train(tiny, config, pictures, preview), train(tiny, config, pictures)
+    assert torch.equal(words(with_previews), words(without))
+
+
+def test_learns_on_lora_patched_models(tiny, pictures):
+    model, clip = tiny.model.clone(), tiny.clip.clone()
+    encoder = clip.cond_stage_model.clip
+    for patcher, key in (
+        (model, "diffusion_model.out.2.weight"),
+        (clip.patcher, f"{encoder}.transformer.text_model.encoder.layers.0.mlp.fc1.weight"),
+    ):
+        shape = patcher.model_state_dict()[key].shape
+        noise = 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(2))
+        patcher.add_patches({key: ("diff", (noise,))})
+    plain = train(tiny, ci(), pictures)
+    with torch.inference_mode():
+        patched = learn(ci(), model, clip, tiny.vae, pictures)
+    assert not torch.allclose(words(plain), words(patched))
+    assert torch.equal(words(plain), words(train(tiny, ci(), pictures)))
+
+
+def test_a_loss_of_nan_stops_and_keeps_the_last_good_state(tiny_sd1, pictures, tmp_path):
+    config = ti(save_every=0)
+
+    def poison(report):
+        if report.step == 3:
+            with torch.no_grad():
+                report.learner.table.ids[:] = 0
+                embedding = report.backbone.text.layers.embeddings.position_embedding
+                embedding.weight.data = torch.full_like(embedding.weight, float("nan"))
+
+    table = tiny_sd1.clip.cond_stage_model.clip_l.transformer.text_model.embeddings
+    kept = table.position_embedding.weight
+    try:
+        with pytest.raises(TrainingError, match=r"turned NaN at step 4.*Lower learning_rate"):
+            train(tiny_sd1, config, pictures, poison, tmp_path)
+    finally:
+        table.position_embedding.weight = kept
+    seen = []
+    on_step = lambda report: seen.append(report.step)  # noqa: E731
+    resumed = train(tiny_sd1, config, pictures, on_step, tmp_path, True)
+    assert seen == [4]
+    assert torch.equal(words(resumed), words(train(tiny_sd1, config, pictures)))
+
+
+def test_a_learning_rate_that_explodes_leaves_no_broken_state(tiny_sd1, pictures, tmp_path):
+    with pytest.raises(TrainingError, match="NaN"):
+        train(
+            tiny_sd1,
+            ti(learning_rate=900.0, steps=400, weight_decay=1e4),
+            pictures,
+            states=tmp_path,
+        )
+    for state in tmp_path.glob("*/step_*.safetensors"):
+        from safetensors.torch import load_file
+
+        parameters = [v for k, v in load_file(state).items() if k.startswith("parameter/")]
+        assert all(torch.isfinite(p).all() for p in parameters)
+
+
+def test_loss_scale_halves_until_gradients_fit():
+    parameter = torch.ones(2, requires_grad=True)
+    scale = LossScale(torch.float16)
+    start = scale.value
+    huge = (parameter.half() * 30).sum().float() * 1000
+    assert scale.gradients(huge, [parameter]) is None
+    assert scale.value == start / 2
+    scale.value = 1.0 * 2
+    (gradient,) = scale.gradients((parameter.half() * 3).sum().float(), [parameter])
+    assert torch.allclose(gradient, torch.full((2,), 3.0))
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "message"),
+    [
+        (ti, {"vectors": 0}, "Expected 1 to 74 vectors, got 0"),
+        (ti, {"vectors": 76}, "Expected 1 to 74 vectors, got 76"),
+        (ti, {"steps": 0}, "at least 1 step"),
+        (ti, {"batch_size": 0}, "at least 1 step and 1 picture"),
+        (ti, {"learning_rate": 0.0}, "learning_rate above 0"),
+        (ti, {"learning_rate": math.nan}, "learning_rate above 0"),
+        (ti, {"resolution": 70}, "8 divides"),
+        (ti, {"resolution": 32}, "at least 64"),
+        (ci, {"class_word": "  "}, "class_word is empty"),
+        (ci, {"reg_weight": -1}, "reg_weight of 0 or more"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(make, changes, message):
+    with pytest.raises(TrainingError, match=message):
+        make(**changes)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (lambda: ti(init_word=""), "init_word is empty"),
+        (lambda: ti(init_word="teddy bear"), "is 2 tokens .* set vectors to 2"),
+        (lambda: ti(vectors=74), "prompt has .* tokens"),
+        (lambda: ti(templates="no place"), "has 0 places"),
+        (lambda: ci(class_word="very " * 80), "one chunk holds 75"),
+    ],
+)
+def test_words_that_cannot_work_are_refused(tiny_sd1, pictures, config, message):
+    with pytest.raises(TrainingError, match=message):
+        train(tiny_sd1, config(), pictures)
+
+
+def test_a_bad_placeholder_is_refused():
+    with pytest.raises(PlaceholderError, match="ordinary word.*<dog>"):
+        CrossInitConfig(placeholder="dog")
+
+
+def test_models_that_do_not_belong_together_are_refused(tiny_sd1, tiny_sd2, pictures):
+    message = r"MODEL is Stable Diffusion 2.*96.*CLIP is Stable Diffusion 1.*64.*one checkpoint"
+    with pytest.raises(BaseModelError, match=message):
+        learn(ci(), tiny_sd2.model, tiny_sd1.clip, tiny_sd1.vae, pictures)
+
+
+def test_a_changed_sampling_is_refused(tiny_sd1, pictures):
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+
+    (model,) = ModelSamplingDiscrete().patch(tiny_sd1.model, "lcm", False)
+    with pytest.raises(BaseModelError, match="samples with .*LCM.*remove the node"):
+        learn(ci(), model, tiny_sd1.clip, tiny_sd1.vae, pictures)

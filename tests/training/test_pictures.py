@@ -1,0 +1,155 @@
+"""Pictures of any kind become squares, and their latents come from the posterior."""
+
+import pytest
+import torch
+from personalize.concepts.errors import BaseModelError, TrainingError
+from personalize.host.latents import LatentPosterior, encode_posterior
+from personalize.training.pictures import EncodedPictures, encode_pictures, square_pictures
+from torch import Generator
+
+pytestmark = pytest.mark.host
+
+
+def gradient_picture(height, width):
+    """Red grows to the right, green downwards."""
+    rows, columns = torch.meshgrid(
+        torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij"
+    )
+    return torch.stack([columns, rows, torch.zeros_like(rows)], dim=-1)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (100, 300), (301, 97), (1000, 640)])
+@pytest.mark.parametrize("size", [64, 128])
+def test_the_centre_square_is_kept(shape, size):
+    height, width = shape
+    (square,) = square_pictures([gradient_picture(height, width)], size)
+    assert square.shape == (size, size, 3)
+    part = min(height, width) / torch.tensor([width, height])
+    for channel, axis in ((0, 0), (1, 1)):
+        low, high = 0.5 - part[channel] / 2, 0.5 + part[channel] / 2
+        line = square[..., channel].mean(dim=axis)
+        assert line[0] == pytest.approx(low.item(), abs=0.02)
+        assert line[-1] == pytest.approx(high.item(), abs=0.02)
+
+
+def test_batches_and_single_pictures_of_many_sizes_are_one_stack():
+    images = [torch.rand(2, 70, 90, 3), torch.rand(64, 64, 3), torch.rand(1, 200, 64, 4)]
+    assert square_pictures(images, 64).shape == (4, 64, 64, 3)
+
+
+def test_a_picture_of_the_right_size_is_not_resampled():
+    picture = torch.rand(64, 64, 3)
+    assert torch.equal(square_pictures([picture], 64)[0], picture)
+
+
+def test_transparent_pixels_become_white_and_grey_becomes_rgb():
+    clear = torch.cat([torch.zeros(64, 64, 3), torch.zeros(64, 64, 1)], dim=-1)
+    assert torch.equal(square_pictures([clear], 64)[0], torch.ones(64, 64, 3))
+    half = torch.cat([torch.zeros(64, 64, 3), torch.full((64, 64, 1), 0.5)], dim=-1)
+    assert torch.allclose(square_pictures([half], 64)[0], torch.full((64, 64, 3), 0.5))
+    grey = torch.full((64, 64, 1), 0.3)
+    assert torch.allclose(square_pictures([grey], 64)[0], torch.full((64, 64, 3), 0.3))
+
+
+def with_nan():
+    picture = torch.rand(64, 64, 3)
+    picture[3, 4, 1] = float("nan")
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([], "no picture to learn from.*Connect"),
+        ([torch.zeros(0, 64, 64, 3)], "no picture to learn from"),
+        ([torch.rand(1, 64, 64)], "Is it a mask"),
+        ([torch.rand(64, 64)], "Is it a mask"),
+        ([torch.rand(1, 64, 64, 2)], "Expected pictures of shape"),
+        ([torch.rand(64, 64, 3), torch.rand(63, 200, 3)], "Picture 2 has 200 x 63 pixels.*64 x 64"),
+        ([with_nan()], "Picture 1 holds NaN"),
+    ],
+)
+def test_what_is_no_picture_is_refused(images, message):
+    with pytest.raises(TrainingError, match=message):
+        square_pictures(images, 64)
+
+
+def test_the_pictures_given_are_unchanged():
+    picture = torch.rand(1, 80, 64, 4)
+    before = picture.clone()
+    square_pictures([picture], 64)
+    assert torch.equal(picture, before)
+
+
+def test_flips_are_of_pictures_not_of_latents(tiny_sd1):
+    picture = [gradient_picture(64, 64)]
+    encoded = encode_pictures(tiny_sd1.vae, picture, 64, flip=True)
+    mirrored = encode_pictures(tiny_sd1.vae, [picture[0].flip(1)], 64, flip=False)
+    assert encoded.mirrored is not None
+    assert torch.equal(encoded.mirrored.mean, mirrored.upright.mean)
+    assert not torch.allclose(encoded.upright.mean.flip(3), encoded.mirrored.mean, atol=1e-3)
+
+
+def test_sampling_takes_the_mirrored_rows_it_is_told():
+    plain = LatentPosterior(torch.zeros(2, 1, 1, 1), torch.zeros(2, 1, 1, 1))
+    flipped = LatentPosterior(torch.ones(2, 1, 1, 1), torch.zeros(2, 1, 1, 1))
+    pictures = EncodedPictures(plain, flipped)
+    index, mirrored = torch.tensor([0, 1, 1]), torch.tensor([True, False, True])
+    latents = pictures.sample(index, mirrored, Generator().manual_seed(0))
+    assert latents.flatten().tolist() == [1, 0, 1]
+
+
+@pytest.fixture(scope="module")
+def kl_vae():
+    """The host's real KL VAE with random weights (TAESD, which the tiny models have, has none)."""
+    from comfy.sd import VAE
+    from comfy.ldm.models.autoencoder import AutoencoderKL
+
+    config = {
+        "double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3,
+        "ch": 128, "ch_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_resolutions": [],
+        "dropout": 0.0,
+    }  # fmt: skip
+    generator = Generator().manual_seed(0)
+    shapes = AutoencoderKL(ddconfig=config, embed_dim=4).state_dict()
+    weights = {}
+    for name, value in shapes.items():
+        scale = max(value[0].numel(), 1) ** -0.5 if value.ndim > 1 else 0.1
+        weights[name] = scale * torch.randn(value.shape, generator=generator)
+        if "norm" in name and name.endswith("weight"):
+            weights[name] = torch.ones(value.shape)
+    with torch.inference_mode():
+        return VAE(sd=weights)
+
+
+def test_the_posterior_is_the_vaes_own(kl_vae):
+    picture = gradient_picture(64, 64)[None]
+    posterior = encode_posterior(kl_vae, picture)
+    assert posterior.mean.shape == posterior.std.shape == (1, 4, 8, 8)
+    with torch.inference_mode():
+        model = kl_vae.first_stage_model
+        moments = model.quant_conv(
+            model.encoder(picture.movedim(-1, 1).to(kl_vae.vae_dtype) * 2 - 1)
+        )
+    mean, log_variance = moments.float().chunk(2, dim=1)
+    assert torch.allclose(posterior.mean, mean, atol=1e-5)
+    assert torch.allclose(posterior.std, (0.5 * log_variance.clamp(-30, 20)).exp(), atol=1e-5)
+    assert not model.regularization._forward_pre_hooks
+
+
+def test_latents_are_sampled_anew_from_mean_and_std(kl_vae):
+    posterior = encode_posterior(kl_vae, gradient_picture(64, 64)[None])
+    generator = Generator().manual_seed(3)
+    drawn = posterior.sample(torch.zeros(400, dtype=torch.long), generator)
+    error = (drawn.mean(dim=0) - posterior.mean[0]).abs() / posterior.std[0]
+    assert error.max() < 6 / 400**0.5
+    assert torch.allclose(drawn.std(dim=0) / posterior.std[0], torch.tensor(1.0), atol=0.25)
+
+
+def test_a_vae_of_another_family_is_refused(tiny_sd1):
+    class Wide:
+        latent_channels = 16
+        first_stage_model = tiny_sd1.vae.first_stage_model
+
+    with pytest.raises(BaseModelError, match="16 latent channels.*with 4"):
+        encode_posterior(Wide(), torch.rand(1, 64, 64, 3))
