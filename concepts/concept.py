@@ -92,7 +92,10 @@ class Concept:
         object.__setattr__(self, "training", MappingProxyType(dict(self.training)))
         if self.base not in BASES:
             known = ", ".join(BASES)
-            raise PersonalizeError(f"Unknown base model '{self.base}'. Known ones: {known}.")
+            raise PersonalizeError(
+                f"Unknown base model '{self.base}', expected one of {known}. A newer version of "
+                "Personalize may know it: update."
+            )
 
     @property
     def base_title(self) -> str:
@@ -116,6 +119,11 @@ def check_word(name: str, word: Tensor, width: int) -> Tensor:
         raise ConceptFileError(
             f"Expected 1 to {MAX_VECTORS} vectors of width {width} for a word, got a tensor of "
             f"shape {tuple(word.shape)}."
+        )
+    if not word.is_floating_point():
+        raise ConceptFileError(
+            f"Expected vectors of floating point numbers for a word, got {word.dtype}. Save it as "
+            "fp32."
         )
     word = word.detach().to("cpu", torch.float32, copy=True).contiguous()
     if not torch.isfinite(word).all():

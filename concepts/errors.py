@@ -1,5 +1,8 @@
 """Named exceptions. Every message says what was expected, what came and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class PersonalizeError(ValueError):
     """Base of all errors that a user can cause."""
@@ -7,6 +10,15 @@ class PersonalizeError(ValueError):
 
 class ConceptFileError(PersonalizeError):
     """A file that is damaged, foreign, unsafe or no concept at all."""
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Tell which file an error inside the block is about."""
+    try:
+        yield
+    except PersonalizeError as error:
+        raise ConceptFileError(f"'{name}' holds no usable concept. {error}") from error
 
 
 class PlaceholderError(PersonalizeError):

@@ -2,11 +2,13 @@
 
 Tensors: ``word`` is what the placeholder stands for, ``word.pose2`` an attribute word, all others
 belong to the method. Metadata (text): ``format``, ``method``, ``base``, ``text_width``,
-``placeholder``, ``class_word`` and ``training`` (JSON). The method is read from here, never guessed.
+``placeholder``, ``class_word`` and ``training`` (JSON). The method is read from here, never
+guessed.
 """
 
 import json
 import os
+import struct
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +19,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .concept import BASES, Concept, Method
-from .errors import ConceptFileError
+from .errors import ConceptFileError, reading
 from .foreign import embedding_to_concept, read_pickled_embedding
 
 FORMAT = "personalize/1"
 SUFFIXES = (".safetensors", ".pt", ".bin")
+MAX_BYTES = 2**30  # K/V differences of Stable Diffusion 1.x are 76 MiB in fp32
 MAX_FOREIGN_BYTES = 64 * 2**20  # 75 vectors of any known encoder are far below 1 MiB
 
 
@@ -51,15 +54,16 @@ def load_concept(path: Path, name: str | None = None) -> Concept:
     if not path.is_file():
         raise ConceptFileError(f"There is no file '{name}'. Press R to refresh the list of files.")
     if path.suffix.lower() != ".safetensors":
-        _check_foreign_size(path, name)
+        _check_size(path, name, MAX_FOREIGN_BYTES)
         return embedding_to_concept(read_pickled_embedding(path, name), name)
+    _check_size(path, name, MAX_BYTES)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format", "").startswith("personalize/"):
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
                 return _read_concept(tensors, metadata, name)
-            _check_foreign_size(path, name)
+            _check_size(path, name, MAX_FOREIGN_BYTES)
             return embedding_to_concept({k: file.get_tensor(k) for k in file.keys()}, name)  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ConceptFileError(
@@ -72,9 +76,11 @@ def write_safetensors(
     tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write to a temporary neighbour, then rename, so that no reader ever sees half a file."""
-    data = save(
-        {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
-        dict(metadata) if metadata else None,
+    data = _ordered(
+        save(
+            {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
+            dict(metadata) if metadata else None,
+        )
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
@@ -88,6 +94,17 @@ def write_safetensors(
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _ordered(data: bytes) -> bytes:
+    """The same file with its metadata in order, which safetensors shuffles at every save."""
+    (length,) = struct.unpack_from("<Q", data)
+    header = json.loads(data[8 : 8 + length])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
 def _umask() -> int:
@@ -129,16 +146,23 @@ def _read_concept(tensors: dict[str, Tensor], metadata: dict[str, str], name: st
             "Save the concept again."
         ) from error
     words = {k.removeprefix("word").removeprefix("."): t for k, t in tensors.items() if _is_word(k)}
-    return Concept(
-        method=method,
-        base=base,
-        text_width=width,
-        placeholder=placeholder,
-        class_word=metadata.get("class_word", ""),
-        words=words,
-        tensors={k: t for k, t in tensors.items() if not _is_word(k)},
-        training=_read_json_object(metadata.get("training", "{}")),
-    )
+    others = {k: t for k, t in tensors.items() if not _is_word(k)}
+    if "" not in words and (method is not Method.CATVERSION or not others):
+        raise ConceptFileError(
+            f"'{name}' says it is a {method.title} concept, but it lacks what was learned (a "
+            "tensor named word). Save the concept again."
+        )
+    with reading(name):
+        return Concept(
+            method=method,
+            base=base,
+            text_width=width,
+            placeholder=placeholder,
+            class_word=metadata.get("class_word", ""),
+            words=words,
+            tensors=others,
+            training=_read_json_object(metadata.get("training", "{}")),
+        )
 
 
 def _is_word(key: str) -> bool:
@@ -153,10 +177,11 @@ def _read_json_object(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _check_foreign_size(path: Path, name: str) -> None:
+def _check_size(path: Path, name: str, limit: int) -> None:
     size = path.stat().st_size
-    if size > MAX_FOREIGN_BYTES:
+    if size > limit:
         raise ConceptFileError(
-            f"'{name}' has {size / 2**20:.0f} MiB and no description of a concept. Embeddings are "
-            f"under {MAX_FOREIGN_BYTES // 2**20} MiB; is it a checkpoint or a LoRA?"
+            f"'{name}' has {size / 2**20:.0f} MiB. Concepts are under {MAX_BYTES // 2**20} MiB, "
+            f"embeddings of other programs under {MAX_FOREIGN_BYTES // 2**20} MiB; is it a "
+            "checkpoint or a LoRA? Load it with the node made for that."
         )

@@ -1,7 +1,7 @@
 """Importers: learned words in other programs' files, as Textual Inversion or Cross Init concepts.
 
-Read are: diffusers (``{"<cat-toy>": tensor}``), A1111 (``string_to_param``), stock embeddings of the
-host (one key a text encoder), and the official Cross Initialization ``learned_embeds.bin``
+Read are: diffusers (``{"<cat-toy>": tensor}``), A1111 (``string_to_param``), stock embeddings of
+the host (one key a text encoder), and the official Cross Initialization ``learned_embeds.bin``
 (``{"28017_v0": tensor, "28017_v1": tensor}``). Pickles are loaded weights-only.
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .concept import BASES, MAX_VECTORS, Concept, Method
-from .errors import ConceptFileError
+from .concept import BASES, Concept, Method
+from .errors import ConceptFileError, reading
 from .placeholders import placeholder_from_name
 
 _NUMBERED = re.compile(r"(.+)_v(\d+)")
@@ -72,21 +72,23 @@ def _concept(method: Method, base: str, word: Tensor, token: str, name: str) -> 
             f"'{name}' is no embedding: expected vectors, got a tensor of shape "
             f"{tuple(word.shape)} and type {word.dtype}."
         )
-    return Concept(
-        method=method,
-        base=base,
-        text_width=word.shape[-1],
-        placeholder=placeholder_from_name(token),
-        words={"": word},
-        training={"imported_from": Path(name).name},
-    )
+    with reading(name):
+        return Concept(
+            method=method,
+            base=base,
+            text_width=word.shape[-1],
+            placeholder=placeholder_from_name(token),
+            words={"": word},
+            training={"imported_from": Path(name).name},
+        )
 
 
 def _stack(vectors: list[Tensor], name: str) -> Tensor:
     shapes = {tuple(v.shape) for v in vectors}
-    if len(shapes) != 1 or vectors[0].ndim != 1 or len(vectors) > MAX_VECTORS:
+    if len(shapes) != 1 or vectors[0].ndim != 1:
         raise ConceptFileError(
-            f"'{name}' holds vectors of different shapes {sorted(shapes)}; expected equal ones."
+            f"'{name}' holds tensors of the shapes {sorted(shapes)}; expected vectors of one width "
+            "under names such as cat_v0, cat_v1."
         )
     return torch.stack(vectors)
 
