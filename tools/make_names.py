@@ -1,15 +1,15 @@
 """Keep the well-known names that Cross Initialization can average.
 
-Cross Initialization (Pang et al. 2024) starts its words from the mean embedding of the first names and
-of the last names of many famous people. That needs people whose first and last name are each exactly
-one token of the CLIP vocabulary. `training/names.txt` was made like this: candidates were written down
-from general knowledge (actors, musicians, athletes, politicians, scientists, writers and artists of all
-times and countries), this script kept those that are two words of one token each, at most five people
-share a first name and four a last name so that no common name weighs too much, and fictional people
-and half names were removed by hand.
+Cross Initialization (Pang et al. 2024) starts its words from the mean embedding of the first names
+and of the last names of many famous people. That needs people whose first and last name are each
+exactly one token of the CLIP vocabulary. `training/names.txt` was made like this: candidates were
+written down from general knowledge (actors, musicians, athletes, politicians, scientists, writers
+and artists of all times and countries); this script kept those that are two words of one token
+each; at most five people share a first name and four a last name, so that no common name weighs too
+much; fictional people and half names were removed by hand.
 
     python tools/make_names.py                      check training/names.txt
-    python tools/make_names.py candidates.txt       print the accepted ones, report the rejected ones
+    python tools/make_names.py candidates.txt       print the accepted ones, report the rejected
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAMES = ROOT / "training" / "names.txt"
 
 
 def clip_words(host: Path) -> set[str]:
-    """The words that are a single token in CLIP's vocabulary, lower-cased, read from a ComfyUI checkout."""
+    """The words, lower-cased, that are one token in the vocabulary of a ComfyUI checkout."""
     vocabulary = json.loads(
         (host / "comfy" / "sd1_tokenizer" / "vocab.json").read_text(encoding="utf-8")
     )
@@ -60,7 +60,7 @@ def sort_out(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("candidates", nargs="?", type=Path, help="a file, one name a line")
     parser.add_argument(
         "--host", type=Path, default=os.environ.get("COMFYUI_PATH", ROOT / ".host" / "ComfyUI")

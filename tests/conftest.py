@@ -1,0 +1,176 @@
+"""The pack under its alias `personalize`, the host in this process, tiny models, and a real server.
+
+The repository root never goes on sys.path: our `nodes` would hide the host's. Tests import the pack
+as `personalize.concepts...` and the tools as `personalize.tools...`.
+
+Markers: `host` needs a ComfyUI checkout (tools/get_host.py), which is then importable as `comfy`,
+`nodes`, `folder_paths`, on the CPU, with all its folders under a temporary base directory;
+`server` needs it too and starts a server. Without a checkout both are skipped.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from personalize.tools.comfy_server import ComfyServer
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL_FOLDERS = ("checkpoints", "clip_vision", "concepts", "elite", "embeddings", "loras", "vae")
+NO_HOST = "no ComfyUI checkout: run `python tools/get_host.py` or set COMFYUI_PATH"
+
+# One thread is fastest for the tiny models, and two crawl when anything else uses the processor.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def register_pack() -> None:
+    """Make the repository importable as package `personalize`, wherever it lies."""
+    sys.path[:] = [p for p in sys.path if p and Path(p).resolve() != ROOT]
+    spec = importlib.util.spec_from_file_location(
+        "personalize", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    assert spec is not None and spec.loader is not None
+    pack = importlib.util.module_from_spec(spec)
+    sys.modules["personalize"] = pack
+    spec.loader.exec_module(pack)
+
+
+def make_base_directory(parent: Path | None = None) -> Path:
+    """A temporary ComfyUI base directory with empty input, output and model folders."""
+    base = Path(tempfile.mkdtemp(prefix="personalize-", dir=parent)).resolve()
+    for folder in ("input", "output", "temp", "custom_nodes"):
+        (base / folder).mkdir()
+    for folder in MODEL_FOLDERS:
+        (base / "models" / folder).mkdir(parents=True)
+    return base
+
+
+def prepare_host(host: Path, base_directory: Path) -> None:
+    """Make the checkout importable, on the CPU; nothing of it but its options is imported yet."""
+    sys.path.insert(0, str(host))
+    from comfy.cli_args import args
+
+    args.cpu = True
+    args.base_directory = str(base_directory)
+    args.database_url = "sqlite:///:memory:"
+
+
+register_pack()
+
+from personalize.tools.get_host import find_host  # noqa: E402
+
+HOST = find_host()
+BASE_DIRECTORY = make_base_directory()
+if HOST is not None:
+    prepare_host(HOST, BASE_DIRECTORY)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(BASE_DIRECTORY, ignore_errors=True)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if HOST is None and any(item.iter_markers("host")) | any(item.iter_markers("server")):
+        pytest.skip(NO_HOST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector):
+    """Without a host, a test module that imports it at its top is skipped, not an error."""
+    report = yield
+    missing = ("comfy", "comfy_api", "comfy_execution", "folder_paths", "nodes", "server")
+    if HOST is None and report.failed:
+        text = str(report.longrepr)
+        if any(f"No module named '{name}'" in text for name in missing):
+            report.outcome = "skipped"
+            report.longrepr = (str(collector.path), 1, NO_HOST)
+    return report
+
+
+@pytest.fixture(scope="session")
+def host_base() -> Path:
+    """Base directory of the host in this process: has input, output, temp and models/<kind>."""
+    return BASE_DIRECTORY
+
+
+@dataclass(frozen=True)
+class TinyModels:
+    """A tiny checkpoint loaded by the host, shared by all tests: clone before you patch."""
+
+    kind: str  # "sd1", "sd2" or "sd2v"
+    path: Path  # the checkpoint, in models/checkpoints
+    model: Any  # MODEL, a ModelPatcher
+    clip: Any  # CLIP
+    vae: Any  # VAE
+
+
+def load_tiny(path: Path, kind: str) -> TinyModels:
+    """Load a tiny checkpoint as CheckpointLoaderSimple does, in inference mode."""
+    import torch
+    from comfy.sd import load_checkpoint_guess_config
+    from folder_paths import get_folder_paths
+    from personalize.tests import host_models
+
+    host_models.register()
+    with torch.inference_mode():
+        model, clip, vae, _ = load_checkpoint_guess_config(
+            str(path), embedding_directory=get_folder_paths("embeddings")
+        )
+    return TinyModels(kind, path, model, clip, vae)
+
+
+def _tiny(kind: str) -> TinyModels:
+    if HOST is None:
+        pytest.skip(NO_HOST)
+    from personalize.tests import host_models
+
+    path = BASE_DIRECTORY / "models" / "checkpoints" / f"tiny_{kind}.safetensors"
+    return load_tiny(host_models.make_checkpoint(path, kind), kind)
+
+
+@pytest.fixture(scope="session")
+def tiny_sd1() -> TinyModels:
+    """Text width 64, clip_l, last layer; epsilon prediction."""
+    return _tiny("sd1")
+
+
+@pytest.fixture(scope="session")
+def tiny_sd2() -> TinyModels:
+    """Text width 96, clip_h, last but one layer, pad token 0; epsilon prediction."""
+    return _tiny("sd2")
+
+
+@pytest.fixture(scope="session")
+def tiny_sd2v() -> TinyModels:
+    """As tiny_sd2, with v-prediction."""
+    return _tiny("sd2v")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ComfyServer]:
+    """A running ComfyUI with this pack, and checkpoints tiny_sd1, tiny_sd2 and tiny_sd2v."""
+    if HOST is None:
+        pytest.skip(NO_HOST)
+    from personalize.tests import host_models
+    from personalize.tools.comfy_server import ComfyServer
+
+    base = make_base_directory()
+    for kind in host_models.KINDS:
+        path = base / "models" / "checkpoints" / f"tiny_{kind}.safetensors"
+        host_models.make_checkpoint(path, kind)
+    packs = {"personalize": ROOT, "tiny_models": ROOT / "tests" / "host_models"}
+    try:
+        with ComfyServer(HOST, base, packs) as running:
+            yield running
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
