@@ -11,6 +11,8 @@ CONCEPTS = "concepts"
 EMBEDDING_PREFIX = "embedding:"
 _SUFFIXES = {".safetensors", ".pt", ".bin"}
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"|?*]')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # by Windows
+_LONGEST = 200  # bytes of a name: file systems take 255, a number and a suffix may follow
 
 
 def register_folders() -> None:
@@ -66,11 +68,11 @@ def new_file(folder: Path, filename: str) -> Path:
     """
     name = filename.strip().replace("\\", "/").removesuffix(".safetensors")
     parts = PurePosixPath(name).parts
-    wrong = not parts or name.startswith("/") or ".." in parts or _FORBIDDEN.search(name)
-    if wrong or any(part.startswith(".") or part.endswith((".", " ")) for part in parts):
+    no_file = name.startswith("/") or name.endswith("/")
+    if not parts or no_file or not all(_is_name(part) for part in parts):
         raise ConceptFileError(
-            f"'{filename}' is no file name. Write a name such as my-dog or pets/my-dog, inside "
-            "the concepts folder."
+            f"'{filename}' is no file name. Write a name such as my-dog or pets/my-dog: plain "
+            "words of letters and digits, inside the folder."
         )
     path = folder.joinpath(*parts[:-1], f"{parts[-1]}.safetensors")
     if not path.resolve().is_relative_to(folder.resolve()):
@@ -80,3 +82,9 @@ def new_file(folder: Path, filename: str) -> Path:
         path = path.with_name(f"{parts[-1]}-{number}.safetensors")
         number += 1
     return path
+
+
+def _is_name(part: str) -> bool:
+    """A name that every system takes and that stays in its folder; no hidden file."""
+    odd = part.startswith(".") or part.endswith((".", " ")) or len(part.encode()) > _LONGEST
+    return not (odd or _FORBIDDEN.search(part) or _RESERVED.fullmatch(part))
