@@ -34,6 +34,11 @@ class TextTower:
 
 def text_tower(clip: CLIP) -> TextTower:
     """The text encoder and tokenizer of SD1.x (clip_l) or SD2.x (clip_h); raise for any other."""
+    if clip is None:
+        raise BaseModelError(
+            "There is no CLIP: the checkpoint holds none. Take the CLIP of a "
+            f"{_SUPPORTED} checkpoint."
+        )
     model, tokenizer = clip.cond_stage_model, clip.tokenizer
     words = inner_tokenizer(tokenizer)
     for base in BASES.values():

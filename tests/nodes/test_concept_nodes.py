@@ -1,0 +1,192 @@
+"""Load, Save and Apply as the host runs them, in this process."""
+
+import folder_paths
+import pytest
+import torch
+from personalize.concepts.concept import Concept, Method
+from personalize.concepts.errors import (
+    BaseModelError,
+    ConceptFileError,
+    PersonalizeError,
+    PlaceholderError,
+)
+from personalize.concepts.files import load_concept, save_concept
+from personalize.host.folders import concepts_output, register_folders
+from personalize.nodes.concept import ApplyConcept, LoadConcept, SaveConcept
+
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture(autouse=True)
+def folders():
+    register_folders()
+
+
+def run(node, **inputs):
+    """Execute a node as the host does, under inference mode, and return its NodeOutput."""
+    with torch.inference_mode():
+        return node.PREPARE_CLASS_CLONE(None).EXECUTE_NORMALIZED(**inputs)
+
+
+def result(node, **inputs):
+    return run(node, **inputs).result
+
+
+def combo():
+    return LoadConcept.INPUT_TYPES()["required"]["concept_name"][1]["options"]
+
+
+def make_concept(placeholder="<my-dog>", method=Method.CROSS_INIT, width=64, **changes):
+    words = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
+    settings = {"class_word": "dog", "words": {"": words}, "training": {"steps_taken": 3}}
+    return Concept(method, "sd1", width, placeholder, **settings | changes)
+
+
+APPLY = {"strength": 1.0, "local_strength": 0.8, "start_percent": 0.0, "end_percent": 1.0}
+
+
+def encode(clip, text):
+    from nodes import CLIPTextEncode
+
+    with torch.inference_mode():
+        return CLIPTextEncode().encode(clip, text)[0][0][0]
+
+
+def saved_paths(output):
+    return output.ui["concepts"]
+
+
+def test_save_load_apply(tiny_sd1):
+    concept = make_concept()
+    output = run(SaveConcept, concept=concept, filename="pets/round", also_as_embedding=False)
+    assert saved_paths(output) == [str(concepts_output() / "pets" / "round.safetensors")]
+    assert output.ui["text"] == [f"saved {saved_paths(output)[0]}"]
+    assert "pets/round.safetensors" in combo()
+    (loaded,) = result(LoadConcept, concept_name="pets/round.safetensors", placeholder="")
+    assert torch.equal(loaded.words[""], concept.words[""])
+    assert (loaded.placeholder, loaded.class_word) == ("<my-dog>", "dog")
+    model, clip = result(
+        ApplyConcept, model=tiny_sd1.model, clip=tiny_sd1.clip, concept=loaded, **APPLY
+    )
+    assert model is tiny_sd1.model and clip is not tiny_sd1.clip
+    stock = encode(tiny_sd1.clip, "a <my-dog>")
+    assert not torch.equal(encode(clip, "a <my-dog>"), stock)
+    assert torch.equal(encode(tiny_sd1.clip, "a <my-dog>"), stock)
+
+
+def test_also_as_an_embedding(tiny_sd1):
+    concept = make_concept()
+    output = run(SaveConcept, concept=concept, filename="both", also_as_embedding=True)
+    concept_file, _ = saved_paths(output)
+    assert "embedding:both.safetensors" in combo()
+    (loaded,) = result(LoadConcept, concept_name="embedding:both.safetensors")
+    assert torch.equal(loaded.words[""], load_concept(concept_file).words[""])
+    _, clip = result(
+        ApplyConcept, model=tiny_sd1.model, clip=tiny_sd1.clip, concept=concept, **APPLY
+    )
+    ours, stock = encode(clip, "a <my-dog>"), encode(tiny_sd1.clip, "a embedding:both")
+    assert torch.equal(ours, stock)
+
+
+def test_nothing_is_overwritten():
+    first, second = (
+        saved_paths(run(SaveConcept, concept=c, filename="twice", also_as_embedding=True))
+        for c in (make_concept(), make_concept(words={"": torch.ones(1, 64)}))
+    )
+    assert len({*first, *second}) == 4
+    assert load_concept(first[0]).words[""].shape == (2, 64)
+
+
+def test_a_concept_that_is_no_word_alone_saves_nothing_when_an_embedding_is_wanted():
+    concept = make_concept(method=Method.DETEX, tensors={"k": torch.ones(2, 2)})
+    with pytest.raises(ConceptFileError, match="more than a word"):
+        run(SaveConcept, concept=concept, filename="no word", also_as_embedding=True)
+    assert not [name for name in combo() if "no word" in name]
+
+
+@pytest.mark.parametrize("filename", ["", "../../evil", "/etc/evil", "a:b", "NUL"])
+def test_a_file_name_that_leaves_the_folder_is_refused(filename, host_base):
+    before = sorted(host_base.rglob("*.safetensors"))
+    with pytest.raises(ConceptFileError, match="is no file name. Write a name such as my-dog"):
+        run(SaveConcept, concept=make_concept(), filename=filename, also_as_embedding=True)
+    assert sorted(host_base.rglob("*.safetensors")) == before
+
+
+def test_load_renames():
+    run(SaveConcept, concept=make_concept(), filename="renamed", also_as_embedding=False)
+    name = "renamed.safetensors"
+    for typed, expected in (("<rex>", "<rex>"), ("  ", "<my-dog>"), (" <rex> ", "<rex>")):
+        (loaded,) = result(LoadConcept, concept_name=name, placeholder=typed)
+        assert loaded.placeholder == expected
+    with pytest.raises(PlaceholderError, match="ordinary word.*<rex>"):
+        run(LoadConcept, concept_name=name, placeholder="rex")
+
+
+def test_load_notices_a_changed_file():
+    path = concepts_output() / "changed.safetensors"
+    save_concept(make_concept(), path)
+    fingerprint = LoadConcept.fingerprint_inputs
+    first = fingerprint("changed.safetensors")
+    assert first == fingerprint("changed.safetensors")
+    assert first != fingerprint("changed.safetensors", "<rex>")
+    save_concept(make_concept(words={"": torch.ones(1, 64)}), path)
+    assert first != fingerprint("changed.safetensors")
+
+
+def test_load_says_where_it_looked():
+    with pytest.raises(
+        ConceptFileError, match=r"no concept 'gone.safetensors'. Looked in .*press R"
+    ):
+        run(LoadConcept, concept_name="gone.safetensors")
+
+
+def test_load_names_a_damaged_file():
+    path = concepts_output() / "damaged.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"oh no")
+    with pytest.raises(ConceptFileError, match="'damaged.safetensors' is no whole safetensors"):
+        run(LoadConcept, concept_name="damaged.safetensors")
+
+
+def apply(tiny, concept, **changes):
+    inputs = {"model": tiny.model, "clip": tiny.clip, "concept": concept, **APPLY, **changes}
+    return result(ApplyConcept, **inputs)
+
+
+def test_a_concept_of_another_base_or_width_is_refused(tiny_sd1, tiny_sd2):
+    with pytest.raises(BaseModelError, match=r"1\.x \(text width 64\).*2\.x \(text width 96\)"):
+        apply(tiny_sd2, make_concept())
+    with pytest.raises(
+        BaseModelError, match=r"text width 768.*text width 64.*checkpoint that fits"
+    ):
+        apply(tiny_sd1, make_concept(width=768))
+    with pytest.raises(BaseModelError, match=r"this MODEL is Stable Diffusion 2"):
+        apply(tiny_sd1, make_concept(), model=tiny_sd2.model)
+
+
+def test_two_concepts_with_the_same_placeholder_are_refused(tiny_sd1):
+    _, clip = apply(tiny_sd1, make_concept())
+    with pytest.raises(PlaceholderError, match="Two applied concepts.*<my-dog>.*Rename one"):
+        apply(tiny_sd1, make_concept(), clip=clip)
+    apply(tiny_sd1, make_concept("<other>"), clip=clip)
+
+
+def test_a_clip_that_is_not_clip_is_refused(tiny_sd1):
+    from comfy.text_encoders.flux import FluxTokenizer
+
+    other = tiny_sd1.clip.clone()
+    other.tokenizer = FluxTokenizer()  # holds a T5 tokenizer
+    with pytest.raises(BaseModelError, match=r"FluxTokenizer.*Expected the CLIP of a Stable Diff"):
+        apply(tiny_sd1, make_concept(), clip=other)
+    with pytest.raises(BaseModelError, match=r"no CLIP.*Take the CLIP of a Stable Diffusion"):
+        apply(tiny_sd1, make_concept(), clip=None)
+
+
+@pytest.mark.parametrize("strength", [float("nan"), float("inf")])
+def test_a_strength_that_is_no_number_is_refused(tiny_sd1, strength):
+    with pytest.raises(PersonalizeError, match="Expected a strength.* such as 0.8"):
+        apply(tiny_sd1, make_concept(), strength=strength)
+
+
+def test_the_folder_key_is_the_hosts():
+    assert str(concepts_output()) in folder_paths.get_folder_paths("concepts")

@@ -1,0 +1,157 @@
+"""What saved workflows rely on: ids, names and order of inputs; and what makes a node pleasant."""
+
+import asyncio
+import json
+from dataclasses import fields
+
+import pytest
+from personalize.nodes import NODE_CLASS_MAPPINGS
+from personalize.nodes.extension import PersonalizeExtension
+from personalize.training.cross_init import CrossInitConfig
+from personalize.training.textual_inversion import TextualInversionConfig
+
+pytestmark = pytest.mark.host
+
+SCHEDULE = ["steps", "batch_size", "learning_rate"]
+SOCKETS = ["model", "clip", "vae", "images", "placeholder"]
+OPTIONS = [
+    *("resolution", "precision", "gradient_checkpointing", "flip", "templates"),
+    *("preview_prompt", "preview_every", "save_every", "resume"),
+]
+
+PROMISED = {  # node id: display name, required inputs, optional inputs, outputs
+    "PersonalizeTrainTextualInversion": (
+        "Train Textual Inversion",
+        [*SOCKETS, "init_word", "vectors", *SCHEDULE, "train_seed"],
+        OPTIONS,
+        ["concept", "losses"],
+    ),
+    "PersonalizeTrainCrossInit": (
+        "Train Cross Initialization",
+        [*SOCKETS, "class_word", "init_from", *SCHEDULE, "reg_weight", "train_seed"],
+        ["preset", "regulariser", *OPTIONS],
+        ["concept", "losses"],
+    ),
+    "PersonalizeLoadConcept": ("Load Concept", ["concept_name"], ["placeholder"], ["concept"]),
+    "PersonalizeSaveConcept": (
+        "Save Concept",
+        ["concept", "filename", "also_as_embedding"],
+        [],
+        [],
+    ),
+    "PersonalizeApplyConcept": (
+        "Apply Concept",
+        [
+            *("model", "clip", "concept"),
+            *("strength", "local_strength", "start_percent", "end_percent"),
+        ],
+        [],
+        ["model", "clip"],
+    ),
+}
+TYPES = {
+    "model": "MODEL",
+    "clip": "CLIP",
+    "vae": "VAE",
+    "images": "IMAGE",
+    "concept": "CONCEPT",
+    "losses": "LOSS_MAP",
+}
+CONFIGS = {
+    "PersonalizeTrainTextualInversion": TextualInversionConfig,
+    "PersonalizeTrainCrossInit": CrossInitConfig,
+}
+
+
+@pytest.fixture(params=PROMISED)
+def node(request):
+    return NODE_CLASS_MAPPINGS[request.param]
+
+
+def all_inputs(node):
+    """Every input as the host tells it to a browser: (name, type, options)."""
+    groups = node.INPUT_TYPES()
+    return [
+        (name, entry[0], entry[1] if len(entry) > 1 else {})
+        for group in ("required", "optional")
+        for name, entry in groups.get(group, {}).items()
+    ]
+
+
+def test_the_promised_nodes_and_no_others_less():
+    assert set(PROMISED) <= set(NODE_CLASS_MAPPINGS)
+
+
+def test_the_host_gets_every_node():
+    listed = asyncio.run(PersonalizeExtension().get_node_list())
+    assert listed == list(NODE_CLASS_MAPPINGS.values())
+    assert [n.GET_SCHEMA().node_id for n in listed] == list(NODE_CLASS_MAPPINGS)
+
+
+def test_names_and_order(node):
+    schema = node.GET_SCHEMA()
+    name, required, optional, outputs = PROMISED[schema.node_id]
+    assert schema.display_name == name
+    assert list(node.INPUT_TYPES()["required"]) == required
+    assert list(node.INPUT_TYPES().get("optional", {})) == optional
+    assert [i.id for i in schema.inputs] == required + optional
+    assert [o.display_name for o in schema.outputs] == outputs
+    for one in [*schema.inputs, *schema.outputs]:
+        known = getattr(one, "id", None) or one.display_name
+        if known in TYPES:
+            assert one.get_io_type() == TYPES[known]
+
+
+def test_a_node_describes_itself(node):
+    schema = node.GET_SCHEMA()
+    assert schema.category.startswith("personalize/")
+    assert schema.description and schema.search_aliases
+    assert schema.is_output_node == (schema.node_id == "PersonalizeSaveConcept")
+
+
+def test_every_input_has_a_tooltip(node):
+    assert [name for name, _, options in all_inputs(node) if not options.get("tooltip")] == []
+
+
+def test_no_seed_that_changes_by_itself(node):
+    for name, kind, options in all_inputs(node):
+        assert name not in ("seed", "noise_seed")
+        if kind == "INT":
+            assert not options.get("control_after_generate")
+
+
+def test_numbers_have_bounds_and_a_step_that_shows_them(node):
+    for name, kind, options in all_inputs(node):
+        if kind in ("FLOAT", "INT"):
+            assert options["min"] <= options["default"] <= options["max"], name
+        if kind == "FLOAT":
+            assert options["step"] and options["round"], name
+            shown = round(options["default"] / options["round"]) * options["round"]
+            assert shown == pytest.approx(options["default"]), name
+
+
+def test_the_browser_can_read_it(node):
+    info = json.loads(json.dumps(node.GET_NODE_INFO_V1()))
+    assert info["name"] in PROMISED and "python_module" in info
+
+
+@pytest.mark.parametrize("node_id", CONFIGS)
+def test_a_widgets_default_is_its_configs(node_id):
+    config = CONFIGS[node_id]
+    defaults = {f.name: f.default for f in fields(config)}
+    inputs = {name: options for name, _, options in all_inputs(NODE_CLASS_MAPPINGS[node_id])}
+    shared = set(defaults) & set(inputs) - {"placeholder", "init_word"}
+    assert {"steps", "batch_size", "learning_rate", "flip", "resolution"} <= shared
+    for name in shared:
+        assert inputs[name]["default"] == getattr(defaults[name], "value", defaults[name]), name
+    only_in_config = set(defaults) - set(inputs)
+    assert only_in_config == {"weight_decay"}
+
+
+@pytest.mark.parametrize("node_id", CONFIGS)
+def test_knobs_of_a_train_node_are_advanced(node_id):
+    inputs = {name: options for name, _, options in all_inputs(NODE_CLASS_MAPPINGS[node_id])}
+    advanced = {name for name, options in inputs.items() if options.get("advanced")}
+    assert advanced >= set(OPTIONS) - {"resolution"}
+    assert not advanced & {*SOCKETS, *SCHEDULE, "train_seed"}
+    assert NODE_CLASS_MAPPINGS[node_id].INPUT_IS_LIST

@@ -1,0 +1,171 @@
+"""Train nodes as the host runs them, and what each kind of bad input gets to read."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from personalize.concepts.concept import Method
+from personalize.concepts.errors import BaseModelError, PlaceholderError, TrainingError
+from personalize.nodes.train import TrainCrossInit, TrainTextualInversion
+from personalize.training.cross_init import PRESETS
+from personalize.training.learn import learn
+from personalize.training.textual_inversion import TextualInversionConfig
+
+pytestmark = pytest.mark.host
+
+
+def picture(*shape):
+    return torch.rand(shape or (1, 64, 64, 3), generator=torch.Generator().manual_seed(0))
+
+
+def run(node, tiny, images=None, **widgets):
+    """Execute a Train node as the host does: every input is a list, under inference mode."""
+    defaults = {
+        name: entry[1]["default"]
+        for group in node.INPUT_TYPES().values()
+        for name, entry in group.items()
+        if len(entry) > 1 and "default" in entry[1]
+    }
+    small = {"steps": 1, "batch_size": 1, "resolution": 64, "preview_every": 0, "resume": False}
+    sockets = {"model": tiny.model, "clip": tiny.clip, "vae": tiny.vae}
+    values = {name: [v] for name, v in (sockets | defaults | small | widgets).items()}
+    with torch.inference_mode():
+        clone = node.PREPARE_CLASS_CLONE(None)
+        return clone.EXECUTE_NORMALIZED(images=images or [picture()], **values).result
+
+
+@pytest.mark.parametrize(
+    ("node", "method", "rows", "placeholder"),
+    [
+        (TrainTextualInversion, Method.TEXTUAL_INVERSION, 1, "<my-dog>"),
+        (TrainCrossInit, Method.CROSS_INIT, 2, "<me>"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["tiny_sd1", "tiny_sd2", "tiny_sd2v"])
+def test_a_train_node_gives_a_concept_and_its_losses(
+    node, method, rows, placeholder, kind, request
+):
+    tiny = request.getfixturevalue(kind)
+    images = [picture(), picture(2, 80, 100, 3), picture(1, 64, 64, 4)]
+    concept, losses = run(node, tiny, images, steps=3)
+    assert (concept.method, concept.placeholder) == (method, placeholder)
+    assert concept.words[""].shape == (rows, concept.text_width)
+    assert len(losses["loss"]) == 3
+    assert concept.words[""].device.type == "cpu" and not concept.words[""].is_inference()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_sets_steps_and_learning_rate(preset):
+    values = {"placeholder": "<me>", "steps": 7, "learning_rate": 0.1}
+    chosen = TrainCrossInit.make_config({**values, "preset": preset})
+    assert (chosen.steps, chosen.learning_rate) == (
+        PRESETS[preset].steps,
+        PRESETS[preset].learning_rate,
+    )
+    assert TrainCrossInit.make_config({**values, "preset": "custom"}).steps == 7
+    assert TrainCrossInit.make_config(values).learning_rate == 0.1
+
+
+BAD_IMAGES = {
+    "none": ([torch.zeros(0, 64, 64, 3)], "no picture to learn from. Connect 1 to 6"),
+    "a mask": ([torch.ones(1, 64, 64)], r"got \(1, 64, 64\). Is it a mask\? Connect an IMAGE"),
+    "a latent": ([torch.ones(1, 4, 8, 8)], r"Expected pictures of shape.*got \(1, 4, 8, 8\)"),
+    "small": ([picture(), picture(1, 63, 200, 3)], "Picture 2 has 200 x 63.*at least 64 x 64"),
+    "one pixel": ([picture(1, 1, 1, 3)], "Picture 1 has 1 x 1 pixels.*remove it or find"),
+    "NaN": ([torch.full((1, 64, 64, 3), float("nan"))], "Picture 1 holds NaN.*load the picture"),
+    "infinite": ([picture(), picture() / 0], "Picture 2 holds NaN or infinite"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_IMAGES)
+def test_bad_pictures(case, tiny_sd1):
+    images, message = BAD_IMAGES[case]
+    with pytest.raises(TrainingError, match=message):
+        run(TrainCrossInit, tiny_sd1, images)
+
+
+def test_no_picture_at_all(tiny_sd1):
+    config = TextualInversionConfig(placeholder="<x>", init_word="dog", steps=1, resolution=64)
+    with pytest.raises(TrainingError, match="no picture to learn from"):
+        learn(config, tiny_sd1.model, tiny_sd1.clip, tiny_sd1.vae, [])
+
+
+@pytest.mark.parametrize("node", [TrainTextualInversion, TrainCrossInit])
+@pytest.mark.parametrize(
+    ("placeholder", "message"),
+    [
+        ("", "placeholder is empty. Write a name in angle brackets"),
+        ("<my dog>", "has white space in it"),
+        ("dog", "is an ordinary word.*Use <dog> instead"),
+        ("<my:dog>", "cannot stand in a prompt"),
+    ],
+)
+def test_bad_placeholders(node, placeholder, message, tiny_sd1):
+    with pytest.raises(PlaceholderError, match=message):
+        run(node, tiny_sd1, placeholder=placeholder)
+
+
+BAD_WIDGETS = [
+    (TrainTextualInversion, {"init_word": " "}, "init_word is empty. Write what the subject is"),
+    (TrainTextualInversion, {"init_word": "teddy bear"}, "is 2 tokens.*set vectors to 2 or more"),
+    (TrainTextualInversion, {"vectors": 0}, "Expected 1 to 74 vectors, got 0"),
+    (TrainTextualInversion, {"vectors": 76}, "Expected 1 to 74 vectors, got 76"),
+    (TrainCrossInit, {"class_word": ""}, "class_word is empty. Write what the subject is"),
+    (TrainCrossInit, {"class_word": "very " * 80}, "one chunk holds 75.*shorter"),
+    (TrainCrossInit, {"steps": 0}, "at least 1 step"),
+    (TrainCrossInit, {"batch_size": 0}, "1 picture a batch"),
+    (TrainCrossInit, {"learning_rate": 0.0}, "learning_rate above 0, got 0.0. 0.005 is usual"),
+    (TrainCrossInit, {"resolution": 65}, "resolution of at least 64 that 8 divides, got 65"),
+    (TrainCrossInit, {"reg_weight": -1.0}, "reg_weight of 0 or more, got -1.0"),
+    (TrainCrossInit, {"templates": "a photo"}, "'a photo' has 0 places.*Write one {}"),
+    (TrainCrossInit, {"templates": "a {} with {}"}, "has 2 places for the subject"),
+]
+
+
+@pytest.mark.parametrize(("node", "widgets", "message"), BAD_WIDGETS)
+def test_settings_that_cannot_work(node, widgets, message, tiny_sd1):
+    with pytest.raises(TrainingError, match=message):
+        run(node, tiny_sd1, **widgets)
+
+
+def test_a_class_word_of_several_tokens_is_fine_for_cross_initialization(tiny_sd1):
+    concept, _ = run(TrainCrossInit, tiny_sd1, class_word="teddy bear", init_from="class word")
+    assert concept.class_word == "teddy bear" and concept.words[""].shape == (2, 64)
+
+
+def sdxl():
+    from comfy import supported_models
+
+    config = supported_models.SDXL(dict(supported_models.SDXL.unet_config))
+    return SimpleNamespace(model=SimpleNamespace(model_config=config))
+
+
+def t5_clip(tiny):
+    from comfy.text_encoders.flux import FluxTokenizer
+
+    other = tiny.clip.clone()
+    other.tokenizer = FluxTokenizer()
+    return other
+
+
+def test_models_that_cannot_learn(tiny_sd1, tiny_sd2):
+    with pytest.raises(BaseModelError, match="MODEL is a SDXL. Expected a Stable Diffusion 1.x or"):
+        run(TrainCrossInit, tiny_sd1, model=sdxl())
+    with pytest.raises(BaseModelError, match="FluxTokenizer. Expected the CLIP of a Stable Diffus"):
+        run(TrainCrossInit, tiny_sd1, clip=t5_clip(tiny_sd1))
+    with pytest.raises(BaseModelError, match="no CLIP.*Take the CLIP of a"):
+        run(TrainCrossInit, tiny_sd1, clip=None)
+    with pytest.raises(BaseModelError, match="MODEL is .*2.x.*CLIP is .*1.x.*from one checkpoint"):
+        run(TrainCrossInit, tiny_sd1, model=tiny_sd2.model)
+    with pytest.raises(BaseModelError, match="VAE has .* latent channels.*take the one of your"):
+        run(TrainCrossInit, tiny_sd1, vae=SimpleNamespace(latent_channels=16))
+    with pytest.raises(BaseModelError, match="VAE has None latent channels.*take the one of your checkpoint"):
+        run(TrainCrossInit, tiny_sd1, vae=None)
+
+
+def test_an_inpainting_model_cannot_learn(tiny_sd1):
+    kind = type(tiny_sd1.model.model.model_config)
+    config = kind({**tiny_sd1.model.model.model_config.unet_config, "in_channels": 9})
+    model = SimpleNamespace(model=SimpleNamespace(model_config=config))
+    with pytest.raises(BaseModelError, match="inpainting.*Learn the concept on the plain model"):
+        run(TrainCrossInit, tiny_sd1, model=model)
