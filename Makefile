@@ -15,7 +15,7 @@ demo: setup
 	@$(BIN)/python tools/run.py demo $(ARGS)
 
 bench: setup
-	@$(BIN)/python tools/run.py bench $(ARGS)
+	@$(BIN)/python tools/bench.py $(ARGS)
 
 check: setup
 	@$(BIN)/python tools/check.py $(ARGS)

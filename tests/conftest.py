@@ -16,12 +16,9 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from personalize.tools.comfy_server import ComfyServer
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_HOST = "no ComfyUI checkout: run `python tools/get_host.py` or set COMFYUI_PATH"
@@ -30,15 +27,16 @@ NO_HOST = "no ComfyUI checkout: run `python tools/get_host.py` or set COMFYUI_PA
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-runpy.run_path(str(ROOT / "tools" / "run.py"))["register_pack"]()
+alias = runpy.run_path(str(ROOT / "tools" / "alias.py"))
+alias["register_pack"]()
 
+from personalize.tools.comfy_server import ComfyServer, make_base_directory  # noqa: E402
 from personalize.tools.get_host import find_host  # noqa: E402
-from personalize.tools.host_process import make_base_directory, prepare_host  # noqa: E402
 
 HOST = find_host()
 BASE_DIRECTORY = make_base_directory()
 if HOST is not None:
-    prepare_host(HOST, BASE_DIRECTORY)
+    alias["prepare_host"](True, BASE_DIRECTORY, HOST)
 
 
 def pytest_unconfigure() -> None:
@@ -46,7 +44,7 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if HOST is None and any(item.iter_markers("host")) | any(item.iter_markers("server")):
+    if HOST is None and any(m.name in ("host", "server") for m in item.iter_markers()):
         pytest.skip(NO_HOST)
 
 
@@ -128,7 +126,6 @@ def server() -> Iterator[ComfyServer]:
     if HOST is None:
         pytest.skip(NO_HOST)
     from personalize.tests import host_models
-    from personalize.tools.comfy_server import ComfyServer
 
     base = make_base_directory()
     for kind in host_models.KINDS:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def register_pack() -> None:
     """Make the repository importable as package `personalize`, wherever it lies."""
-    sys.path[:] = [p for p in sys.path if Path(p).resolve() != ROOT]
+    sys.path[:] = [p for p in sys.path if p and Path(p).resolve() != ROOT]
     spec = importlib.util.spec_from_file_location(
         "personalize", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
     )
@@ -24,14 +24,20 @@ def register_pack() -> None:
     spec.loader.exec_module(pack)
 
 
-def prepare_host(cpu: bool = True) -> Path:
-    """Make the host's modules importable; return the checkout. Nothing but its options is imported."""
+def prepare_host(
+    cpu: bool = True, base_directory: Path | None = None, host: Path | None = None
+) -> Path:
+    """Make the modules of the host importable and return its checkout; nothing is imported yet.
+
+    Its folders lie in base_directory, or in the checkout. Comes before any other import of it.
+    """
     from personalize.tools.get_host import get_host
 
-    host = get_host()
+    host = host or get_host()
     sys.path.insert(0, str(host))
     from comfy.cli_args import args
 
     args.cpu = cpu
+    args.base_directory = str(base_directory) if base_directory else None
     args.database_url = "sqlite:///:memory:"
     return host

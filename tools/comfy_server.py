@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -17,6 +18,12 @@ from .comfy_client import ComfyClient
 
 START_SECONDS = 180.0
 STOP_SECONDS = 20.0
+
+
+MODEL_FOLDERS = (
+    *("checkpoints", "clip_vision", "concepts", "elite", "embeddings"),
+    *("loras", "sams", "text_encoders", "vae"),
+)
 
 
 class ServerError(RuntimeError):
@@ -140,6 +147,16 @@ class ComfyServer:
             *("--disable-auto-launch", "--database-url", "sqlite:///:memory:"),
             *self._arguments,
         ]
+
+
+def make_base_directory(base: Path | None = None) -> Path:
+    """A ComfyUI base directory with its folders; a temporary one when none is named."""
+    base = (base or Path(tempfile.mkdtemp(prefix="personalize-"))).resolve()
+    for folder in ("input", "output", "temp", "custom_nodes"):
+        (base / folder).mkdir(parents=True, exist_ok=True)
+    for folder in MODEL_FOLDERS:
+        (base / "models" / folder).mkdir(parents=True, exist_ok=True)
+    return base
 
 
 def link_pack(base_directory: Path, name: str, folder: Path) -> None:

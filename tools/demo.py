@@ -15,10 +15,10 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from .alias import prepare_host
 from .comfy_client import ComfyClient, Message, RunError, Workflow
-from .comfy_server import ComfyServer
+from .comfy_server import ComfyServer, make_base_directory
 from .get_host import ROOT, get_host
-from .host_process import make_base_directory, prepare_host
 
 BASE = ROOT / ".demo"
 CHECKPOINT = "tiny_sd1.safetensors"
@@ -55,7 +55,7 @@ def training_workflow(images: Sequence[str], filename: str, steps: int) -> Workf
         "model": ["base", 0], "clip": ["base", 1], "vae": ["base", 2], "images": [batch, 0],
         "placeholder": PLACEHOLDER, "class_word": "ball", "init_from": "class word",
         "steps": steps, "batch_size": 2, "learning_rate": 0.005, "reg_weight": 1e-5,
-        "train_seed": 1, "resolution": 64, "preview_every": max(1, steps // 3),
+        "train_seed": 1, "resolution": 64, "preview_every": max(1, steps // 3), "resume": False,
     }  # fmt: skip
     save = {"concept": ["train", 0], "filename": filename, "also_as_embedding": False}
     return workflow | {
@@ -111,7 +111,7 @@ def prepare_base(host: Path) -> Path:
     base = make_base_directory(BASE)
     checkpoint = base / "models" / "checkpoints" / CHECKPOINT
     if not checkpoint.is_file():
-        prepare_host(host, base)
+        prepare_host(base_directory=base, host=host)
         from ..tests.host_models import make_checkpoint
 
         make_checkpoint(checkpoint, "sd1")
