@@ -159,7 +159,9 @@ def test_models_that_cannot_learn(tiny_sd1, tiny_sd2):
         run(TrainCrossInit, tiny_sd1, model=tiny_sd2.model)
     with pytest.raises(BaseModelError, match="VAE has .* latent channels.*take the one of your"):
         run(TrainCrossInit, tiny_sd1, vae=SimpleNamespace(latent_channels=16))
-    with pytest.raises(BaseModelError, match="VAE has None latent channels.*take the one of your checkpoint"):
+    with pytest.raises(
+        BaseModelError, match="VAE has None latent channels.*take the one of your checkpoint"
+    ):
         run(TrainCrossInit, tiny_sd1, vae=None)
 
 

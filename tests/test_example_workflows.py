@@ -1,0 +1,137 @@
+"""The examples open without a missing node, and really run."""
+
+import json
+from pathlib import Path
+
+import pytest
+from personalize.tools.demo import draw_pictures
+from personalize.tools.workflows import (
+    NOTES,
+    WorkflowError,
+    inputs_of,
+    is_widget,
+    set_inputs,
+    to_api,
+    widgets,
+)
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "example_workflows").glob("*.json"))
+FACE = "learn-a-face-cross-initialization"
+
+
+@pytest.fixture(params=EXAMPLES, ids=lambda path: path.stem)
+def example(request):
+    return json.loads(request.param.read_text(encoding="utf-8"))
+
+
+def by_id(example):
+    return {node["id"]: node for node in example["nodes"]}
+
+
+def test_there_are_examples():
+    assert FACE in {path.stem for path in EXAMPLES}
+
+
+def test_every_connection_is_told_the_same_at_both_ends(example):
+    nodes = by_id(example)
+    assert len(nodes) == len(example["nodes"]) and max(nodes) == example["last_node_id"]
+    links = {link[0]: link for link in example["links"]}
+    assert len(links) == len(example["links"]) and max(links) == example["last_link_id"]
+    for number, source, output, target, slot, kind in links.values():
+        sender, receiver = nodes[source]["outputs"][output], nodes[target]["inputs"][slot]
+        assert number in sender["links"] and receiver["link"] == number
+        assert sender["type"] == receiver["type"] == kind
+    ends = [slot["link"] for node in nodes.values() for slot in node["inputs"]]
+    assert sorted(link for link in ends if link is not None) == sorted(links)
+    starts = [n for node in nodes.values() for output in node["outputs"] for n in output["links"]]
+    assert sorted(starts) == sorted(links)
+
+
+def test_notes_and_groups_tell_the_way_through_it(example):
+    titles = [group["title"] for group in example["groups"]]
+    assert titles and all(title.startswith(f"{n}. ") for n, title in enumerate(titles, start=1))
+    notes = [node for node in example["nodes"] if node["type"] in NOTES]
+    assert len(notes) >= len(titles)
+    for node in example["nodes"]:
+        if node["type"] not in NOTES:
+            assert any(holds(group["bounding"], node) for group in example["groups"]), node["type"]
+
+
+def holds(bounds, node):
+    left, top, width, height = bounds
+    (x, y), (w, h) = node["pos"], node["size"]
+    return left <= x and top <= y and x + w <= left + width and y + h <= top + height
+
+
+def test_nothing_lies_on_something_else(example):
+    nodes = example["nodes"]
+    for n, one in enumerate(nodes):
+        for other in nodes[n + 1 :]:
+            beside = any(
+                one["pos"][axis] + one["size"][axis] <= other["pos"][axis]
+                or other["pos"][axis] + other["size"][axis] <= one["pos"][axis]
+                for axis in (0, 1)
+            )
+            assert beside, (one["type"], other["type"])
+
+
+@pytest.mark.server
+def test_every_node_is_there_with_values_in_the_order_of_its_schema(example, server):
+    info = server.client.object_info()
+    for node in example["nodes"]:
+        if node["type"] in NOTES:
+            continue
+        assert node["type"] in info
+        sockets = [name for name, kind, _ in inputs_of(info[node["type"]]) if not is_widget(kind)]
+        assert [slot["name"] for slot in node["inputs"]] == sockets
+        assert [o["name"] for o in node["outputs"]] == info[node["type"]]["output_name"]
+        expected = [
+            type(d) for _, default, more in widgets(info[node["type"]]) for d in (default, *more)
+        ]
+        found = [type(value) for value in node["widgets_values"]]
+        assert [float if t is int else t for t in found] == [
+            float if t is int else t for t in expected
+        ]
+
+
+@pytest.mark.server
+def test_the_face_example_runs_on_a_tiny_model(server):
+    path = next(path for path in EXAMPLES if path.stem == FACE)
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    prompt = to_api(saved, server.client.object_info())
+    picture = server.client.upload_image("example_face.png", draw_pictures(1)[0])
+    set_inputs(prompt, "CheckpointLoaderSimple", ckpt_name="tiny_sd1.safetensors")
+    set_inputs(prompt, "LoadImage", image=picture)
+    small = {"resolution": 64, "batch_size": 2, "preset": "custom", "steps": 3}
+    set_inputs(prompt, "PersonalizeTrainCrossInit", **small)
+    set_inputs(prompt, "EmptyLatentImage", width=64, height=64)
+    set_inputs(prompt, "KSampler", steps=2)
+    run = server.client.run(prompt)
+    assert any("concepts" in output for output in run.outputs.values())
+    (file,) = [f for f in run.files("images") if f["type"] == "output"]
+    assert server.client.fetch(file).startswith(b"\x89PNG")
+
+
+def test_values_that_do_not_fit_the_schema_are_refused():
+    schema = {
+        "input_order": {"required": ["model", "seed"]},
+        "input": {
+            "required": {
+                "model": ["MODEL"],
+                "seed": ["INT", {"default": 3, "control_after_generate": True}],
+            }
+        },
+    }
+    node = {"id": 7, "type": "Draw", "inputs": [{"name": "model", "link": 1}]}
+    saved = {
+        "links": [[1, 2, 0, 7, 0, "MODEL"]],
+        "nodes": [node | {"widgets_values": [5, "fixed"]}],
+    }
+    assert to_api(saved, {"Draw": schema}) == {
+        "7": {"class_type": "Draw", "inputs": {"model": ["2", 0], "seed": 5}}
+    }
+    saved["nodes"] = [node | {"widgets_values": [5]}]
+    with pytest.raises(WorkflowError, match="Draw has 1 widget values for: seed"):
+        to_api(saved, {"Draw": schema})
+    with pytest.raises(WorkflowError, match="Draw: no such node"):
+        to_api(saved, {})

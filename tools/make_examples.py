@@ -1,0 +1,278 @@
+"""Write example_workflows/ anew, with every node's inputs as a running server describes them.
+
+    python tools/run.py make_examples
+
+Run it after an input was added to a node; texts, settings and places are below.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .comfy_server import ComfyServer, make_base_directory
+from .get_host import ROOT, get_host
+from .workflows import ObjectInfo, SavedWorkflow, inputs_of, is_widget, widgets
+
+FOLDER = ROOT / "example_workflows"
+CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
+COLOURS = {"model": "#3f789e", "learn": "#a1309b", "use": "#88aa44"}
+
+Schema = dict[str, Any]  # a node's entry in /api/object_info
+Source = tuple[str, int]  # key of a node, number of its output
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of an example: its place, its connections, and widgets unlike their default."""
+
+    kind: str
+    place: tuple[int, int]
+    size: tuple[int, int]
+    links: dict[str, Source] = field(default_factory=dict)
+    widgets: dict[str, Any] = field(default_factory=dict)
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    title: str
+    bounds: tuple[int, int, int, int]
+    colour: str
+
+
+@dataclass(frozen=True)
+class Example:
+    name: str
+    nodes: dict[str, Node]
+    groups: Sequence[Group]
+
+
+def note(title: str, text: str, place: tuple[int, int], size: tuple[int, int]) -> Node:
+    return Node("MarkdownNote", place, size, widgets={"text": text}, title=title)
+
+
+MODEL_NOTE = f"""\
+**Start here.** Choose a Stable Diffusion 1.x or 2.x checkpoint. This example names \
+`{CHECKPOINT}`, which belongs into `ComfyUI/models/checkpoints`.
+
+Then load a picture of **one face**, looking at the camera, at least 512 pixels wide. It is \
+cropped to its centre square.
+
+One picture is enough. To use more, put them through *Create List*."""
+
+LEARN_NOTE = """\
+Two words are learned, started from the text encoder's own output for the mean of well-known names.
+
+`preset` **quality**: 320 steps, **fast**: 25 steps. The node shows loss, speed and a preview.
+
+**Cancel** whenever you like: the same settings go on from there at the next run.
+
+For what is no face, set `class_word` to what it is (dog) and `init_from` to **class word**."""
+
+USE_NOTE = """\
+`<me>` now stands for the face, in any prompt, beside any other node. Try:
+
+- a photo of `<me>` person as a chef, in a kitchen
+- an oil painting of `<me>` person
+- `(<me>:0.9)` person and a dog
+
+Later, use *Load Concept* in the place of the Train node: the file lies in `output/concepts`."""
+
+FACE = Example(
+    "learn-a-face-cross-initialization",
+    {
+        "model_note": note("1. Model and picture", MODEL_NOTE, (0, -290), (330, 270)),
+        "base": Node(
+            "CheckpointLoaderSimple", (0, 60), (330, 120), widgets={"ckpt_name": CHECKPOINT}
+        ),
+        "picture": Node("LoadImage", (0, 230), (330, 360), widgets={"image": "example.png"}),
+        "learn_note": note("2. Learn", LEARN_NOTE, (410, -290), (400, 270)),
+        "train": Node(
+            "PersonalizeTrainCrossInit",
+            (410, 60),
+            (400, 620),
+            {
+                "model": ("base", 0),
+                "clip": ("base", 1),
+                "vae": ("base", 2),
+                "images": ("picture", 0),
+            },
+            {"placeholder": "<me>", "class_word": "person", "preset": "quality"},
+        ),
+        "save": Node(
+            "PersonalizeSaveConcept",
+            (410, 730),
+            (400, 110),
+            {"concept": ("train", 0)},
+            {"filename": "me"},
+        ),
+        "losses": Node("LossGraphNode", (410, 890), (400, 300), {"loss": ("train", 1)}),
+        "use_note": note("3. Use it in prompts", USE_NOTE, (890, -290), (400, 270)),
+        "apply": Node(
+            "PersonalizeApplyConcept",
+            (890, 60),
+            (400, 180),
+            {"model": ("base", 0), "clip": ("base", 1), "concept": ("train", 0)},
+        ),
+        "positive": Node(
+            "CLIPTextEncode",
+            (890, 290),
+            (400, 130),
+            {"clip": ("apply", 1)},
+            {"text": "a photo of <me> person as a chef, in a kitchen"},
+        ),
+        "negative": Node(
+            "CLIPTextEncode",
+            (890, 470),
+            (400, 110),
+            {"clip": ("apply", 1)},
+            {"text": "blurry, deformed, watermark"},
+        ),
+        "latent": Node("EmptyLatentImage", (890, 630), (400, 110)),
+        "sample": Node(
+            "KSampler",
+            (1350, 60),
+            (330, 270),
+            {
+                "model": ("apply", 0),
+                "positive": ("positive", 0),
+                "negative": ("negative", 0),
+                "latent_image": ("latent", 0),
+            },
+            {"seed": 1, "steps": 30, "cfg": 7.0, "sampler_name": "dpmpp_2m", "scheduler": "karras"},
+        ),
+        "decode": Node(
+            "VAEDecode", (1350, 380), (330, 50), {"samples": ("sample", 0), "vae": ("base", 2)}
+        ),
+        "picture_saved": Node(
+            "SaveImage",
+            (1350, 480),
+            (330, 360),
+            {"images": ("decode", 0)},
+            {"filename_prefix": "personalize/me"},
+        ),
+    },
+    (
+        Group("1. Model and picture", (-20, -20, 370, 640), COLOURS["model"]),
+        Group("2. Learn", (390, -20, 440, 1240), COLOURS["learn"]),
+        Group("3. Use it in any prompt", (870, -20, 830, 890), COLOURS["use"]),
+    ),
+)
+
+EXAMPLES = (FACE,)
+
+
+def saved_workflow(example: Example, info: ObjectInfo) -> SavedWorkflow:
+    """The example as the browser would save it."""
+    links = _links(example, info)
+    nodes = [
+        _saved_node(number, node, info.get(node.kind), links)
+        for number, node in enumerate(example.nodes.values(), start=1)
+    ]
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"personalize/{example.name}")),
+        "revision": 0,
+        "last_node_id": len(nodes),
+        "last_link_id": len(links),
+        "nodes": nodes,
+        "links": links,
+        "groups": [_saved_group(n, g) for n, g in enumerate(example.groups, start=1)],
+        "config": {},
+        "extra": {"ds": {"scale": 0.7, "offset": [60, 340]}},
+        "version": 0.4,
+    }
+
+
+def _links(example: Example, info: ObjectInfo) -> list[list[Any]]:
+    """[link id, source id, output, target id, input slot, type] of every connection."""
+    ids = {key: number for number, key in enumerate(example.nodes, start=1)}
+    links: list[list[Any]] = []
+    for key, node in example.nodes.items():
+        for slot, (name, kind) in enumerate(_sockets(info.get(node.kind))):
+            if name in node.links:
+                source, output = node.links[name]
+                links.append([len(links) + 1, ids[source], output, ids[key], slot, kind])
+    return links
+
+
+def _sockets(schema: Schema | None) -> list[tuple[str, Any]]:
+    if schema is None:
+        return []
+    return [(name, kind) for name, kind, _ in inputs_of(schema) if not is_widget(kind)]
+
+
+def _saved_node(
+    number: int, node: Node, schema: Schema | None, links: Sequence[Sequence[Any]]
+) -> dict[str, Any]:
+    into = {slot: link for link, _, _, target, slot, _ in links if target == number}
+    pack = "personalize" if node.kind.startswith("Personalize") else "comfy-core"
+    outputs = zip(schema["output_name"], schema["output"], strict=True) if schema else ()
+    saved = {
+        "id": number,
+        "type": node.kind,
+        "pos": list(node.place),
+        "size": list(node.size),
+        "flags": {},
+        "order": number - 1,
+        "mode": 0,
+        "inputs": [
+            {"name": name, "type": kind, "link": into.get(slot)}
+            for slot, (name, kind) in enumerate(_sockets(schema))
+        ],
+        "outputs": [
+            {
+                "name": name,
+                "type": kind,
+                "links": [n for n, *at in links if at[:2] == [number, out]],
+            }
+            for out, (name, kind) in enumerate(outputs)
+        ],
+        "properties": {"Node name for S&R": node.kind, "cnr_id": pack},
+        "widgets_values": _values(node, schema),
+    }
+    if node.title:
+        saved |= {"title": node.title, "color": "#432", "bgcolor": "#653"}
+    return saved
+
+
+def _values(node: Node, schema: Schema | None) -> list[Any]:
+    if schema is None:
+        return list(node.widgets.values())
+    known = {name for name, _, _ in widgets(schema)}
+    if not set(node.widgets) <= known:
+        raise KeyError(f"{node.kind} has no widgets {set(node.widgets) - known}")
+    values: list[Any] = []
+    for name, default, extra in widgets(schema):
+        values += [node.widgets.get(name, default), *extra]
+    return values
+
+
+def _saved_group(number: int, group: Group) -> dict[str, Any]:
+    return {
+        "id": number,
+        "title": group.title,
+        "bounding": list(group.bounds),
+        "color": group.colour,
+        "font_size": 24,
+        "flags": {},
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        base = make_base_directory(Path(folder))
+        with ComfyServer(get_host(), base, {"personalize": ROOT}) as server:
+            info = server.client.object_info()
+    for example in EXAMPLES:
+        path = FOLDER / f"{example.name}.json"
+        text = json.dumps(saved_workflow(example, info), indent=1, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")
+        print(path.relative_to(ROOT))
+    return 0

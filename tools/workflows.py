@@ -1,0 +1,94 @@
+"""Saved workflows (what the browser writes) as prompts in the API format (what the server runs)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .comfy_client import Workflow
+
+SavedWorkflow = dict[str, Any]  # the browser's format: nodes, links, groups, ...
+ObjectInfo = Mapping[str, Any]  # schemas of all nodes, from /api/object_info
+
+NOTES = ("Note", "MarkdownNote")
+_WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+_MUTED, _BYPASSED = 2, 4
+
+
+class WorkflowError(ValueError):
+    """A saved workflow that does not fit the nodes' schemas."""
+
+
+def to_api(saved: SavedWorkflow, info: ObjectInfo) -> Workflow:
+    """The prompt that the browser would send; node ids are kept, notes and muted nodes left out.
+
+    Raises WorkflowError for an unknown node and for widget values that do not fit the schema.
+    """
+    sources = {link[0]: [str(link[1]), link[2]] for link in saved["links"]}
+    prompt: Workflow = {}
+    for node in saved["nodes"]:
+        if node["type"] in NOTES or node.get("mode", 0) == _MUTED:
+            continue
+        if node.get("mode", 0) == _BYPASSED or node["type"] not in info:
+            raise WorkflowError(f"{node['type']}: no such node, or a bypassed one.")
+        inputs = _widget_values(node, info[node["type"]])
+        for slot in node.get("inputs", []):
+            if slot.get("link") is not None:
+                inputs[slot["name"]] = sources[slot["link"]]
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return prompt
+
+
+def _widget_values(node: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    values = list(node.get("widgets_values", []))
+    expected = [(name, extra) for name, _, extra in widgets(schema)]
+    if len(values) != sum(1 + len(extra) for _, extra in expected):
+        names = ", ".join(name for name, _ in expected)
+        raise WorkflowError(f"{node['type']} has {len(values)} widget values for: {names}.")
+    inputs: dict[str, Any] = {}
+    for name, extra in expected:
+        inputs[name] = values.pop(0)
+        del values[: len(extra)]
+    return inputs
+
+
+def widgets(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any, list[Any]]]:
+    """Name, default and the browser's own extra values of every input with a widget, in order."""
+    for name, kind, options in inputs_of(schema):
+        if not is_widget(kind):
+            continue
+        listed = kind if isinstance(kind, list) else options.get("options", [])
+        default = options.get("default", listed[0] if listed else "")
+        if options.get("control_after_generate"):
+            yield name, default, ["fixed"]
+        elif options.get("image_upload"):
+            yield name, default, ["image"]
+        else:
+            yield name, default, []
+
+
+def inputs_of(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """Name, type and options of every input, required ones first."""
+    for group in ("required", "optional"):
+        for name in schema["input_order"].get(group, []):
+            entry = schema["input"][group][name]
+            yield name, entry[0], entry[1] if len(entry) > 1 else {}
+
+
+def is_widget(kind: Any) -> bool:
+    """Is an input of this type set in the node itself? Others are sockets."""
+    return isinstance(kind, list) or kind in _WIDGETS
+
+
+def nodes_of_type(prompt: Workflow, class_type: str) -> list[str]:
+    """Ids of a prompt's nodes of one type."""
+    return [key for key, node in prompt.items() if node["class_type"] == class_type]
+
+
+def set_inputs(prompt: Workflow, class_type: str, **inputs: Any) -> None:
+    """Change inputs of all nodes of one type that the prompt has."""
+    keys = nodes_of_type(prompt, class_type)
+    if not keys:
+        raise WorkflowError(f"The workflow has no {class_type}.")
+    for key in keys:
+        prompt[key]["inputs"].update(inputs)
