@@ -11,15 +11,10 @@ from personalize.concepts.errors import (
     PlaceholderError,
 )
 from personalize.concepts.files import load_concept, save_concept
-from personalize.host.folders import concepts_output, register_folders
+from personalize.host.folders import concepts_output
 from personalize.nodes.concept import ApplyConcept, LoadConcept, SaveConcept
 
 pytestmark = pytest.mark.host
-
-
-@pytest.fixture(autouse=True)
-def folders():
-    register_folders()
 
 
 def run(node, **inputs):
