@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from personalize.tools.demo import draw_pictures
+from personalize.tools.demo import learn_and_draw
 from personalize.tools.workflows import (
     NOTES,
     WorkflowError,
     inputs_of,
     is_widget,
-    set_inputs,
     to_api,
     widgets,
 )
@@ -95,18 +94,8 @@ def test_every_node_is_there_with_values_in_the_order_of_its_schema(example, ser
 
 
 @pytest.mark.server
-def test_the_face_example_runs_on_a_tiny_model(server):
-    path = next(path for path in EXAMPLES if path.stem == FACE)
-    saved = json.loads(path.read_text(encoding="utf-8"))
-    prompt = to_api(saved, server.client.object_info())
-    picture = server.client.upload_image("example_face.png", draw_pictures(1)[0])
-    set_inputs(prompt, "CheckpointLoaderSimple", ckpt_name="tiny_sd1.safetensors")
-    set_inputs(prompt, "LoadImage", image=picture)
-    small = {"resolution": 64, "batch_size": 2, "preset": "custom", "steps": 3}
-    set_inputs(prompt, "PersonalizeTrainCrossInit", **small)
-    set_inputs(prompt, "EmptyLatentImage", width=64, height=64)
-    set_inputs(prompt, "KSampler", steps=2)
-    run = server.client.run(prompt)
+def test_the_face_example_runs_as_the_demo_does(server):
+    run = learn_and_draw(server.client, steps=3)
     assert any("concepts" in output for output in run.outputs.values())
     (file,) = [f for f in run.files("images") if f["type"] == "output"]
     assert server.client.fetch(file).startswith(b"\x89PNG")

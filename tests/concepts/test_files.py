@@ -2,7 +2,12 @@
 
 import json
 import os
+import re
 import struct
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -303,3 +308,18 @@ def test_a_missing_file_is_named(tmp_path):
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(ConceptFileError, match="no file 'folder.safetensors'"):
         load_concept(tmp_path / "folder.safetensors")
+
+
+def test_the_documented_examples_read_and_write_it(tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "concept-file.md"
+    examples = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    concept = make_concept()
+    save_concept(concept, tmp_path / "my-dog.safetensors")
+    run = partial(subprocess.run, cwd=tmp_path, check=True, capture_output=True, text=True)
+    printed = [run([sys.executable, "-c", example]).stdout for example in examples]
+    assert printed == ["cross_init <my-dog> (2, 8)\n320 steps\n", ""]
+    renamed = load_concept(tmp_path / "rex.safetensors")
+    assert (renamed.placeholder, dict(renamed.training)) == ("<rex>", {})
+    embedding = load_concept(tmp_path / "my-dog-embedding.safetensors")
+    for copy in (renamed, embedding):
+        assert torch.equal(copy.words[""], concept.words[""])
