@@ -28,11 +28,11 @@ class Method(str, Enum):
     ELITE = "elite"
 
     @property
-    def title(self) -> str:
-        return _TITLES[self]
+    def display_name(self) -> str:
+        return _DISPLAY_NAMES[self]
 
 
-_TITLES = {
+_DISPLAY_NAMES = {
     Method.TEXTUAL_INVERSION: "Textual Inversion",
     Method.CROSS_INIT: "Cross Initialization",
     Method.CUSTOM_DIFFUSION: "Custom Diffusion",

@@ -37,8 +37,8 @@ def save_embedding(concept: Concept, path: Path) -> None:
     """Write the placeholder's vectors as a stock embedding, read by ``embedding:name``."""
     if "" not in concept.words or concept.tensors:
         raise ConceptFileError(
-            f"A {concept.method.title} concept is more than a word, so a stock embedding cannot "
-            "hold it. Save it as a concept file only."
+            f"A {concept.method.display_name} concept is more than a word, so a stock embedding "
+            "cannot hold it. Save it as a concept file only."
         )
     write_safetensors({BASES[concept.base].text_key: concept.words[""]}, path)
 
@@ -149,8 +149,8 @@ def _read_concept(tensors: dict[str, Tensor], metadata: dict[str, str], name: st
     others = {k: t for k, t in tensors.items() if not _is_word(k)}
     if "" not in words and (method is not Method.CATVERSION or not others):
         raise ConceptFileError(
-            f"'{name}' says it is a {method.title} concept, but it lacks what was learned (a "
-            "tensor named word). Save the concept again."
+            f"'{name}' says it is a {method.display_name} concept, but it lacks what was learned "
+            "(a tensor named word). Save the concept again."
         )
     with reading(name):
         return Concept(

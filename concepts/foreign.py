@@ -2,7 +2,8 @@
 
 Read are: diffusers (``{"<cat-toy>": tensor}``), A1111 (``string_to_param``), stock embeddings of
 the host (one key a text encoder), and the official Cross Initialization ``learned_embeds.bin``
-(``{"28017_v0": tensor, "28017_v1": tensor}``). Pickles are loaded weights-only.
+(``{"28017_v0": tensor, "28017_v1": tensor}``). CatVersion adapters: see `residuals.py`. Pickles are
+loaded weights-only.
 """
 
 import pickle
@@ -17,6 +18,7 @@ from torch import Tensor
 from .concept import BASES, Concept, Method
 from .errors import ConceptFileError, reading
 from .placeholders import placeholder_from_name
+from .residuals import is_official_adapter, official_adapter
 
 _NUMBERED = re.compile(r"(.+)_v(\d+)")
 _ANONYMOUS = {"emb_params", "*", "clip_l", "clip_h", "clip_g"}
@@ -40,11 +42,13 @@ def read_pickled_embedding(path: Path, name: str) -> dict[str, Tensor]:
 
 
 def embedding_to_concept(tensors: Mapping[str, Tensor], name: str) -> Concept:
-    """The concept in the tensors of a foreign embedding.
+    """The concept in the tensors of a foreign embedding or an official CatVersion adapter.
 
     Of an embedding for several text encoders (SDXL: ``clip_l`` and ``clip_g``) the one that
     Stable Diffusion 1.x or 2.x has is taken, as the host does.
     """
+    if is_official_adapter(tensors):
+        return official_adapter(tensors, name)
     for base in BASES.values():
         if base.text_key in tensors:
             word = tensors[base.text_key]

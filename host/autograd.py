@@ -80,8 +80,8 @@ def checkpointed(unet: nn.Module) -> Iterator[None]:
             block.__dict__.pop("forward", None)
 
 
-def _recomputed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def run(*args: Any, **kwargs: Any) -> Tensor:
+def _recomputed(forward: Callable[..., Tensor]) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
         # the UNet writes its position into these options as it goes: keep them as they are now
         args = tuple(dict(a) if isinstance(a, dict) else a for a in args)
         kwargs = {k: dict(v) if isinstance(v, dict) else v for k, v in kwargs.items()}

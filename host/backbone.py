@@ -1,9 +1,10 @@
-"""The frozen Stable Diffusion that a concept is learned on: text encoder and UNet with gradients."""
+"""The frozen Stable Diffusion that a concept is learned on, as differentiable functions."""
 
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from enum import Enum
+from typing import Any
 
 import torch
 from comfy import model_management
@@ -58,7 +59,7 @@ class Backbone:
     @property
     def compute_dtype(self) -> torch.dtype:
         """Type that the UNet computes in."""
-        cast = self._model.get_model_object("manual_cast_dtype")
+        cast: Any = self._model.get_model_object("manual_cast_dtype")
         return cast if cast is not None else self._model.model.get_dtype()
 
     @contextmanager
@@ -83,7 +84,7 @@ class Backbone:
             self._enter()
 
     def fingerprint(self) -> list[str]:
-        """Tells these weights, patches and compute type from others. Reads a few numbers a weight."""
+        """Tells these weights, patches and compute type from others by a few numbers a weight."""
         # of the text encoder only what E(.) reads: SD1.x files lack the projection after it, and
         # the host leaves such weights as uninitialised memory
         modules = (self._model.model.diffusion_model, self.text.layers)

@@ -21,11 +21,11 @@ class Prediction(str, Enum):
 
 
 class Denoiser:
-    """Noise prediction by the user's MODEL with all its patches. Valid inside `Backbone.session`."""
+    """Noise prediction by the user's MODEL with all its patches, inside `Backbone.session`."""
 
     def __init__(self, model: ModelPatcher) -> None:
         self.model = model
-        self._sampling = model.get_model_object("model_sampling")
+        self._sampling: Any = model.get_model_object("model_sampling")
         self.prediction = _prediction(self._sampling)
 
     @property

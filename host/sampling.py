@@ -1,5 +1,7 @@
 """Plain text-to-image with the host's sampler, for previews and class pictures."""
 
+from typing import Any
+
 import torch
 from comfy import sample as host_sample
 from comfy.model_patcher import ModelPatcher
@@ -25,8 +27,8 @@ def text_to_image(
     """Pictures (count, size, size, 3) in 0..1, fp32, CPU; the global random state is left alone."""
     positive_cond = clip.encode_from_tokens_scheduled(clip.tokenize(prompt), show_pbar=False)
     negative_cond = clip.encode_from_tokens_scheduled(clip.tokenize(negative), show_pbar=False)
-    channels = model.get_model_object("latent_format").latent_channels
-    shape = (count, channels, size // 8, size // 8)
+    latent_format: Any = model.get_model_object("latent_format")
+    shape = (count, latent_format.latent_channels, size // 8, size // 8)
     noise = torch.randn(shape, generator=Generator().manual_seed(seed))
     with torch.random.fork_rng(devices=[]):
         latents = host_sample.sample(

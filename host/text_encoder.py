@@ -1,5 +1,8 @@
 """The host's CLIP text encoder as a differentiable function of its word embeddings."""
 
+from functools import cached_property
+from typing import Any
+
 import torch
 from comfy import ops
 from comfy.ldm.modules.attention import optimized_attention_for_device
@@ -7,6 +10,7 @@ from comfy.sd import CLIP
 from torch import Tensor
 
 from .bases import text_tower
+from .residual_attention import Layers, attend_with_residuals
 
 
 class TextEncoder:
@@ -18,7 +22,7 @@ class TextEncoder:
     def __init__(self, clip: CLIP) -> None:
         self.clip = clip
         self.tower = text_tower(clip)
-        self.layers = self.tower.encoder.transformer.text_model
+        self.layers: Any = self.tower.encoder.transformer.text_model
 
     @property
     def width(self) -> int:
@@ -27,6 +31,11 @@ class TextEncoder:
     @property
     def device(self) -> torch.device:
         return self.clip.patcher.load_device
+
+    @property
+    def last_layer(self) -> int:
+        """Index of the last layer that reaches the conditioning."""
+        return self._last_layer[0]
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a text, without begin and end."""
@@ -44,21 +53,40 @@ class TextEncoder:
         table = self.layers.embeddings.token_embedding
         return table(ids.to(self.device), out_dtype=torch.float32)
 
-    def encode(self, embeds: Tensor) -> Tensor:
+    def encode(self, embeds: Tensor, residuals: Layers | None = None) -> Tensor:
         """Conditioning of a batch of embedded prompts, (B, 77, width) -> (B, 77, width), fp32.
 
         The host's own layers, added up out of place: equal to the host's result bit for bit.
         """
+        return self.finish(self.hidden(embeds, stop=0), start=0, residuals=residuals)
+
+    def hidden(self, embeds: Tensor, stop: int) -> Tensor:
+        """Hidden state that enters layer `stop`, (B, 77, width)."""
         position = self.layers.embeddings.position_embedding.weight
         x = embeds + ops.cast_to(position, dtype=torch.float32, device=embeds.device)
-        mask = torch.full((x.shape[1],) * 2, -torch.finfo(x.dtype).max, device=x.device).triu_(1)
-        attention = optimized_attention_for_device(x.device, mask=True, small_input=True)
-        last, with_norm = self._last_layer()
-        for layer in self.layers.encoder.layers[: last + 1]:
-            x = x + layer.self_attn(layer.layer_norm1(x), mask, attention)
-            x = x + layer.mlp(layer.layer_norm2(x))
+        return self._run(x, 0, stop, {})
+
+    def finish(self, x: Tensor, start: int, residuals: Layers | None = None) -> Tensor:
+        """Conditioning from the hidden state that enters layer `start`, (B, 77, width)."""
+        last, with_norm = self._last_layer
+        x = self._run(x, start, last + 1, residuals or {})
         return self.layers.final_layer_norm(x) if with_norm else x
 
+    def _run(self, x: Tensor, start: int, stop: int, residuals: Layers) -> Tensor:
+        mask = torch.full((x.shape[1],) * 2, -torch.finfo(x.dtype).max, device=x.device).triu_(1)
+        attention = optimized_attention_for_device(x.device, mask=True, small_input=True)
+        for index in range(start, stop):
+            layer = self.layers.encoder.layers[index]
+            normed = layer.layer_norm1(x)
+            if index in residuals:
+                added = residuals[index]
+                x = x + attend_with_residuals(layer.self_attn, normed, mask, attention, added)
+            else:
+                x = x + layer.self_attn(normed, mask, attention)
+            x = x + layer.mlp(layer.layer_norm2(x))
+        return x
+
+    @cached_property
     def _last_layer(self) -> tuple[int, bool]:
         """Index of the last layer that reaches the conditioning, and whether it is normalised."""
         encoder = self.tower.encoder

@@ -1,5 +1,7 @@
 """Load, save and apply concepts."""
 
+from dataclasses import replace
+
 from comfy_api.latest import io
 
 from ..concepts.concept import Concept
@@ -13,7 +15,7 @@ from ..host.folders import (
 )
 from ..host.progress import NodeProgress
 from ..samplers.apply import apply_concept
-from . import inputs
+from .inputs import ConceptSocket
 
 CATEGORY = "personalize/concept"
 ALIASES = ["personalize", "concept", "embedding", "textual inversion", "subject"]
@@ -38,19 +40,29 @@ class LoadConcept(io.ComfyNode):
                     "placeholder", default="", optional=True,
                     tooltip="Gives the concept another placeholder. Empty: its own.",
                 ),
+                io.String.Input(
+                    "class_word", default="", optional=True,
+                    tooltip="Says what the subject is, such as dog. Empty: what the file says. "
+                    "Files of other programs do not say it.",
+                ),
             ],
-            outputs=[inputs.Concept.Output(display_name="concept")],
+            outputs=[ConceptSocket.Output(display_name="concept")],
         )  # fmt: skip
 
     @classmethod
-    def fingerprint_inputs(cls, concept_name: str, placeholder: str = "") -> tuple[str, int, int]:
+    def fingerprint_inputs(
+        cls, concept_name: str, placeholder: str = "", class_word: str = ""
+    ) -> tuple[str, str, int, int]:
         stat = concept_path(concept_name).stat()
-        return placeholder, stat.st_size, stat.st_mtime_ns
+        return placeholder, class_word, stat.st_size, stat.st_mtime_ns
 
     @classmethod
-    def execute(cls, concept_name: str, placeholder: str = "") -> io.NodeOutput:
+    def execute(
+        cls, concept_name: str, placeholder: str = "", class_word: str = ""
+    ) -> io.NodeOutput:
         concept = load_concept(concept_path(concept_name), concept_name)
-        return io.NodeOutput(concept.renamed(placeholder) if placeholder.strip() else concept)
+        changes = {"placeholder": placeholder.strip(), "class_word": class_word.strip()}
+        return io.NodeOutput(replace(concept, **{k: v for k, v in changes.items() if v}))
 
 
 class SaveConcept(io.ComfyNode):
@@ -65,7 +77,7 @@ class SaveConcept(io.ComfyNode):
             search_aliases=ALIASES,
             is_output_node=True,
             inputs=[
-                inputs.Concept.Input("concept"),
+                ConceptSocket.Input("concept", tooltip="A learned concept, from a Train node."),
                 io.String.Input(
                     "filename", default="my-concept",
                     tooltip="Name of the file, a sub-folder before it if you like: pets/my-dog",
@@ -105,9 +117,11 @@ class ApplyConcept(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model to sample with. It is not changed."),
                 io.Clip.Input("clip", tooltip="Its CLIP. It is not changed."),
-                inputs.Concept.Input("concept"),
+                ConceptSocket.Input(
+                    "concept", tooltip="A learned concept, from Load Concept or a Train node."
+                ),
                 io.Float.Input(
-                    "strength", default=1.0, min=-2.0, max=3.0, step=0.05, round=0.001,
+                    "strength", default=1.0, min=0.0, max=3.0, step=0.05, round=0.001,
                     tooltip="0: the class word. 1: the concept as learned. Above 1: more than "
                     "learned.",
                 ),

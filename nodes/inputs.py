@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from ..host.backbone import Precision
 from ..training.config import MIN_RESOLUTION, TrainConfig
 
-Concept = io.Custom("CONCEPT")
+ConceptSocket = io.Custom("CONCEPT")
 
 PLACEHOLDER_TIP = (
     "The word that will stand for the concept in prompts: a name in angle brackets, such as "

@@ -62,7 +62,7 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def plottable(losses: list[float]) -> dict[str, list[float]]:
+def plottable(losses: list[float]) -> dict[str, list[Tensor]]:
     """LOSS_MAP for the stock Plot Loss Graph, which divides by max - min: never let it be 0."""
     values = list(losses) if len(losses) > 1 else list(losses) * 2
     if values and max(values) == min(values):

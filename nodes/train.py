@@ -10,12 +10,21 @@ from ..host.folders import states_folder
 from ..host.progress import NodeProgress, stop_if_cancelled
 from ..host.sampling import text_to_image
 from ..samplers.apply import apply_concept
+from ..training.catversion import CatVersionConfig
 from ..training.config import TrainConfig
 from ..training.cross_init import PRESETS, CrossInitConfig, InitFrom, Regulariser
 from ..training.learn import learn
 from ..training.loop import StepReport
 from ..training.textual_inversion import TextualInversionConfig
-from . import inputs
+from .inputs import (
+    PLACEHOLDER_TIP,
+    ConceptSocket,
+    common_options,
+    default_of,
+    model_inputs,
+    schedule_inputs,
+    seed_input,
+)
 from .monitor import Monitor, plottable
 
 CATEGORY = "personalize/train"
@@ -71,9 +80,9 @@ def _schema(
         description=description,
         search_aliases=ALIASES,
         is_input_list=True,
-        inputs=[*inputs.model_inputs(), *own, *options],
+        inputs=[*model_inputs(), *own, *options],
         outputs=[
-            inputs.Concept.Output(display_name="concept"),
+            ConceptSocket.Output(display_name="concept"),
             io.LossMap.Output(display_name="losses"),
         ],
         hidden=[io.Hidden.unique_id],
@@ -86,18 +95,18 @@ class TrainTextualInversion(TrainNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         own = [
-            io.String.Input("placeholder", default="<my-dog>", tooltip=inputs.PLACEHOLDER_TIP),
+            io.String.Input("placeholder", default="<my-dog>", tooltip=PLACEHOLDER_TIP),
             io.String.Input(
                 "init_word", default="dog",
                 tooltip="What the subject is, in a word: the new words start from its embedding, "
                 "and it stands in for the concept at strength 0.",
             ),
             io.Int.Input(
-                "vectors", default=inputs.default_of(cls.config, "vectors"), min=1, max=74,
+                "vectors", default=default_of(cls.config, "vectors"), min=1, max=74,
                 tooltip="Number of new words. More hold more detail and are harder to edit.",
             ),
-            *inputs.schedule_inputs(cls.config),
-            inputs.seed_input(),
+            *schedule_inputs(cls.config),
+            seed_input(),
         ]  # fmt: skip
         return _schema(
             "PersonalizeTrainTextualInversion",
@@ -105,7 +114,53 @@ class TrainTextualInversion(TrainNode):
             "Learns a subject as new words of the text encoder (Gal et al. 2022), the baseline of "
             "the other methods.",
             own,
-            inputs.common_options(cls.config, preview_every=250),
+            common_options(cls.config, preview_every=250),
+        )
+
+
+class TrainCatVersion(TrainNode):
+    config = CatVersionConfig
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        own = [
+            io.String.Input("placeholder", default="<my-dog>", tooltip=PLACEHOLDER_TIP),
+            io.String.Input(
+                "class_word", default="dog",
+                tooltip="What the subject is, such as dog. Prompts are encoded with this word in "
+                "the placeholder's place, and the residuals beside it.",
+            ),
+            io.Int.Input(
+                "residual_tokens", default=default_of(cls.config, "residual_tokens"),
+                min=1, max=75, advanced=True,
+                tooltip="Residual keys and values a layer. More hold more detail and are harder to "
+                "edit.",
+            ),
+            io.Int.Input(
+                "layers", default=default_of(cls.config, "layers"),
+                min=1, max=24, advanced=True,
+                tooltip="How many text layers are changed, counted back from the last one that "
+                "reaches the model.",
+            ),
+            *schedule_inputs(cls.config),
+            seed_input(),
+        ]  # fmt: skip
+        options = [
+            io.Float.Input(
+                "logit_bias", default=default_of(cls.config, "logit_bias"),
+                min=-10.0, max=10.0, step=0.1, round=0.001, optional=True, advanced=True,
+                tooltip="Added to the attention logits of the residuals: 1 in the published code, "
+                "0 in the paper.",
+            ),
+            *common_options(cls.config, preview_every=100),
+        ]  # fmt: skip
+        return _schema(
+            "PersonalizeTrainCatVersion",
+            "Train CatVersion",
+            "Learns a subject as residual keys and values in the last layers of the text encoder "
+            "(Zhao et al. 2023). Sampling costs nothing more.",
+            own,
+            options,
         )
 
 
@@ -115,9 +170,9 @@ class TrainCrossInit(TrainNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         own = [
-            io.String.Input("placeholder", default="<me>", tooltip=inputs.PLACEHOLDER_TIP),
+            io.String.Input("placeholder", default="<me>", tooltip=PLACEHOLDER_TIP),
             io.String.Input(
-                "class_word", default=inputs.default_of(cls.config, "class_word"),
+                "class_word", default=default_of(cls.config, "class_word"),
                 tooltip="What the subject is: person for a face, else a word such as dog. It "
                 "stands in for the concept at strength 0.",
             ),
@@ -126,13 +181,13 @@ class TrainCrossInit(TrainNode):
                 tooltip="Start from the text encoder's output for the mean of well-known names "
                 "(faces) or for the class word (all else).",
             ),
-            *inputs.schedule_inputs(cls.config),
+            *schedule_inputs(cls.config),
             io.Float.Input(
-                "reg_weight", default=inputs.default_of(cls.config, "reg_weight"),
+                "reg_weight", default=default_of(cls.config, "reg_weight"),
                 min=0.0, max=1.0, step=1e-6, round=1e-8,
                 tooltip="How firmly the words are held near their start.",
             ),
-            inputs.seed_input(),
+            seed_input(),
         ]  # fmt: skip
         options = [
             io.Combo.Input(
@@ -145,7 +200,7 @@ class TrainCrossInit(TrainNode):
                 optional=True, advanced=True,
                 tooltip="distance: as in the published code. squared: as in the paper.",
             ),
-            *inputs.common_options(cls.config, preview_every=50),
+            *common_options(cls.config, preview_every=50),
         ]  # fmt: skip
         return _schema(
             "PersonalizeTrainCrossInit",

@@ -1,19 +1,22 @@
 """Apply a concept: patched clones of MODEL and CLIP, with which stock nodes understand it."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..concepts.concept import Concept, Method
 from ..concepts.errors import BaseModelError, PersonalizeError
-from ..host.bases import base_of_model, context_width, text_tower
+from ..concepts.residuals import residual_layers
+from ..host.bases import TextTower, base_of_model, context_width, text_tower
+from ..host.residual_attention import ResidualSelfAttention, self_attention_path
+from .encoding import ConceptEncoding
 from .prompt_words import AppliedConcept, with_concept
-from .strength import BlendedEncoding
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
     from comfy.sd import CLIP
 
 _ENCODE = "encode_token_weights"
+_FITTING = "Load a checkpoint that fits, or learn the concept again on this one."
 
 
 def apply_concept(
@@ -22,21 +25,21 @@ def apply_concept(
     """MODEL and CLIP that know the concept's placeholder; the given ones stay as they are.
 
     strength: 0 stands for the class word, 1 for the concept as learned, any other number between
-        or beyond. A learned word needs no patch of the MODEL: the same object is returned.
+        or beyond. Learned words and CatVersion need no patch of the MODEL: it is returned itself.
     Raises BaseModelError when concept, MODEL and CLIP are not of one base model.
     """
     check_fits(concept, model, clip)
-    if not math.isfinite(strength):
-        raise PersonalizeError(f"Expected a strength such as 0.8, got {strength}.")
-    if concept.method not in WORD_METHODS:
+    if not (math.isfinite(strength) and strength >= 0):
+        raise PersonalizeError(f"Expected a strength of 0 or more, such as 0.8, got {strength}.")
+    if concept.method not in TEXT_METHODS:
         raise PersonalizeError(
-            f"{concept.placeholder} is a {concept.method.title} concept, which this version of "
-            "Personalize cannot apply. Update it."
+            f"{concept.placeholder} is a {concept.method.display_name} concept, which this version "
+            "of Personalize cannot apply. Update it."
         )
-    return model, with_words(clip, AppliedConcept(concept, strength))
+    return model, with_text(clip, AppliedConcept(concept, strength))
 
 
-WORD_METHODS = {Method.TEXTUAL_INVERSION, Method.CROSS_INIT}
+TEXT_METHODS = {Method.TEXTUAL_INVERSION, Method.CROSS_INIT, Method.CATVERSION}
 
 
 def check_fits(concept: Concept, model: "ModelPatcher", clip: "CLIP") -> None:
@@ -45,23 +48,49 @@ def check_fits(concept: Concept, model: "ModelPatcher", clip: "CLIP") -> None:
     if (concept.base, concept.text_width) != (tower.base.key, tower.width):
         raise BaseModelError(
             f"The concept {concept.placeholder} was learned on {concept.base_title}, but this CLIP "
-            f"is {tower.title}. Load a checkpoint that fits, or learn the concept again on this one."
+            f"is {tower.title}. {_FITTING}"
         )
     base, width = base_of_model(model), context_width(model)
     if (concept.base, concept.text_width) != (base.key, width):
         raise BaseModelError(
-            f"The concept {concept.placeholder} was learned on {concept.base_title}, but this MODEL "
-            f"is {base.title} (text width {width}). Load a checkpoint that fits, or learn the "
-            "concept again on this one."
+            f"The concept {concept.placeholder} was learned on {concept.base_title}, but this "
+            f"MODEL is {base.title} (text width {width}). {_FITTING}"
         )
 
 
-def with_words(clip: "CLIP", applied: AppliedConcept) -> "CLIP":
-    """A CLIP whose prompts may hold the concept's words."""
+def with_text(clip: "CLIP", applied: AppliedConcept) -> "CLIP":
+    """A CLIP whose prompts may name the concept."""
     clone = clip.clone()
+    tower = text_tower(clip)
     clone.tokenizer = with_concept(clip.tokenizer, applied)
+    residual = applied.concept.method is Method.CATVERSION
+    if applied.strength == 0 or (applied.strength == 1 and not residual):
+        return clone
     encode = clone.patcher.get_model_object(_ENCODE)
-    if applied.strength not in (0, 1) and not isinstance(encode, BlendedEncoding):
-        blended = BlendedEncoding(encode, text_tower(clone))
-        clone.patcher.add_object_patch(_ENCODE, blended)
+    if not isinstance(encode, ConceptEncoding):
+        clone.patcher.add_object_patch(_ENCODE, ConceptEncoding(encode, tower))
+    if residual:
+        _open_layers(clone, tower, applied.concept)
     return clone
+
+
+def _open_layers(clip: "CLIP", tower: TextTower, concept: Concept) -> None:
+    """Let the concept's layers attend to residuals; several concepts share an opened layer."""
+    layers, _ = residual_layers(concept)
+    if not concept.class_word:
+        raise PersonalizeError(
+            f"The CatVersion concept {concept.placeholder} has no class word to stand in the "
+            "prompt. Write it into class_word of Load Concept, such as dog."
+        )
+    if max(layers) >= tower.encoder.num_layers:
+        raise BaseModelError(
+            f"The concept {concept.placeholder} changes text layer {max(layers) + 1}, but this "
+            f"CLIP has {tower.encoder.num_layers} layers."
+        )
+    for layer in layers:
+        path = self_attention_path(tower.base.text_key, layer)
+        forward = clip.patcher.get_model_object(f"{path}.forward")
+        if not isinstance(forward, ResidualSelfAttention):
+            attn: Any = clip.patcher.get_model_object(path)
+            patched = ResidualSelfAttention(forward, attn, layer)
+            clip.patcher.add_object_patch(f"{path}.forward", patched)

@@ -1,4 +1,4 @@
-"""Placeholders in prompts: a tokenizer that puts a concept's vectors where its name is written.
+"""Placeholders in prompts: a tokenizer that puts a concept's tokens where its name is written.
 
 The stock CLIPTextEncode asks the CLIP's tokenizer. Ours is a copy of the host's, with one change: a
 written placeholder becomes an `embedding:` that only this copy knows. So weights, chunks of 75 and
@@ -7,13 +7,11 @@ the rule that an embedding is not split are the host's own, and no host module i
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
-from ..concepts.concept import Concept
+from ..concepts.concept import Concept, Method
 from ..concepts.errors import PlaceholderError
 from ..concepts.placeholders import attribute_placeholder, find_placeholders
 from ..host.bases import inner_tokenizer
@@ -29,12 +27,29 @@ class AppliedConcept:
     strength: float
 
 
-class Vectors(list[Tensor]):
-    """The vectors of one written placeholder, in the shape of what the host reads from a file."""
+@dataclass(frozen=True)
+class Mark:
+    """Says of a token in a prompt that it was written as a concept: which one, which attribute
+    word of it ("" for the bare placeholder), and whether it is the first token of that."""
+
+    applied: AppliedConcept
+    attribute: str
+    first: bool
+
+
+class ConceptToken(int):
+    """An ordinary token that carries a Mark."""
+
+    personalize_mark: Mark
+
+
+class Spelling(list[Any]):
+    """The tokens of one written placeholder, in the shape of what the host reads from a file:
+    learned vectors (d,) or ConceptToken."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        return len(self), self[0].shape[0]
+        return len(self), 1
 
 
 def applied_concepts(tokenizer: Any) -> tuple[AppliedConcept, ...]:
@@ -42,9 +57,9 @@ def applied_concepts(tokenizer: Any) -> tuple[AppliedConcept, ...]:
     return getattr(tokenizer, "personalize_applied", ())
 
 
-def concept_of(token: Any) -> AppliedConcept | None:
-    """The applied concept that a token of a tokenised prompt belongs to."""
-    return getattr(token, "personalize_concept", None)
+def mark_of(token: Any) -> Mark | None:
+    """The mark of a token of a tokenised prompt, None for an ordinary one."""
+    return getattr(token, "personalize_mark", None)
 
 
 def with_concept(tokenizer: Any, new: AppliedConcept) -> Any:
@@ -64,7 +79,7 @@ def with_concept(tokenizer: Any, new: AppliedConcept) -> Any:
 def _teach(stock: Any, applied: tuple[AppliedConcept, ...]) -> Any:
     outer = copy.copy(stock)
     outer.personalize_applied, outer.personalize_stock = applied, stock
-    inner = copy.copy(inner_tokenizer(stock))
+    inner: Any = copy.copy(inner_tokenizer(stock))
     setattr(outer, stock.clip, inner)
     words = _Words(inner, applied)
     if inner.embedding_directory is None:
@@ -78,16 +93,17 @@ class _Words:
     """Rewrites a prompt's placeholders, and answers when the host looks them up."""
 
     def __init__(self, inner: Any, applied: Sequence[AppliedConcept]) -> None:
+        self._inner = inner
         self._stock_tokenize = inner.tokenize_with_weights
         self._stock_look_up = inner._try_get_embedding
         self._texts: dict[str, str] = {}
-        self._vectors: dict[str, Vectors] = {}
+        self._spellings: dict[str, Spelling] = {}
         for one in applied:
             self._learn(one)
 
     def _learn(self, applied: AppliedConcept) -> None:
         concept = applied.concept
-        for attribute, word in concept.words.items():
+        for attribute, spelling in self._spell(applied).items():
             name = concept.placeholder
             if attribute:
                 name = attribute_placeholder(name, attribute)
@@ -95,7 +111,18 @@ class _Words:
                 self._texts[name] = "" if attribute else concept.class_word
                 continue
             self._texts[name] = f" embedding:{name} "
-            self._vectors[name] = Vectors(_marked(row, applied) for row in word)
+            self._spellings[name] = spelling
+
+    def _spell(self, applied: AppliedConcept) -> dict[str, Spelling]:
+        """What stands in a prompt for the bare placeholder ("") and for each attribute word."""
+        concept = applied.concept
+        if concept.method is Method.CATVERSION:
+            ids = self._inner.tokenizer(concept.class_word)["input_ids"][1:-1]
+            return {"": _spelling(map(ConceptToken, ids), applied, "")}
+        return {
+            name: _spelling((row.clone() for row in word), applied, name)
+            for name, word in concept.words.items()
+        }
 
     def tokenize_with_weights(self, text: str, *args: Any, **kwargs: Any) -> Any:
         return self._stock_tokenize(self._rewrite(text), *args, **kwargs)
@@ -110,14 +137,15 @@ class _Words:
         return "".join([*pieces, text[end:]])
 
     def look_up(self, written: str) -> tuple[Any, str, str]:
-        """What the host reads after `embedding:`: (vectors, name, left over text)."""
+        """What the host reads after `embedding:`: (tokens, name, left over text)."""
         match = _LEADING.match(written)
-        if match and match[0] in self._vectors:
-            return self._vectors[match[0]], match[0], written[match.end() :].strip()
+        if match and match[0] in self._spellings:
+            return self._spellings[match[0]], match[0], written[match.end() :].strip()
         return self._stock_look_up(written)
 
 
-def _marked(row: Tensor, applied: AppliedConcept) -> Tensor:
-    vector = row.clone()
-    vector.personalize_concept = applied  # type: ignore[attr-defined]
-    return vector
+def _spelling(tokens: Iterable[Any], applied: AppliedConcept, attribute: str) -> Spelling:
+    spelling = Spelling(tokens)
+    for n, token in enumerate(spelling):
+        token.personalize_mark = Mark(applied, attribute, first=n == 0)
+    return spelling

@@ -11,6 +11,7 @@ from ..concepts.concept import Concept
 from ..host.backbone import Backbone
 from ..host.versions import host_versions
 from ..version import __version__
+from .catversion import CatVersion, CatVersionConfig
 from .config import TrainConfig
 from .cross_init import CrossInit, CrossInitConfig
 from .loop import Learner, NoStates, OnStep, Training
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
     from comfy.sd import CLIP, VAE
 
-METHODS = {TextualInversionConfig: TextualInversion, CrossInitConfig: CrossInit}
+METHODS = {
+    TextualInversionConfig: TextualInversion,
+    CrossInitConfig: CrossInit,
+    CatVersionConfig: CatVersion,
+}
 """Every method's config and learner; a new method is one more line."""
 
 

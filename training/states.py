@@ -25,7 +25,7 @@ def training_key(*parts: Any) -> str:
     for part in parts:
         if torch.is_tensor(part):
             digest.update(repr((tuple(part.shape), part.dtype)).encode())
-            digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         else:
             digest.update(json.dumps(part, sort_keys=True).encode())
     return digest.hexdigest()[:16]

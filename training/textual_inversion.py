@@ -17,7 +17,7 @@ from .templates import parse_templates
 
 @dataclass(frozen=True, kw_only=True)
 class TextualInversionConfig(TrainConfig):
-    """init_word: the word whose embedding the new ones start from; also the concept's class word."""
+    """init_word: the word whose embedding the new ones start from, and the class word."""
 
     init_word: str
     vectors: int = 1

@@ -129,7 +129,7 @@ def test_settings_that_cannot_work(node, widgets, message, tiny_sd1):
 
 
 def test_a_class_word_of_several_tokens_is_fine_for_cross_initialization(tiny_sd1):
-    concept, _ = run(TrainCrossInit, tiny_sd1, class_word="teddy bear", init_from="class word")
+    concept = run(TrainCrossInit, tiny_sd1, class_word="teddy bear", init_from="class word")[0]
     assert concept.class_word == "teddy bear" and concept.words[""].shape == (2, 64)
 
 

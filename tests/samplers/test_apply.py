@@ -6,6 +6,15 @@ from personalize.concepts.concept import Concept, Method
 from personalize.concepts.errors import BaseModelError, PersonalizeError, PlaceholderError
 from personalize.concepts.files import save_embedding
 from personalize.samplers.apply import apply_concept
+from personalize.tests.stock import (
+    LONG,
+    assert_differ,
+    assert_same,
+    encode,
+    make_concept,
+    text_lora,
+    width_of,
+)
 
 pytestmark = pytest.mark.host
 
@@ -13,44 +22,6 @@ pytestmark = pytest.mark.host
 @pytest.fixture(params=["tiny_sd1", "tiny_sd2", "tiny_sd2v"])
 def tiny(request):
     return request.getfixturevalue(request.param)
-
-
-@torch.inference_mode()
-def encode(clip, text):
-    from nodes import CLIPTextEncode
-
-    ((cond, extra),) = CLIPTextEncode().encode(clip, text)[0]
-    return cond, extra["pooled_output"]
-
-
-def assert_same(one, other):
-    for a, b in zip(one, other, strict=True):
-        assert torch.equal(a, b)
-
-
-def assert_differ(one, other):
-    assert one[0].shape != other[0].shape or not torch.allclose(one[0], other[0], atol=1e-4)
-
-
-def base_of(tiny):
-    return "sd1" if tiny.kind == "sd1" else "sd2"
-
-
-def width_of(tiny):
-    return tiny.model.model.model_config.unet_config["context_dim"]
-
-
-def make_concept(tiny, vectors=1, placeholder="<my-dog>", class_word="dog", seed=0, **more):
-    generator = torch.Generator().manual_seed(seed)
-    word = torch.randn(vectors, width_of(tiny), generator=generator)
-    return Concept(
-        Method.TEXTUAL_INVERSION,
-        base_of(tiny),
-        width_of(tiny),
-        placeholder,
-        class_word,
-        {"": word, **more},
-    )
 
 
 def applied(tiny, concept, strength=1.0, clip=None):
@@ -63,8 +34,6 @@ def vocabulary_word(tiny, word):
     token = tiny.clip.tokenize(word)[tiny.clip.cond_stage_model.clip_name][0][1][0]
     return tower.transformer.get_input_embeddings().weight[token].float().clone()[None]
 
-
-LONG = "a painting of a castle on a hill with many towers and flags, " * 6
 
 PROMPTS_WITHOUT = [
     "",
@@ -201,14 +170,6 @@ def test_clip_skip_before_and_after(tiny):
     assert_same(encode(before, prompt), encode(after, prompt))
     deeper = skip.set_last_layer(tiny.clip, -3)[0]
     assert_differ(encode(applied(tiny, concept, clip=deeper), prompt), encode(after, prompt))
-
-
-def text_lora(tiny):
-    key = (
-        f"{tiny.clip.cond_stage_model.clip}.transformer.text_model.encoder.layers.1.mlp.fc1.weight"
-    )
-    shape = tiny.clip.patcher.model_state_dict()[key].shape
-    return {key: ("diff", (0.2 * torch.randn(shape, generator=torch.Generator().manual_seed(2)),))}
 
 
 @pytest.mark.parametrize("strength", [0.5, 1])

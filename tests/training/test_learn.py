@@ -160,11 +160,9 @@ def test_resume_never_takes_the_state_of_another_training(tiny_sd1, pictures, tm
         (ci(), pictures, lora),
     ):
         seen = []
+        note = lambda report, seen=seen: seen.append(report.step)  # noqa: E731
         with torch.inference_mode():
-            learn(
-                config, tiny_sd1.model, clip, tiny_sd1.vae, images,
-                lambda report: seen.append(report.step), tmp_path, True,
-            )  # fmt: skip
+            learn(config, tiny_sd1.model, clip, tiny_sd1.vae, images, note, tmp_path, True)
         assert seen == [1, 2, 3, 4]
 
 
@@ -356,6 +354,6 @@ def test_models_that_do_not_belong_together_are_refused(tiny_sd1, tiny_sd2, pict
 def test_a_changed_sampling_is_refused(tiny_sd1, pictures):
     from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 
-    (model,) = ModelSamplingDiscrete().patch(tiny_sd1.model, "lcm", False)
+    model = ModelSamplingDiscrete().patch(tiny_sd1.model, "lcm", False)[0]
     with pytest.raises(BaseModelError, match="samples with .*LCM.*remove the node"):
         learn(ci(), model, tiny_sd1.clip, tiny_sd1.vae, pictures)

@@ -102,8 +102,8 @@ def test_sampling_takes_the_mirrored_rows_it_is_told():
 @pytest.fixture(scope="module")
 def kl_vae():
     """The host's real KL VAE with random weights (TAESD, which the tiny models have, has none)."""
-    from comfy.sd import VAE
     from comfy.ldm.models.autoencoder import AutoencoderKL
+    from comfy.sd import VAE
 
     config = {
         "double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3,

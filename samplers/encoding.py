@@ -1,25 +1,35 @@
-"""Strength of a learned word between its class word (0) and what was learned (1), and beyond.
+"""Encoding of a prompt that names concepts: strength of learned words, and residual attention.
 
-A vector cannot be blended with a class word of another number of tokens, so the two *encodings* of
-the prompt are: c = c_class + strength (c_learned - c_class). This is smooth, has exact ends, and
-goes on beyond 1. Several concepts of fractional strength blend one after another (multilinear).
+Learned words: a vector cannot be blended with a class word of another number of tokens, so the two
+*encodings* of the prompt are: c = c_class + strength (c_learned - c_class). This is smooth, has
+exact ends, and goes on beyond 1. Several concepts of fractional strength blend one after another
+(multilinear).
+
+CatVersion: strength multiplies the residual columns' weights before the softmax is normalised,
+softmax(log(strength) + b + Q dK, Q K). So 0 is stock, 1 is the method, and beyond 1 the residuals
+take more of the attention but never more than all of it; scaling the values instead would take
+attention away from the prompt even at 0.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from ..concepts.concept import Method
+from ..concepts.residuals import residual_layers
 from ..host.bases import TextTower
-from .prompt_words import AppliedConcept, concept_of
+from ..host.residual_attention import Layers, Residuals, active_residuals
+from .prompt_words import AppliedConcept, mark_of
 
 Chunk = list[tuple[Any, ...]]
 Encoded = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class BlendedEncoding:
+class ConceptEncoding:
     """Stands for the text encoder's `encode_token_weights`, which it calls."""
 
     encode: Callable[[dict[str, list[Chunk]]], Encoded]
@@ -27,7 +37,12 @@ class BlendedEncoding:
 
     def __call__(self, tokens: dict[str, list[Chunk]]) -> Encoded:
         written = {c: None for chunks in tokens.values() for x in chunks for c in _concepts(x)}
-        return self._blend(tokens, [c for c in written if c.strength != 1])
+        residual = [c for c in written if c.concept.method is Method.CATVERSION]
+        words = [c for c in written if c not in residual and c.strength != 1]
+        chunks = max(len(chunks) for chunks in tokens.values())
+        # behind the prompt's own chunks the host may put an empty one, for weights: it stays stock
+        with active_residuals(side_by_side(residual), chunks):
+            return self._blend(tokens, words)
 
     def _blend(self, tokens: dict[str, list[Chunk]], open_: Sequence[AppliedConcept]) -> Encoded:
         if not open_:
@@ -47,17 +62,12 @@ class BlendedEncoding:
         class_ids = tokenizer.tokenizer(applied.concept.class_word)["input_ids"][1:-1]
         end = _end_of(chunk, tokenizer.end_token)
         body: Chunk = []
-        mention: list[Any] = []
         for entry in chunk[1:end]:
-            if concept_of(entry[0]) is not applied:
-                mention = []
+            mark = mark_of(entry[0])
+            if mark is None or mark.applied is not applied:
                 body.append(entry)
-                continue
-            if not mention:
+            elif mark.first and not mark.attribute:
                 body += [(token, *entry[1:]) for token in class_ids]
-            mention.append(entry[0])
-            if len(mention) == len(applied.concept.words[""]):
-                mention = []
         body = body[: tokenizer.max_length - 2]
         closing = (tokenizer.end_token, *_neutral(chunk[0]))
         padding = (tokenizer.pad_token, *_neutral(chunk[0]))
@@ -65,11 +75,22 @@ class BlendedEncoding:
         return [chunk[0], *body, closing, *[padding] * missing]
 
 
+def side_by_side(applied: Sequence[AppliedConcept]) -> Layers:
+    """The residuals of all CatVersion concepts of a prompt, with their strengths."""
+    layers: dict[int, Sequence[Residuals]] = {}
+    for one in applied:
+        pairs, bias = residual_layers(one.concept)
+        for layer, (keys, values) in pairs.items():
+            scaled = Residuals(keys, values, bias + math.log(one.strength))
+            layers[layer] = [*layers.get(layer, ()), scaled]
+    return layers
+
+
 def _concepts(chunk: Chunk) -> list[AppliedConcept]:
-    return [c for entry in chunk if (c := concept_of(entry[0])) is not None]
+    return [mark.applied for entry in chunk if (mark := mark_of(entry[0])) is not None]
 
 
-def _end_of(chunk: Chunk, end_token: int) -> int:
+def _end_of(chunk: Chunk, end_token: int | None) -> int:
     ends = (
         n for n, entry in enumerate(chunk) if isinstance(entry[0], int) and entry[0] == end_token
     )

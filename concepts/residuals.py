@@ -1,0 +1,102 @@
+"""Residual keys and values of a CatVersion concept, as its tensors and in the official file.
+
+A concept holds ``residual.<layer>.key`` and ``.value`` (n, d) for each changed layer of the text
+encoder, and ``logit_bias``, which is added to the logits of the residual columns.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .concept import Concept, Method
+from .errors import ConceptFileError
+from .placeholders import placeholder_from_name
+
+OFFICIAL_BIAS = 1.0
+"""The mask value of the residual columns in the published code; the paper's formula has 0."""
+
+_OFFICIAL_KEY = "self_prefix.control_trans"
+_OFFICIAL_LAYERS = (9, 10, 11)
+_OFFICIAL_WIDTH = 768
+_NAME = re.compile(r"residual\.(\d+)\.(key|value)")
+
+
+def residual_tensors(
+    layers: Mapping[int, tuple[Tensor, Tensor]], logit_bias: float
+) -> dict[str, Tensor]:
+    """The tensors of a CatVersion concept from (keys, values) by layer."""
+    tensors = {"logit_bias": torch.tensor(logit_bias)}
+    for layer, (keys, values) in layers.items():
+        tensors[f"residual.{layer}.key"] = keys.detach().cpu().float()
+        tensors[f"residual.{layer}.value"] = values.detach().cpu().float()
+    return tensors
+
+
+def residual_layers(concept: Concept) -> tuple[dict[int, tuple[Tensor, Tensor]], float]:
+    """(keys, values) by layer, each (n, d), and the logit bias. Raises ConceptFileError."""
+    found: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in concept.tensors.items():
+        if match := _NAME.fullmatch(name):
+            found.setdefault(int(match[1]), {})[match[2]] = tensor.float()
+    bias = concept.tensors.get("logit_bias")
+    if (
+        bias is None
+        or bias.numel() != 1
+        or not found
+        or any(set(pair) != {"key", "value"} for pair in found.values())
+    ):
+        raise ConceptFileError(
+            f"The CatVersion concept {concept.placeholder} lacks residual keys, values or its "
+            "logit_bias. Save it again from where it was learned."
+        )
+    tensors = [t for pair in found.values() for t in pair.values()]
+    shapes = {tuple(t.shape) for t in tensors}
+    if len(shapes) != 1 or tensors[0].ndim != 2 or tensors[0].shape[1] != concept.text_width:
+        raise ConceptFileError(
+            f"The CatVersion concept {concept.placeholder} has residuals of shapes "
+            f"{sorted(shapes)}; expected equal ones of width {concept.text_width}."
+        )
+    if not all(torch.isfinite(t).all() for t in tensors):
+        raise ConceptFileError(
+            f"The CatVersion concept {concept.placeholder} holds NaN or infinite numbers. Its "
+            "training went wrong or its file is damaged: train it again."
+        )
+    layers = {n: (found[n]["key"], found[n]["value"]) for n in sorted(found)}
+    return layers, float(bias)
+
+
+def is_official_adapter(tensors: Mapping[str, Tensor]) -> bool:
+    return any(key.endswith(_OFFICIAL_KEY) for key in tensors)
+
+
+def official_adapter(tensors: Mapping[str, Tensor], name: str) -> Concept:
+    """The concept in an official CatVersion adapter (SD1.5, layers 9 to 11, one prefix or more).
+
+    Every key holds the same floats: (prefix, layer * 2 + {0: key, 1: value}, head * head_dim).
+    The file does not say what the subject is: the concept has no class word until it gets one.
+    """
+    flat = next(value for key, value in tensors.items() if key.endswith(_OFFICIAL_KEY))
+    rows = 2 * len(_OFFICIAL_LAYERS)
+    if flat.numel() == 0 or flat.numel() % (rows * _OFFICIAL_WIDTH):
+        raise ConceptFileError(
+            f"'{name}' holds {flat.numel()} numbers; an official CatVersion adapter has a multiple "
+            f"of {rows} x {_OFFICIAL_WIDTH} (keys and values of 3 layers of SD1.5)."
+        )
+    table = flat.float().reshape(-1, rows, _OFFICIAL_WIDTH)
+    layers = {
+        layer: (table[:, 2 * n].contiguous(), table[:, 2 * n + 1].contiguous())
+        for n, layer in enumerate(_OFFICIAL_LAYERS)
+    }
+    concept = Concept(
+        method=Method.CATVERSION,
+        base="sd1",
+        text_width=_OFFICIAL_WIDTH,
+        placeholder=placeholder_from_name(name),
+        tensors=residual_tensors(layers, OFFICIAL_BIAS),
+        training={"imported_from": Path(name).name},
+    )
+    residual_layers(concept)  # refuses NaN with a sentence
+    return concept

@@ -1,0 +1,418 @@
+"""CatVersion: training, applying and importing, against an independent text encoder."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from personalize.concepts.concept import Concept, Method
+from personalize.concepts.errors import (
+    BaseModelError,
+    ConceptFileError,
+    PersonalizeError,
+    TrainingError,
+)
+from personalize.concepts.files import load_concept, save_concept
+from personalize.concepts.residuals import residual_layers, residual_tensors
+from personalize.host.backbone import Backbone
+from personalize.samplers.apply import apply_concept
+from personalize.tests.stock import (
+    LONG,
+    assert_differ,
+    assert_same,
+    base_of,
+    encode,
+    make_concept,
+    text_lora,
+    width_of,
+)
+from personalize.training.batch import Batch
+from personalize.training.catversion import CatVersion, CatVersionConfig
+from personalize.training.learn import learn
+
+pytestmark = pytest.mark.host
+
+OFFICIAL = Path(__file__).parents[2] / "shared/data/official/catversion_teapot_adapter.bin"
+LATENTS = (2, 4, 8, 8)
+
+
+@pytest.fixture(params=["tiny_sd1", "tiny_sd2", "tiny_sd2v"])
+def tiny(request):
+    return request.getfixturevalue(request.param)
+
+
+def reaching(tiny):
+    """Text layers that reach the UNet: all 4 of tiny SD1, 3 of tiny SD2."""
+    return 4 if tiny.kind == "sd1" else 3
+
+
+def catversion(
+    tiny, n=1, layers=3, bias=1.0, placeholder="<cat>", class_word="dog", seed=3, d=None
+):
+    d = d or width_of(tiny)
+    last = reaching(tiny)
+    generator = torch.Generator().manual_seed(seed)
+    pairs = {
+        layer: tuple(torch.randn(2, n, d, generator=generator))
+        for layer in range(last - layers, last)
+    }
+    return Concept(
+        Method.CATVERSION, base_of(tiny), d, placeholder, class_word,
+        tensors=residual_tensors(pairs, bias),
+    )  # fmt: skip
+
+
+def applied(tiny, concept, strength=1.0, clip=None):
+    return apply_concept(tiny.model, clip or tiny.clip, concept, strength)[1]
+
+
+# --- against an independent implementation ----------------------------------------------------
+
+
+def independent(text, ids, concept):
+    """transformers' layers, with the residual columns written out: (1, 77, d)."""
+    layers, bias = residual_layers(concept) if concept else ({}, 0.0)
+    x = text.embeddings(ids)
+    causal = torch.full((77, 77), float("-inf")).triu(1)
+    for number, layer in enumerate(text.encoder.layers):
+        h, attn = layer.layer_norm1(x), layer.self_attn
+        heads = lambda t, a=attn: t.reshape(-1, a.num_heads, a.head_dim).transpose(0, 1)  # noqa: E731
+        q, k, v = (heads(p(h[0])) for p in (attn.q_proj, attn.k_proj, attn.v_proj))
+        logits = q @ k.transpose(1, 2) / attn.head_dim**0.5 + causal
+        if number in layers:
+            keys, values = (heads(t) for t in layers[number])
+            residual = q @ keys.transpose(1, 2) / attn.head_dim**0.5 + bias
+            logits, v = torch.cat([residual, logits], dim=2), torch.cat([values, v], dim=1)
+        out = logits.softmax(dim=2) @ v
+        x = x + attn.out_proj(out.transpose(0, 1).reshape(1, 77, -1))
+        x = x + layer.mlp(layer.layer_norm2(x))
+    return text.final_layer_norm(x)
+
+
+def text_reference(clip, shape, layers):
+    from personalize.tests.training.reference import TEXT_KEYS, text_model
+
+    inner = TEXT_KEYS.partition(".")[2]
+    weights = clip.cond_stage_model.state_dict().items()
+    weights = {k.partition(inner)[2]: w.detach().float() for k, w in weights if inner in k}
+    return text_model(weights, shape, layers)
+
+
+def ids_of(clip, prompt):
+    (chunk,) = clip.tokenize(prompt)[clip.cond_stage_model.clip_name]
+    return torch.tensor([[int(token) for token, _ in chunk]])
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sd2"])
+@torch.inference_mode()
+def test_parity_at_real_widths(kind):
+    from personalize.tests.training.reference import SD1_TEXT, SD2_TEXT
+    from personalize.tests.training.test_parity import random_clip
+
+    clip = random_clip(kind)
+    shape, reach = {"sd1": (SD1_TEXT, 12), "sd2": (SD2_TEXT, 23)}[kind]
+    text, width = text_reference(clip, shape, reach), shape["hidden_size"]
+    generator = torch.Generator().manual_seed(1)
+    prompt = "a photo of a {} on the beach"
+    for n in (1, 4):
+        for bias in (0.0, 1.0):
+            pairs = {
+                layer: tuple(torch.randn(2, n, width, generator=generator))
+                for layer in range(reach - 3, reach)
+            }
+            tensors = residual_tensors(pairs, bias)
+            concept = Concept(Method.CATVERSION, kind, width, "<cat>", "dog", tensors=tensors)
+            from personalize.samplers.apply import with_text
+            from personalize.samplers.prompt_words import AppliedConcept
+
+            ours = encode(with_text(clip, AppliedConcept(concept, 1.0)), prompt.format("<cat>"))[0]
+            theirs = independent(text, ids_of(clip, prompt.format("dog")), concept)
+            plain = independent(text, ids_of(clip, prompt.format("dog")), None)
+            assert ((ours - theirs).norm() / theirs.norm()).item() < 1e-5
+            assert ((ours - plain).norm() / plain.norm()).item() > 1e-3
+
+
+@pytest.mark.parametrize(("n", "bias"), [(1, 1.0), (4, 0.0)])
+def test_gradient_of_one_step_equals_the_plain_computation(tiny, n, bias):
+    from personalize.tests.training.reference import Reference
+    from personalize.tests.training.test_parity import shape_of, tokenizer_folder
+
+    shape = shape_of(tiny.kind)
+    reference = Reference(tiny.path, shape, tokenizer_folder(), words=0)
+    generator = torch.Generator().manual_seed(0)
+    x0, noise = (torch.randn(LATENTS, generator=generator) for _ in range(2))
+    t = torch.tensor([30, 700])
+    config = CatVersionConfig(
+        placeholder="<cat>", class_word="dog", residual_tokens=n, logit_bias=bias
+    )
+    backbone = Backbone(tiny.model, tiny.clip)
+    with backbone.session(LATENTS):
+        learner = CatVersion(config, backbone)
+        batch = Batch(x0, noise, t, torch.zeros(2).long(), torch.zeros(2).long())
+        loss = learner.loss(backbone, batch)["denoising"]
+        ours = torch.autograd.grad(loss, [learner.keys, learner.values])
+    leaves = [learner.keys.detach().clone(), learner.values.detach().clone()]
+    for leaf in leaves:
+        leaf.requires_grad_(True)
+    text = text_reference(tiny.clip, shape.text, shape.layers)
+    tensors = {"logit_bias": torch.tensor(bias)}
+    for row, layer in enumerate(learner.changed):
+        tensors[f"residual.{layer}.key"] = leaves[0][row]
+        tensors[f"residual.{layer}.value"] = leaves[1][row]
+    concept = Concept(Method.CATVERSION, base_of(tiny), text.config.hidden_size, "<cat>", "dog",
+                      tensors=tensors)  # fmt: skip
+    context = independent(text, ids_of(tiny.clip, "dog"), concept).expand(2, -1, -1)
+    noisy = reference.scheduler.add_noise(x0, noise, t)
+    predicted = reference.unet(noisy, t, context).sample
+    target = noise if tiny.kind != "sd2v" else reference.scheduler.get_velocity(x0, noise, t)
+    expected = torch.nn.functional.mse_loss(predicted, target)
+    theirs = torch.autograd.grad(expected, leaves)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+    for a, b in zip(ours, theirs, strict=True):
+        assert b.norm() > 1e-6
+        assert ((a - b).norm() / b.norm()).item() < 1e-4
+
+
+# --- in prompts -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prompt", ["", "a photo of a dog", "(a cat:1.3)", LONG, "<other>"])
+@pytest.mark.parametrize("strength", [0, 0.5, 1])
+def test_a_prompt_without_the_placeholder_is_untouched(tiny, prompt, strength):
+    assert_same(
+        encode(applied(tiny, catversion(tiny), strength), prompt), encode(tiny.clip, prompt)
+    )
+
+
+@pytest.mark.parametrize("prompt", ["{}", "a ({}:1.3) on the beach", LONG + "{}" + LONG])
+@pytest.mark.parametrize("class_word", ["dog", "teddy bear"])
+def test_strength_0_is_the_class_word_and_strength_moves_smoothly(tiny, prompt, class_word):
+    concept = catversion(tiny, class_word=class_word)
+    prompt, plain = prompt.format("<cat>"), prompt.format(class_word)
+    stock = encode(tiny.clip, plain)
+    assert_same(encode(applied(tiny, concept, 0), prompt), stock)
+    at = {s: encode(applied(tiny, concept, s), prompt)[0] for s in (1e-6, 0.5, 0.9999, 1, 2)}
+    assert torch.allclose(at[0.9999], at[1], atol=2e-3)
+    if len(plain) < 200:  # a longer prompt may be cut into chunks at another place
+        assert torch.allclose(at[1e-6], stock[0], atol=2e-3)
+        steps = [(at[s] - stock[0]).norm() for s in (1e-6, 0.5, 1, 2)]
+        assert steps == sorted(steps)
+
+
+def test_every_chunk_of_its_prompt_has_the_residuals(tiny):
+    concept = catversion(tiny)
+    with_cat = encode(applied(tiny, concept), LONG + "a <cat> " + LONG)[0]
+    stock = encode(tiny.clip, LONG + "a embedding:none " + LONG)[0]
+    assert with_cat.shape[1] >= 3 * 77
+    for chunk in range(with_cat.shape[1] // 77):
+        rows = slice(77 * chunk, 77 * (chunk + 1))
+        assert not torch.allclose(with_cat[:, rows], stock[:, rows], atol=1e-2)
+
+
+def test_weights_are_taken_against_the_stock_empty_prompt(tiny):
+    concept, empty = catversion(tiny), encode(tiny.clip, "")[0]
+    clip = applied(tiny, concept)
+    plain = encode(clip, "a <cat>")[0]
+    weighted = encode(clip, "a (<cat>:1.5)")[0]
+    assert torch.allclose(
+        weighted[0, 2], empty[0, 2] + 1.5 * (plain[0, 2] - empty[0, 2]), atol=1e-4
+    )
+    assert torch.allclose(weighted[0, :2], plain[0, :2], atol=1e-5)
+
+
+@torch.inference_mode()
+def test_clip_skip_that_cuts_into_the_changed_layers(tiny):
+    from nodes import CLIPSetLastLayer
+
+    concept, prompt = catversion(tiny), "a <cat> on the beach"
+    seen = []
+    for skip in (-1, -2, -3):
+        before = CLIPSetLastLayer().set_last_layer(tiny.clip, skip)[0]
+        after = CLIPSetLastLayer().set_last_layer(applied(tiny, concept), skip)[0]
+        assert_same(encode(applied(tiny, concept, clip=before), prompt), encode(after, prompt))
+        plain = encode(before, "a dog on the beach")[0]
+        seen.append((encode(after, prompt)[0] - plain).norm().item())
+    assert seen[1] > 0.1 and seen[2] > 0.1
+
+
+def test_lora_on_the_text_encoder(tiny):
+    concept, prompt = catversion(tiny), "a <cat>, sitting"
+    lora_first = tiny.clip.clone()
+    lora_first.add_patches(text_lora(tiny))
+    after = applied(tiny, concept).clone()
+    after.add_patches(text_lora(tiny))
+    assert_same(encode(applied(tiny, concept, clip=lora_first), prompt), encode(after, prompt))
+    assert_differ(encode(after, prompt), encode(applied(tiny, concept), prompt))
+
+
+def test_two_concepts_stand_side_by_side(tiny):
+    one, two = (
+        catversion(tiny),
+        catversion(tiny, n=2, placeholder="<hat>", class_word="hat", seed=9),
+    )
+    clip = applied(tiny, two, clip=applied(tiny, one))
+    assert_same(encode(clip, "a <cat>"), encode(applied(tiny, one), "a <cat>"))
+    assert_same(encode(clip, "a <hat>"), encode(applied(tiny, two), "a <hat>"))
+    joined = {
+        layer: tuple(
+            torch.cat([a, b]) for a, b in zip(pair, residual_layers(two)[0][layer], strict=True)
+        )
+        for layer, pair in residual_layers(one)[0].items()
+    }
+    both = Concept(Method.CATVERSION, one.base, one.text_width, "<both>", "dog with a hat",
+                   tensors=residual_tensors(joined, 1.0))  # fmt: skip
+    together = encode(clip, "<cat> with a <hat>")
+    expected = encode(applied(tiny, both), "<both>")
+    assert torch.allclose(together[0], expected[0], atol=1e-5)
+
+
+def test_beside_a_word_concept(tiny):
+    word, cat = make_concept(tiny, 2), catversion(tiny)
+    one = applied(tiny, cat, clip=applied(tiny, word))
+    other = applied(tiny, word, clip=applied(tiny, cat))
+    prompt = "a <cat> with <my-dog>"
+    assert_same(encode(one, prompt), encode(other, prompt))
+    assert_same(encode(one, "<my-dog>"), encode(applied(tiny, word), "<my-dog>"))
+    half = applied(tiny, word, 0.5, clip=applied(tiny, cat))
+    ends = encode(applied(tiny, word, 0, clip=applied(tiny, cat)), prompt), encode(one, prompt)
+    middle = (ends[0][0] + ends[1][0]) / 2
+    assert torch.allclose(encode(half, prompt)[0], middle, atol=1e-4)
+
+
+def test_the_model_is_the_users_own_and_the_clip_untouched(tiny):
+    before, patches = encode(tiny.clip, "a dog"), dict(tiny.clip.patcher.object_patches)
+    options = repr(tiny.model.model_options)
+    model, clip = apply_concept(tiny.model, tiny.clip, catversion(tiny))
+    encode(clip, "a <cat>")
+    assert model is tiny.model and repr(model.model_options) == options
+    assert tiny.clip.patcher.object_patches == patches
+    assert_same(encode(tiny.clip, "a dog"), before)
+
+
+# --- training ---------------------------------------------------------------------------------
+
+
+def config(**changes):
+    return CatVersionConfig(
+        placeholder="<cat>", class_word="dog", resolution=64, **{"steps": 4} | changes
+    )
+
+
+def train(tiny, settings, *args, **kwargs):
+    pictures = [torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(0))]
+    with torch.inference_mode():
+        return learn(settings, tiny.model, tiny.clip, tiny.vae, pictures, *args, **kwargs)
+
+
+def test_learns_and_round_trips(tiny, tmp_path):
+    learned = train(tiny, config(residual_tokens=2))
+    layers, bias = residual_layers(learned.concept)
+    assert list(layers) == list(range(reaching(tiny) - 3, reaching(tiny))) and bias == 1.0
+    assert all(t.shape == (2, width_of(tiny)) for pair in layers.values() for t in pair)
+    save_concept(learned.concept, tmp_path / "c.safetensors")
+    again = load_concept(tmp_path / "c.safetensors")
+    assert again.tensors.keys() == learned.concept.tensors.keys()
+    assert all(torch.equal(again.tensors[k], v) for k, v in learned.concept.tensors.items())
+    prompt = "a <cat> on the beach"
+    assert_same(
+        encode(applied(tiny, again), prompt), encode(applied(tiny, learned.concept), prompt)
+    )
+
+
+def test_resumes_bit_equal_and_repeats_by_seed(tiny, tmp_path):
+    def stop(report):
+        if report.step == 2:
+            raise KeyError
+
+    whole = train(tiny, config())
+    with pytest.raises(KeyError):
+        train(tiny, config(), stop, tmp_path)
+    resumed = train(tiny, config(), lambda report: None, tmp_path, True)
+    other = train(tiny, config(train_seed=5))
+    for key, tensor in whole.concept.tensors.items():
+        assert torch.equal(tensor, resumed.concept.tensors[key])
+        assert key == "logit_bias" or not torch.equal(tensor, other.concept.tensors[key])
+
+
+def test_what_it_trains_on_is_what_a_prompt_gets(tiny):
+    """The encoding of the training prompt is the stock node's of the bare placeholder."""
+    backbone = Backbone(tiny.model, tiny.clip)
+    with backbone.session(LATENTS):
+        learner = CatVersion(config(), backbone)
+        trained = learner._encode(backbone).detach().clone()
+        assert torch.equal(trained, learner._encode(backbone))
+    stock = encode(applied(tiny, learner.to_concept()), "<cat>")[0]
+    assert torch.allclose(trained, stock, atol=1e-5)
+
+
+# --- the official file ------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official adapter is not beside the project")
+def test_the_official_adapter(tmp_path):
+    concept = load_concept(OFFICIAL)
+    layers, bias = residual_layers(concept)
+    assert (concept.method, concept.base, bias) == (Method.CATVERSION, "sd1", 1.0)
+    norms = {
+        layer: tuple(round(t.norm().item(), 3) for t in pair) for layer, pair in layers.items()
+    }
+    assert norms == {9: (34.008, 32.285), 10: (30.556, 30.571), 11: (32.541, 32.783)}
+    flat = next(iter(torch.load(OFFICIAL, weights_only=True, map_location="cpu").values()))
+    assert torch.equal(torch.cat([t for pair in layers.values() for t in pair]).flatten(), flat)
+    save_concept(concept, tmp_path / "teapot.safetensors")
+    again = load_concept(tmp_path / "teapot.safetensors")
+    assert all(torch.equal(again.tensors[k], v) for k, v in concept.tensors.items())
+
+
+def adapter(tmp_path, flat):
+    path = tmp_path / "adapter.bin"
+    torch.save(
+        {"text_model.encoder.layers.9.clip_text_model_self_prefix.control_trans": flat}, path
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("flat", "message"),
+    [
+        (torch.zeros(3 * 2 * 1024), "6144 numbers.*multiple of 6 x 768"),
+        (torch.full((4608,), float("nan")), "NaN"),
+        (torch.zeros(0), "0 numbers"),
+    ],
+)
+def test_damaged_adapters_are_refused(tmp_path, flat, message):
+    with pytest.raises(ConceptFileError, match=message):
+        load_concept(adapter(tmp_path, flat))
+
+
+# --- bad input --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"residual_tokens": 0}, "1 to 75 residual_tokens, got 0"),
+        ({"layers": 0}, "Expected 1 to . layers, got 0"),
+        ({"layers": 9}, "layers, got 9"),
+        ({"last_layer": 40}, "end at layer 40"),
+        ({"class_word": " "}, "class_word is empty"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(tiny, changes, message):
+    with pytest.raises(TrainingError, match=message):
+        train(tiny, CatVersionConfig(**{**vars(config()), **changes}))
+
+
+def test_concepts_that_do_not_fit_are_refused(tiny_sd1):
+    with pytest.raises(PersonalizeError, match="no class word.*class_word of Load Concept"):
+        applied(tiny_sd1, catversion(tiny_sd1, class_word=""))
+    with pytest.raises(BaseModelError, match="32.*64"):
+        applied(tiny_sd1, catversion(tiny_sd1, d=32))
+    deep = catversion(tiny_sd1)
+    tensors = {k.replace(".3.", ".7."): v for k, v in deep.tensors.items()}
+    deep = Concept(Method.CATVERSION, "sd1", 64, "<x>", "dog", tensors=tensors)
+    with pytest.raises(BaseModelError, match="changes text layer 8, but this CLIP has 4"):
+        applied(tiny_sd1, deep)
+    with pytest.raises(ConceptFileError, match="lacks residual keys"):
+        applied(tiny_sd1, Concept(Method.CATVERSION, "sd1", 64, "<x>", "dog"))
+    with pytest.raises(PersonalizeError, match="0 or more.*-1"):
+        applied(tiny_sd1, catversion(tiny_sd1), -1.0)
