@@ -1,0 +1,1 @@
+"""A complete small Stable Diffusion family and the drawn world it knows."""

@@ -1,0 +1,1 @@
+"""The world: scenes drawn from chance, their pictures, masks and captions."""
