@@ -11,7 +11,7 @@ PACK = "personalize"
 
 def test_the_pack_loads_without_a_warning(server):
     """Nothing of the pack in a line that sounds like trouble, and no traceback anywhere."""
-    log = server.log()
+    log = server.start_log
     trouble = re.compile(r"warning|error|fail|traceback|exception", re.IGNORECASE)
     lines = [line for line in log.splitlines() if PACK in line.lower() and trouble.search(line)]
     assert not lines, "\n".join(lines)
@@ -21,9 +21,9 @@ def test_the_pack_loads_without_a_warning(server):
 def test_the_pack_starts_in_less_than_0_3_seconds(server):
     """The host prints how long each pack took, rounded to 0.1 s."""
     times = re.findall(
-        rf"([\d.]+) seconds( \([^)]*\))?: .*[/\\]{PACK}$", server.log(), re.MULTILINE
+        rf"([\d.]+) seconds( \([^)]*\))?: .*[/\\]{PACK}$", server.start_log, re.MULTILINE
     )
-    assert len(times) == 1, f"expected one import time of the pack in the log:\n{server.log()}"
+    assert len(times) == 1, f"expected one import time of the pack in the log:\n{server.start_log}"
     seconds, failed = times[0]
     assert not failed
     assert float(seconds) < 0.3

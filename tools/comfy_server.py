@@ -53,6 +53,7 @@ class ComfyServer:
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
+        self.start_log = ""  # what the server printed until it answered
         for name, folder in packs.items():
             link_pack(base_directory, name, folder)
 
@@ -101,6 +102,7 @@ class ComfyServer:
                 self.kill()
                 raise ServerError(f"No answer within {timeout:.0f} s.\n{self.log()[-3000:]}")
             time.sleep(0.2)
+        self.start_log = self.log()
 
     def stop(self) -> None:
         """Ask the server to end, as Ctrl+C does; kill it when it does not."""
