@@ -26,11 +26,16 @@ class Monitor:
 
     def __call__(self, report: StepReport) -> None:
         self._progress.update(report.step)
-        last = report.step == report.steps
-        self._progress.show_text(self._line(report), now=last)
+        first, last = self.idle, report.step == report.steps
+        self._progress.show_text(self._line(report), now=first or last)
         if self._every and (report.step % self._every == 0 or last):
             self._show_preview(report)
         stop_if_cancelled()
+
+    @property
+    def idle(self) -> bool:
+        """No step was reported yet."""
+        return self._first is None
 
     def _show_preview(self, report: StepReport) -> None:
         started = time.monotonic()

@@ -51,16 +51,20 @@ class TrainNode(io.ComfyNode):
         progress = NodeProgress(config.steps, cls.hidden.unique_id)
         progress.show_text("encoding the pictures", now=True)
         stop_if_cancelled()
+        monitor = Monitor(progress, values.get("preview_every", 0), preview)
         learned = learn(
             config,
             model,
             clip,
             vae,
             images,
-            Monitor(progress, values.get("preview_every", 0), preview),
+            monitor,
             states_folder(),
             values.get("resume", True),
         )
+        if monitor.idle:
+            progress.update(config.steps)
+            progress.show_text(f"learned before, in {config.steps} steps", now=True)
         return io.NodeOutput(learned.concept, plottable(learned.losses["loss"]))
 
     @classmethod

@@ -310,6 +310,17 @@ def test_cancel_stops_within_a_step_and_resume_goes_on(server, names):
     assert content(path) == content(whole)
 
 
+def test_a_finished_training_is_not_repeated(server, names):
+    settings = {"train_seed": 63, "preview_every": 0}
+    whole = learn(server, names, "finished/whole", **settings)
+    texts = []
+    settings["preview_every"] = 3  # another input, or the host would not ask the node at all
+    again = learn(server, names, "finished/again", texts.append, **settings)
+    lines = [message.data["text"] for message in texts if message.kind == "text"]
+    assert "learned before, in 4 steps" in lines
+    assert content(again) == content(whole)
+
+
 def test_a_killed_server_resumes_bit_equal(server, names):
     class Killed(Exception):
         pass

@@ -124,3 +124,15 @@ def test_values_that_do_not_fit_the_schema_are_refused():
         to_api(saved, {"Draw": schema})
     with pytest.raises(WorkflowError, match="Draw: no such node"):
         to_api(saved, {})
+
+
+@pytest.mark.server
+def test_the_host_serves_the_examples_and_the_help_pages(server):
+    listed = json.loads(server.client.get("/api/workflow_templates"))["personalize"]
+    assert {path.stem for path in EXAMPLES} <= set(listed)
+    for path in EXAMPLES:
+        served = server.client.get(f"/api/workflow_templates/personalize/{path.name}")
+        assert served == path.read_bytes()
+    for node_id in ("PersonalizeTrainCrossInit", "PersonalizeApplyConcept"):
+        page = server.client.get(f"/extensions/personalize/docs/{node_id}.md").decode()
+        assert page.startswith("# ")

@@ -34,7 +34,18 @@ PROMISED = {
         ["preset", "regulariser", *OPTIONS],
         ["concept", "losses"],
     ),
-    "PersonalizeLoadConcept": ("Load Concept", ["concept_name"], ["placeholder"], ["concept"]),
+    "PersonalizeTrainCatVersion": (
+        "Train CatVersion",
+        [*SOCKETS, "class_word", "residual_tokens", "layers", *SCHEDULE, "train_seed"],
+        ["logit_bias", *OPTIONS],
+        ["concept", "losses"],
+    ),
+    "PersonalizeLoadConcept": (
+        "Load Concept",
+        ["concept_name"],
+        ["placeholder", "class_word"],
+        ["concept"],
+    ),
     "PersonalizeSaveConcept": (
         "Save Concept",
         ["concept", "filename", "also_as_embedding"],
