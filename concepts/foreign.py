@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import ParameterDict
 
 from .concept import BASES, Concept, Method
 from .errors import ConceptFileError, reading
@@ -27,7 +28,9 @@ _ANONYMOUS = {"emb_params", "*", "clip_l", "clip_h", "clip_g"}
 def read_pickled_embedding(path: Path, name: str) -> dict[str, Tensor]:
     """Tensors of a ``.pt`` or ``.bin`` embedding by key. Nothing in the file is ever run."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # a ParameterDict, in the oldest A1111 files, is filled with values and runs nothing
+        with torch.serialization.safe_globals([ParameterDict]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ConceptFileError(
             f"'{name}' was refused: it holds more than plain tensors, which could run code on this "
@@ -107,8 +110,10 @@ def _base_of_width(word: Tensor, name: str) -> str:
 
 
 def _tensors_of(content: Any, name: str) -> dict[str, Tensor]:
-    if isinstance(content, dict) and isinstance(content.get("string_to_param"), Mapping):
-        content = dict(content["string_to_param"])
+    if isinstance(content, dict) and "string_to_param" in content:
+        content = content["string_to_param"]
+        if isinstance(content, ParameterDict):
+            content = vars(content).get("_parameters")
     if isinstance(content, dict):
         tensors = {k: v for k, v in content.items() if isinstance(k, str) and torch.is_tensor(v)}
         if tensors:

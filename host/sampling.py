@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from comfy import sample as host_sample
+from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
 from torch import Generator, Tensor
@@ -24,7 +25,10 @@ def text_to_image(
     sampler: str = "euler",
     scheduler: str = "normal",
 ) -> Tensor:
-    """Pictures (count, size, size, 3) in 0..1, fp32, CPU; the global random state is left alone."""
+    """Pictures (count, size, size, 3) in 0..1, fp32, CPU; the global random state is left alone.
+
+    A cancel of the user takes effect within one step.
+    """
     positive_cond = clip.encode_from_tokens_scheduled(clip.tokenize(prompt), show_pbar=False)
     negative_cond = clip.encode_from_tokens_scheduled(clip.tokenize(negative), show_pbar=False)
     latent_format: Any = model.get_model_object("latent_format")
@@ -41,6 +45,7 @@ def text_to_image(
             positive_cond,
             negative_cond,
             torch.zeros(shape),
+            callback=lambda *_: throw_exception_if_processing_interrupted(),
             disable_pbar=True,
             seed=seed,
         )

@@ -84,6 +84,25 @@ def test_pickled_embeddings(case, suffix, zipped, tmp_path):
     assert concept.method == Method.TEXTUAL_INVERSION
 
 
+@pytest.mark.parametrize("torch_1", [True, False])
+def test_the_oldest_a1111_files_hold_a_parameter_dict(torch_1, tmp_path):
+    """As the original Textual Inversion program wrote them."""
+    vectors = random(2, 768)
+    parameters = torch.nn.ParameterDict({"*": torch.nn.Parameter(vectors)})
+    if torch_1:
+        del parameters.__dict__["_keys"]
+    path = tmp_path / "cat.pt"
+    content = {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": parameters}
+    torch.save(content, path)
+    concept = load_concept(path)
+    assert (concept.placeholder, concept.base) == ("<cat>", "sd1")
+    assert torch.equal(concept.words[""], vectors)
+    parameters.__dict__["_parameters"] = "no dictionary"
+    torch.save(content, path)
+    with pytest.raises(ConceptFileError, match="no embedding: expected a dictionary of tensors"):
+        load_concept(path)
+
+
 def test_numbered_words_are_read_in_the_order_of_their_numbers(tmp_path):
     path = tmp_path / "cat.bin"
     torch.save({f"cat_v{n}": torch.full((768,), float(n)) for n in (10, 2, 0)}, path)
@@ -163,12 +182,14 @@ def as_legacy(content, path):
 
 
 def as_plain_pickle(content, path):
-    path.write_bytes(pickle.dumps(content))
+    path.write_bytes(pickle.dumps(content, protocol=2))
 
 
 @pytest.mark.parametrize("write", [torch.save, as_legacy, as_plain_pickle])
 @pytest.mark.parametrize("suffix", ["pt", "bin"])
-@pytest.mark.parametrize("hidden", ["alone", "beside the vectors", "inside A1111"])
+@pytest.mark.parametrize(
+    "hidden", ["alone", "beside the vectors", "inside A1111", "inside a ParameterDict"]
+)
 def test_a_pickle_with_code_is_refused_and_runs_nothing(write, suffix, hidden, tmp_path):
     marker, path = tmp_path / "marker", tmp_path / f"cat.{suffix}"
     evil = Malicious(marker)
@@ -176,6 +197,7 @@ def test_a_pickle_with_code_is_refused_and_runs_nothing(write, suffix, hidden, t
         "alone": evil,
         "beside the vectors": diffusers(random(768)) | {"extra": evil},
         "inside A1111": a1111(random(1, 768)) | {"name": evil},
+        "inside a ParameterDict": {"string_to_param": torch.nn.ParameterDict({"*": evil})},
     }[hidden]
     write(content, path)
     with pytest.raises(

@@ -31,7 +31,7 @@ def run(node, tiny, images=None, **widgets):
     values = {name: [v] for name, v in (sockets | defaults | small | widgets).items()}
     with torch.inference_mode():
         clone = node.PREPARE_CLASS_CLONE(None)
-        return clone.EXECUTE_NORMALIZED(images=images or [picture()], **values).result
+        return clone.EXECUTE_NORMALIZED(images=images or [picture()], **values).result or ()
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,34 @@ def test_a_preset_sets_steps_and_learning_rate(preset):
     )
     assert TrainCrossInit.make_config({**values, "preset": "custom"}).steps == 7
     assert TrainCrossInit.make_config(values).learning_rate == 0.1
+
+
+def test_a_cancel_during_a_preview_takes_effect_at_once_and_keeps_the_step(
+    tiny_sd1, monkeypatch, host_base
+):
+    from comfy import model_management, sample
+
+    model_calls = []
+    stock = sample.sample
+
+    def cancelled(*args, callback, **kwargs):
+        def on_step(*state):
+            model_calls.append(state[0])
+            model_management.interrupt_current_processing(True)
+            callback(*state)
+
+        return stock(*args, callback=on_step, **kwargs)
+
+    monkeypatch.setattr(sample, "sample", cancelled)
+    with pytest.raises(model_management.InterruptProcessingException):
+        run(TrainCrossInit, tiny_sd1, steps=3, preview_every=1, train_seed=91)
+    monkeypatch.undo()
+    assert model_calls == [0]
+    states = (host_base / "output" / "personalize" / "training").glob("*/step_000001.safetensors")
+    assert list(states)
+    resumed, _ = run(TrainCrossInit, tiny_sd1, steps=3, train_seed=91, resume=True)
+    whole, _ = run(TrainCrossInit, tiny_sd1, steps=3, train_seed=91)
+    assert torch.equal(resumed.words[""], whole.words[""])
 
 
 BAD_IMAGES = {
