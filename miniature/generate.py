@@ -1,0 +1,58 @@
+"""Pictures from captions with the parts as trained, without the host's nodes: for measuring."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from . import unet, vae
+from .clip import Pair
+from .encode import averaged, texts, trained_pair, trained_vae
+from .train_clip import Vocabulary
+from .train_unet import latent_scale
+
+
+@dataclass
+class Family:
+    """All parts of the miniature on one device."""
+
+    pair: Pair
+    words: Vocabulary
+    net: nn.Module
+    autoencoder: vae.Autoencoder
+    scale: float
+    device: torch.device
+
+    def encode(self, captions: list[str]) -> torch.Tensor:
+        """(n, 77, width)"""
+        coded = texts(self.pair, self.words, captions, self.device)
+        return torch.from_numpy(coded).float().to(self.device)
+
+    @torch.no_grad()
+    def pictures(
+        self,
+        captions: list[str],
+        steps: int = 25,
+        guidance: float = 4.0,
+        seed: int = 0,
+        batch: int = 50,
+    ) -> torch.Tensor:
+        """(n, 3, 128, 128) in 0..1, on the CPU."""
+        empty = self.encode([""])
+        parts = []
+        for k in range(0, len(captions), batch):
+            context = self.encode(captions[k : k + batch])
+            z = unet.sample(self.net, context, empty, steps, guidance, seed + k)
+            parts.append(self.autoencoder.decode(z / self.scale).clamp(0, 1).float().cpu())
+        return torch.cat(parts)
+
+
+def family(root: Path, device: torch.device | None = None) -> Family:
+    """The parts from the cache folder's training states."""
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pair, words = trained_pair(root)
+    net = averaged(root, "unet", unet.build()).to(device)
+    return Family(
+        pair.to(device), words, net, trained_vae(root).to(device), latent_scale(root), device
+    )

@@ -1,0 +1,147 @@
+"""The networks are the host's: same keys, same function."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from personalize.miniature import clip, judges, vae
+from personalize.miniature.comfy_pack.vocabulary import HOST_ROWS, full_table, unknown_rows
+from personalize.miniature.loop import Plan, Run
+from personalize.miniature.muon import orthogonalised
+
+
+def test_widened_autoencoder_is_the_same_function() -> None:
+    torch.manual_seed(0)
+    narrow = vae.Autoencoder()
+    wide = vae.Autoencoder.__new__(vae.Autoencoder)
+    torch.nn.Module.__init__(wide)
+    wide.taesd_encoder, wide.taesd_decoder = vae.encoder((64,) * 4), vae.decoder((64,) * 4)
+    wide.load_state_dict(vae.widened(narrow.state_dict()))
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(narrow.encode(x), wide.encode(x), atol=1e-5)
+        assert torch.allclose(
+            narrow.decode(narrow.encode(x)), wide.decode(wide.encode(x)), atol=1e-5
+        )
+
+
+@pytest.mark.host
+def test_widened_autoencoder_fits_the_host() -> None:
+    from comfy.taesd.taesd import TAESD
+
+    torch.manual_seed(0)
+    narrow, host = vae.Autoencoder(), TAESD()
+    missing, extra = host.load_state_dict(vae.widened(narrow.state_dict()), strict=False)
+    assert set(missing) <= {"vae_scale", "vae_shift"}
+    assert not extra
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(host.taesd_encoder(x), narrow.encode(x), atol=1e-4)
+        assert torch.allclose(
+            host.taesd_decoder(narrow.encode(x)), narrow.decode(narrow.encode(x)), atol=1e-4
+        )
+
+
+@pytest.mark.host
+def test_text_tower_equals_the_hosts() -> None:
+    import comfy.ops
+    from comfy.clip_model import CLIPTextModel
+
+    torch.manual_seed(1)
+    shape = clip.Shape(text_layers=3)
+    tower = clip.TextTower(shape, HOST_ROWS).eval()
+    host = CLIPTextModel(shape.text_config(), torch.float32, "cpu", comfy.ops.manual_cast)
+    state = {}
+    for key, value in tower.state_dict().items():
+        start = "" if key.startswith("text_projection") else "text_model."
+        start += "embeddings." if "embedding" in key else ""
+        state[start + key] = value
+    host.load_state_dict(state)
+    ids = torch.tensor([[49406, 320, 1125, 49407] + [49407] * 73])
+    with torch.inference_mode():
+        assert torch.allclose(host(ids)[0], tower.hidden(ids), atol=2e-5)
+
+
+@pytest.mark.host
+def test_vision_tower_equals_the_hosts() -> None:
+    from comfy.clip_vision import ClipVisionModel
+    from personalize.miniature.export import vision_state
+
+    torch.manual_seed(1)
+    pair = clip.Pair(clip.Shape(), 8).eval()
+    host = ClipVisionModel(clip.Shape().vision_config())
+    missing, extra = host.load_sd(vision_state(pair))
+    assert not missing
+    assert not extra
+    picture = torch.rand(1, 128, 128, 3).mul(255).round().div(255)
+    with torch.no_grad():
+        ours = pair.vision.visual_projection(pair.vision.pooled(picture.movedim(-1, 1)))
+    assert torch.allclose(host.encode_image(picture)["image_embeds"], ours, atol=2e-3)
+
+
+def test_the_table_of_words_is_rebuilt() -> None:
+    rows = torch.randn(4, 16)
+    ids, first, last = (
+        torch.tensor([5, 9, 700, 801]),
+        torch.tensor([700, 701]),
+        torch.tensor([801, 802]),
+    )
+    table = full_table(ids, rows, first, last)
+    assert table.shape == (HOST_ROWS, 16)
+    assert torch.equal(table[ids], rows)
+    plain = unknown_rows(16)
+    assert torch.equal(table[1234], plain[1234])
+    assert torch.allclose(table[701], rows[2] + 0.5 * plain[701])
+    assert plain.abs().max() > 0
+    assert 0.04 < float(plain.std()) < 0.08
+
+
+def test_unknown_rows_never_change() -> None:
+    """Numbers that committed weights rely on."""
+    rows = unknown_rows(128)
+    assert len(rows.unique(dim=0)) == HOST_ROWS
+    assert torch.allclose(rows[:2, :2], torch.tensor(FIXED), atol=1e-6)
+
+
+FIXED = [[-0.0121092, -0.0404937], [0.0532561, 0.0538775]]
+
+
+def test_orthogonalised_has_even_singular_values() -> None:
+    values = torch.linalg.svdvals(orthogonalised(torch.randn(24, 60)).float())
+    assert values.min() > 0.5
+    assert values.max() < 1.4
+
+
+def test_a_resumed_training_ends_bit_equal(tmp_path) -> None:
+    def batches(step: int):
+        while True:
+            yield (torch.randn(4, 8, generator=torch.Generator().manual_seed(step)),)
+            step += 1
+
+    def loss(net, batch):
+        return (net(batch[0]) + 0.1 * torch.randn(4, 3)).square().mean(), {}
+
+    def run(path, steps: int) -> Run:
+        torch.manual_seed(0)
+        result = Run(
+            path,
+            torch.nn.Linear(8, 3),
+            Plan(6, warmup=1, log_every=100, muon=True),
+            torch.device("cpu"),
+        )
+        while result.step < steps:
+            result.plan = Plan(steps, warmup=1, log_every=100, muon=True)
+            result.train(batches, loss)
+        return result
+
+    once = run(tmp_path / "a", 6)
+    run(tmp_path / "b", 6)
+    assert torch.equal(once.module.weight, run(tmp_path / "b", 6).module.weight)
+
+
+def test_judges_take_pictures() -> None:
+    pictures = torch.rand(2, 3, 128, 128)
+    seen = judges.read_attributes(judges.attribute_judge().eval(), pictures)
+    assert seen.shape == (2, 16)
+    vectors = judges.embed_instances(judges.instance_judge().eval(), pictures)
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(2), atol=1e-5)
