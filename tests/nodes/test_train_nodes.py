@@ -31,7 +31,9 @@ def run(node, tiny, images=None, **widgets):
     values = {name: [v] for name, v in (sockets | defaults | small | widgets).items()}
     with torch.inference_mode():
         clone = node.PREPARE_CLASS_CLONE(None)
-        return clone.EXECUTE_NORMALIZED(images=images or [picture()], **values).result or ()
+        output = clone.EXECUTE_NORMALIZED(images=images or [picture()], **values)
+    assert output.result is not None
+    return output.result
 
 
 @pytest.mark.parametrize(
