@@ -71,13 +71,16 @@ def repeatable_kernels() -> Iterator[None]:
 def checkpointed(unet: nn.Module) -> Iterator[None]:
     """Recompute residual and transformer blocks in the backward pass instead of keeping them."""
     blocks = [m for m in unet.modules() if isinstance(m, (ResBlock, SpatialTransformer))]
+    patched = {block: vars(block)["forward"] for block in blocks if "forward" in vars(block)}
     try:
         for block in blocks:
             block.forward = _recomputed(block.forward)
         yield
     finally:
         for block in blocks:
-            block.__dict__.pop("forward", None)
+            del block.forward
+            if block in patched:  # another pack's patch, which the host has put there
+                block.forward = patched[block]
 
 
 def _recomputed(forward: Callable[..., Tensor]) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 """The host's CLIP text encoder as a differentiable function of its word embeddings."""
 
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -8,9 +9,10 @@ from comfy import ops
 from comfy.ldm.modules.attention import optimized_attention_for_device
 from comfy.sd import CLIP
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from .bases import text_tower
-from .residual_attention import Layers, attend_with_residuals
+from .residual_attention import Layers, Residuals, attend_with_residuals
 
 
 class TextEncoder:
@@ -76,14 +78,10 @@ class TextEncoder:
         mask = torch.full((x.shape[1],) * 2, -torch.finfo(x.dtype).max, device=x.device).triu_(1)
         attention = optimized_attention_for_device(x.device, mask=True, small_input=True)
         for index in range(start, stop):
-            layer = self.layers.encoder.layers[index]
-            normed = layer.layer_norm1(x)
-            if index in residuals:
-                added = residuals[index]
-                x = x + attend_with_residuals(layer.self_attn, normed, mask, attention, added)
-            else:
-                x = x + layer.self_attn(normed, mask, attention)
-            x = x + layer.mlp(layer.layer_norm2(x))
+            layer, added = self.layers.encoder.layers[index], residuals.get(index)
+            run = partial(_run_layer, layer, mask, attention, added)
+            casts = layer.mlp.fc1.weight.dtype != x.dtype
+            x = _run_twice(run, x) if casts and torch.is_grad_enabled() else run(x)
         return x
 
     @cached_property
@@ -98,3 +96,24 @@ class TextEncoder:
         if layer == "last" or index is None:
             return encoder.num_layers - 1, True
         return index % encoder.num_layers, encoder.layer_norm_hidden_state
+
+
+def _run_twice(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Once now and once in the backward pass.
+
+    Weights of another type are cast at every use, and autograd would keep the casts of all layers:
+    a whole text encoder in fp32. Running a layer of 77 tokens again costs little.
+    """
+    output: Any = checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False)
+    return output
+
+
+def _run_layer(
+    layer: Any, mask: Tensor, attention: Any, added: Sequence[Residuals] | None, x: Tensor
+) -> Tensor:
+    normed = layer.layer_norm1(x)
+    if added is None:
+        x = x + layer.self_attn(normed, mask, attention)
+    else:
+        x = x + attend_with_residuals(layer.self_attn, normed, mask, attention, added)
+    return x + layer.mlp(layer.layer_norm2(x))

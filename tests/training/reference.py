@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -103,11 +103,10 @@ class Reference:
     """The frozen models, and the loss of one Textual Inversion step."""
 
     def __init__(self, checkpoint: Path, shape: Shape, tokenizer: Path, words: int) -> None:
-        weights = load_file(checkpoint)
-        self.text = text_model(_under(TEXT_KEYS, weights), shape.text, shape.layers)
+        self.text = text_model(_under(TEXT_KEYS, checkpoint), shape.text, shape.layers)
         embeddings = self.text.embeddings
         embeddings.token_embedding = LongerTable(embeddings.token_embedding.weight)
-        self.unet = unet_model(_under(UNET_KEYS, weights), shape.unet)
+        self.unet = unet_model(_under(UNET_KEYS, checkpoint), shape.unet)
         self.scheduler = DDPMScheduler(
             num_train_timesteps=1000,
             beta_start=0.00085,
@@ -130,16 +129,18 @@ class Reference:
         self, words: Tensor, prompts: Sequence[str], x0: Tensor, noise: Tensor, t: Tensor
     ) -> Tensor:
         """Mean squared error of the UNet's prediction for latents at its scale."""
+        return self.denoising_loss(self.context(words, prompts), x0, noise, t)
+
+    def denoising_loss(self, context: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """The same for prompts that are encoded already."""
         noisy = self.scheduler.add_noise(x0, noise, t)
-        predicted = self.unet(noisy, t, self.context(words, prompts)).sample
+        predicted = self.unet(noisy, t, context).sample
         if self.scheduler.config["prediction_type"] == "epsilon":
             return mse_loss(predicted, noise)
         return mse_loss(predicted, self.scheduler.get_velocity(x0, noise, t))
 
 
-def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        key.removeprefix(prefix): weight.float()
-        for key, weight in weights.items()
-        if key.startswith(prefix)
-    }
+def _under(prefix: str, checkpoint: Path) -> dict[str, Tensor]:
+    with safe_open(checkpoint, framework="pt") as file:
+        keys = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
+        return {key.removeprefix(prefix): file.get_tensor(key).float() for key in keys}

@@ -1,5 +1,6 @@
 """What is computed equals an independent computation by transformers and diffusers."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -322,3 +323,38 @@ def test_every_precision_gives_nearly_the_same_gradient(tiny, precision):
     tolerance = {Precision.BF16: 0.05, Precision.FP16: 0.01}.get(precision, 0.0)
     assert relative(near_gradient, gradient) <= tolerance
     assert near_loss.item() == pytest.approx(loss.item(), rel=tolerance / 5)
+
+
+def test_gradient_checkpointing_keeps_anothers_patch_of_a_block(tiny_sd1):
+    path = "diffusion_model.middle_block.1"
+    model = tiny_sd1.model.clone()
+    block = model.get_model_object(path)
+    forward = block.forward
+    model.add_object_patch(
+        f"{path}.forward", lambda *args, **kwargs: 0.5 * forward(*args, **kwargs)
+    )
+    plain, patched = step_with(tiny_sd1), step_with(replace(tiny_sd1, model=model))
+    options = {"gradient_checkpointing": True}
+    again = step_with(replace(tiny_sd1, model=model), **options)
+    assert block.forward is model.object_patches[f"{path}.forward"]
+    assert torch.equal(again[1], patched[1])
+    assert not torch.equal(patched[1], plain[1])
+    assert torch.equal(step_with(tiny_sd1)[1], plain[1])
+    vars(block).pop("forward", None)  # where the host leaves the original
+
+
+def test_casts_of_the_text_weights_are_not_kept(tiny_sd1):
+    """Another text encoder in fp32, if they were."""
+    backbone, kept = Backbone(tiny_sd1.model, tiny_sd1.clip), []
+
+    def pack(tensor):
+        kept.append(tensor.shape)
+        return tensor
+
+    with backbone.session(LATENTS):
+        learner = cross_init(backbone)
+        embeds = learner.table.embed(backbone.text, torch.tensor([0]), learner.words)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            backbone.text.encode(embeds)
+        assert kept
+        assert not {(256, 64), (64, 256)} & set(map(tuple, kept))
