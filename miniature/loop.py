@@ -108,6 +108,7 @@ class Run:
         saved, start = time.monotonic(), time.monotonic()
         stream = batches(self.step)
         sums: dict[str, float] = {}
+        count = 0
         self.module.train()
         signal.signal(signal.SIGTERM, self.stop)
         while self.progress() < 1.0 and not self.stopped:
@@ -120,9 +121,10 @@ class Run:
             start = now
             for key, number in {"loss": float(value.detach()), **figures}.items():
                 sums[key] = sums.get(key, 0.0) + number
+            count += 1
             if self.step % self.plan.log_every == 0:
-                self.log("train", {k: v / self.plan.log_every for k, v in sums.items()})
-                sums = {}
+                self.log("train", {k: v / count for k, v in sums.items()})
+                sums, count = {}, 0
             if check and self.step % check_every == 0:
                 self.log("check", check(self.ema))
             if now - saved > 60 * self.plan.save_minutes:

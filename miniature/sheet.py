@@ -88,7 +88,7 @@ def main() -> None:
     else:
         image = generated_sheet(folder(args.cache), args.steps, args.guidance, args.seed)
     args.file.parent.mkdir(parents=True, exist_ok=True)
-    image.save(args.file, optimize=True)
+    image.quantize(256).save(args.file, optimize=True)
 
 
 if __name__ == "__main__":
