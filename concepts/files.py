@@ -24,6 +24,7 @@ from .foreign import embedding_to_concept, read_pickled_embedding
 
 FORMAT = "personalize/1"
 SUFFIXES = (".safetensors", ".pt", ".bin")
+UNFINISHED = ".tmp"  # of files being written; one is left over when the process is killed
 MAX_BYTES = 2**30  # K/V differences of Stable Diffusion 1.x are 76 MiB in fp32
 MAX_FOREIGN_BYTES = 64 * 2**20  # 75 vectors of any known encoder are far below 1 MiB
 
@@ -83,7 +84,7 @@ def write_safetensors(
         )
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=UNFINISHED, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

@@ -334,11 +334,15 @@ def test_a_killed_server_resumes_bit_equal(server, names):
     with pytest.raises(Killed):
         learn(server, names, "kill/never", kill_at_20, **settings | {"steps": 5000})
     server.start()
+    for folder in (server.base_directory / "output" / "personalize" / "training").iterdir():
+        (folder / ".half.tmp").touch()  # as if it had died while it wrote a state
     step = new_state(server, before)
     assert step >= 14 and step % 7 == 0  # what save_every had kept: the process could say nothing
     settings["steps"] = step + 15
     texts = []
     path = learn(server, names, "kill/resumed", texts.append, **settings)
+    folders = (server.base_directory / "output" / "personalize" / "training").iterdir()
+    assert any(not list(folder.glob(".*")) for folder in folders)
     steps = [step_of(message) for message in texts if step_of(message)]
     assert min(steps) == step + 1
     whole = learn(server, names, "kill/whole", resume=False, **settings)

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..concepts.files import write_safetensors
+from ..concepts.files import UNFINISHED, write_safetensors
 from .loop import TrainState
 
 FORMAT = "personalize-state/1"
@@ -56,6 +56,8 @@ class StateFolder:
         states = sorted(self.folder.glob("step_*.safetensors"), key=_modified, reverse=True)
         for old in [p for p in states if p != newest][KEPT_STATES - 1 :]:
             old.unlink(missing_ok=True)
+        for torn in self.folder.glob(f".*{UNFINISHED}"):
+            torn.unlink(missing_ok=True)
         trainings = [p for p in self.folder.parent.iterdir() if any(p.glob("step_*.safetensors"))]
         trainings.sort(key=_modified, reverse=True)
         for old in [p for p in trainings if p != self.folder][KEPT_TRAININGS - 1 :]:
