@@ -62,7 +62,9 @@ def seed_input() -> io.Input:
     )  # fmt: skip
 
 
-def common_options(config: type[TrainConfig], preview_every: int) -> list[io.Input]:
+def common_options(
+    config: type[TrainConfig], preview_every: int, preview_prompt: str = "a photo of {}"
+) -> list[io.Input]:
     """Optional inputs of every Train node, all advanced but the resolution."""
     return [
         io.Int.Input(
@@ -90,8 +92,8 @@ def common_options(config: type[TrainConfig], preview_every: int) -> list[io.Inp
             "27 templates of Textual Inversion.",
         ),
         io.String.Input(
-            "preview_prompt", default="a photo of {}", optional=True, advanced=True,
-            tooltip="Prompt of the preview pictures; {} is the concept.",
+            "preview_prompt", default=preview_prompt, optional=True, advanced=True,
+            tooltip="Prompt of the preview pictures; {} is the concept, {class} the class word.",
         ),
         io.Int.Input(
             "preview_every", default=preview_every, min=0, max=100000, optional=True, advanced=True,

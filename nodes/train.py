@@ -43,6 +43,7 @@ class TrainNode(io.ComfyNode):
         model, clip, vae = (values.pop(name) for name in ("model", "clip", "vae"))
         config = cls.make_config(values)
         prompt = values.get("preview_prompt", "").replace("{}", config.placeholder)
+        prompt = prompt.replace("{class}", values.get("class_word", ""))
 
         def preview(report: StepReport) -> Tensor:
             patched = apply_concept(model, clip, report.learner.to_concept())
@@ -204,7 +205,9 @@ class TrainCrossInit(TrainNode):
                 optional=True, advanced=True,
                 tooltip="distance: as in the published code. squared: as in the paper.",
             ),
-            *common_options(cls.config, preview_every=50),
+            *common_options(
+                cls.config, preview_every=50, preview_prompt="a photo of {} {class}"
+            ),
         ]  # fmt: skip
         return _schema(
             "PersonalizeTrainCrossInit",

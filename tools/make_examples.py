@@ -57,16 +57,15 @@ def note(title: str, text: str, place: tuple[int, int], size: tuple[int, int]) -
     return Node("MarkdownNote", place, size, widgets={"text": text}, title=title)
 
 
-MODEL_NOTE = f"""\
+MODEL_NOTE = """\
 **Start here.** Choose a Stable Diffusion 1.x or 2.x checkpoint. This example names \
-`{CHECKPOINT}`, which belongs into `ComfyUI/models/checkpoints`.
+`{checkpoint}`, which belongs into `ComfyUI/models/checkpoints`.
 
-Then load a picture of **one face**, looking at the camera, at least 512 pixels wide. It is \
-cropped to its centre square.
+Then load a picture of {subject}, at least 512 pixels wide. It is cropped to its centre square.
 
-One picture is enough. To use more, put them through *Create List*."""
+One picture is enough to begin. To use more, put them through *Create List*."""
 
-LEARN_NOTE = """\
+FACE_LEARN_NOTE = """\
 Two words are learned, started from the text encoder's own output for the mean of well-known names.
 
 `preset` **quality**: 320 steps, **fast**: 25 steps. The node shows loss, speed and a preview.
@@ -75,7 +74,7 @@ Two words are learned, started from the text encoder's own output for the mean o
 
 For what is no face, set `class_word` to what it is (dog) and `init_from` to **class word**."""
 
-USE_NOTE = """\
+FACE_USE_NOTE = """\
 `<me>` now stands for the face, in any prompt, beside any other node. Try:
 
 - a photo of `<me>` person as a chef, in a kitchen
@@ -84,17 +83,51 @@ USE_NOTE = """\
 
 Later, use *Load Concept* in the place of the Train node: the file lies in `output/concepts`."""
 
-FACE = Example(
-    "learn-a-face-cross-initialization",
-    {
-        "model_note": note("1. Model and picture", MODEL_NOTE, (0, -290), (330, 270)),
+THING_LEARN_NOTE = """\
+Residual keys and values in the last three text layers are learned: the class word, "dog", keeps \
+its meaning and gains the subject's looks.
+
+1000 steps. The node shows loss, speed and a preview.
+
+**Cancel** whenever you like: the same settings go on from there at the next run.
+
+`class_word` is what the subject is, in the simplest word for it."""
+
+THING_USE_NOTE = """\
+`<my-dog>` is encoded as "dog", with the residuals beside it. So write it as you would write dog:
+
+- a photo of a `<my-dog>` on the beach
+- a `<my-dog>` wearing a red hat
+
+`strength` of *Apply Concept* moves from the plain word (0) to the subject (1) and beyond.
+
+Later, use *Load Concept* in the place of the Train node: the file lies in `output/concepts`."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What tells one learn-and-use example from another."""
+
+    name: str
+    node: str
+    widgets: dict[str, Any]
+    file: str
+    prompt: str
+    notes: tuple[str, str, str]  # model and picture, learn, use
+
+
+def learn_and_use(learning: Learning) -> Example:
+    """Checkpoint and picture, a Train node with its savers, and a prompt that uses the concept."""
+    model_text, learn_text, use_text = learning.notes
+    nodes = {
+        "model_note": note("1. Model and picture", model_text, (0, -290), (330, 270)),
         "base": Node(
             "CheckpointLoaderSimple", (0, 60), (330, 120), widgets={"ckpt_name": CHECKPOINT}
         ),
         "picture": Node("LoadImage", (0, 230), (330, 360), widgets={"image": "example.png"}),
-        "learn_note": note("2. Learn", LEARN_NOTE, (410, -290), (400, 270)),
+        "learn_note": note("2. Learn", learn_text, (410, -290), (400, 270)),
         "train": Node(
-            "PersonalizeTrainCrossInit",
+            learning.node,
             (410, 60),
             (400, 620),
             {
@@ -103,17 +136,17 @@ FACE = Example(
                 "vae": ("base", 2),
                 "images": ("picture", 0),
             },
-            {"placeholder": "<me>", "class_word": "person", "preset": "quality"},
+            learning.widgets,
         ),
         "save": Node(
             "PersonalizeSaveConcept",
             (410, 730),
             (400, 110),
             {"concept": ("train", 0)},
-            {"filename": "me"},
+            {"filename": learning.file},
         ),
         "losses": Node("LossGraphNode", (410, 890), (400, 300), {"loss": ("train", 1)}),
-        "use_note": note("3. Use it in prompts", USE_NOTE, (890, -290), (400, 270)),
+        "use_note": note("3. Use it in prompts", use_text, (890, -290), (400, 270)),
         "apply": Node(
             "PersonalizeApplyConcept",
             (890, 60),
@@ -125,7 +158,7 @@ FACE = Example(
             (890, 290),
             (400, 130),
             {"clip": ("apply", 1)},
-            {"text": "a photo of <me> person as a chef, in a kitchen"},
+            {"text": learning.prompt},
         ),
         "negative": Node(
             "CLIPTextEncode",
@@ -155,17 +188,43 @@ FACE = Example(
             (1350, 480),
             (330, 360),
             {"images": ("decode", 0)},
-            {"filename_prefix": "personalize/me"},
+            {"filename_prefix": f"personalize/{learning.file}"},
         ),
-    },
-    (
+    }
+    groups = (
         Group("1. Model and picture", (-20, -20, 370, 640), COLOURS["model"]),
         Group("2. Learn", (390, -20, 440, 1240), COLOURS["learn"]),
         Group("3. Use it in any prompt", (870, -20, 830, 890), COLOURS["use"]),
+    )
+    return Example(learning.name, nodes, groups)
+
+
+FACE = Learning(
+    "learn-a-face-cross-initialization",
+    "PersonalizeTrainCrossInit",
+    {"placeholder": "<me>", "class_word": "person", "preset": "quality"},
+    "me",
+    "a photo of <me> person as a chef, in a kitchen",
+    (
+        MODEL_NOTE.format(checkpoint=CHECKPOINT, subject="**one face**, looking at the camera"),
+        FACE_LEARN_NOTE,
+        FACE_USE_NOTE,
+    ),
+)
+THING = Learning(
+    "learn-a-thing-catversion",
+    "PersonalizeTrainCatVersion",
+    {"placeholder": "<my-dog>", "class_word": "dog"},
+    "my-dog",
+    "a photo of a <my-dog> on the beach",
+    (
+        MODEL_NOTE.format(checkpoint=CHECKPOINT, subject="**one thing** or animal, seen whole"),
+        THING_LEARN_NOTE,
+        THING_USE_NOTE,
     ),
 )
 
-EXAMPLES = (FACE,)
+EXAMPLES = (learn_and_use(FACE), learn_and_use(THING))
 
 
 def saved_workflow(example: Example, info: ObjectInfo) -> SavedWorkflow:
