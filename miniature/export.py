@@ -8,21 +8,15 @@ import torch
 from safetensors.torch import save_file
 
 from . import judges, unet, vae
-from .cache import NAMES_FILE, ROOT, folder, read_names, world_people
+from .cache import NAMES_FILE, folder, read_names, world_people
 from .clip import Pair, Shape
 from .encode import averaged, trained_pair, trained_vae
+from .files import CHECKPOINT, JUDGES, VISION, WEIGHTS, State
 from .host import tokens
 from .train_clip import Vocabulary
 from .train_unet import latent_scale
 
-WEIGHTS = ROOT / "weights"
-CHECKPOINT, VISION, JUDGES = (
-    "miniature.safetensors",
-    "miniature_vision.safetensors",
-    "judges.safetensors",
-)
-TEXT_PREFIX = "cond_stage_model.transformer.text_model."
-State = dict[str, torch.Tensor]
+TEXT = "cond_stage_model.transformer.text_model."
 
 
 def name_tokens(names: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,13 +30,13 @@ def text_state(pair: Pair, words: Vocabulary) -> State:
     state = {}
     for key, value in pair.text.state_dict().items():
         if key == "token_embedding.weight":
-            state[TEXT_PREFIX + "embeddings." + key] = value[: len(words.ids)]
+            state[TEXT + "embeddings." + key] = value[: len(words.ids)]
         elif key == "position_embedding.weight":
-            state[TEXT_PREFIX + "embeddings." + key] = value
+            state[TEXT + "embeddings." + key] = value
         elif key == "text_projection.weight":
             state["cond_stage_model.transformer." + key] = value
         else:
-            state[TEXT_PREFIX + key] = value
+            state[TEXT + key] = value
     first, last = name_tokens(sorted({*read_names(NAMES_FILE), *world_people()}))
     state["cond_stage_model.token_ids"] = torch.tensor(words.ids, dtype=torch.int32)
     state["cond_stage_model.first_names"], state["cond_stage_model.last_names"] = first, last

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from . import unet, vae
+from . import files, unet, vae
 from .clip import Pair
+from .comfy_pack.vocabulary import HOST_ROWS
 from .encode import averaged, texts, trained_pair, trained_vae
 from .train_clip import Vocabulary
 from .train_unet import latent_scale
@@ -48,11 +49,16 @@ class Family:
         return torch.cat(parts)
 
 
-def family(root: Path, device: torch.device | None = None) -> Family:
-    """The parts from the cache folder's training states."""
+def family(root: Path | None = None, device: torch.device | None = None) -> Family:
+    """All parts from the committed files, or from the training states in a cache folder."""
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pair, words = trained_pair(root)
-    net = averaged(root, "unet", unet.build()).to(device)
-    return Family(
-        pair.to(device), words, net, trained_vae(root).to(device), latent_scale(root), device
-    )
+    if root is None:
+        net, scale = files.load_unet()
+        words = Vocabulary(list(range(HOST_ROWS)))
+        pair, autoencoder = files.load_pair(), files.load_autoencoder()
+    else:
+        pair, words = trained_pair(root)
+        net, scale = averaged(root, "unet", unet.build()), latent_scale(root)
+        autoencoder = trained_vae(root)
+    parts = (pair.to(device), words, net.to(device), autoencoder.to(device))
+    return Family(*parts, scale, device)

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 
 from . import vae
-from .cache import Shards, folder, world_people
+from .cache import folder, world_people
 from .clip import Pair
 from .encode import averaged
+from .files import load_judge
 from .generate import Family, family
 from .judges import attribute_judge, instance_judge, read_attributes
 from .train_clip import held_out_pairs, retrieval
@@ -73,31 +74,35 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=4.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", choices=["text", "parts"])
+    parser.add_argument("--training", action="store_true", help="measure the training states")
     parser.add_argument("--cache")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    root = folder(args.cache)
+    root = folder(args.cache) if args.training else None
     parts = family(root, torch.device("cpu"))
-    judge = averaged(root, "attribute", attribute_judge())
+    judge = get_judge(root, "attribute")
     if args.only != "text":
-        measure_parts(root, parts, judge)
+        measure_parts(parts, judge, get_judge(root, "instance"))
     if args.only != "parts":
         how = f"{args.steps} DDIM steps, guidance {args.guidance}"
         title = f"Text to picture: {args.captions} held-out captions, {how}"
         print_shares(title, text_to_image(parts, judge, args))
 
 
-def measure_parts(root: Path, parts: Family, judge: torch.nn.Module) -> None:
+def get_judge(root: Path | None, name: str) -> torch.nn.Module:
+    if root is None:
+        return load_judge(name)
+    return averaged(root, name, attribute_judge() if name == "attribute" else instance_judge())
+
+
+def measure_parts(parts: Family, judge: torch.nn.Module, instances: torch.nn.Module) -> None:
     pictures, truth = fresh_scenes(600)
     print(
         "Attribute judge on rendered pictures:",
         {k: round(v, 3) for k, v in accuracy(judge, pictures, truth).items()},
     )
-    if (root / "instance" / "state.pt").exists():
-        test = individuals_shard(10_000)[0]
-        print(
-            "Instance judge:", instance_scores(averaged(root, "instance", instance_judge()), test)
-        )
+    test = individuals_shard(10_000)[0]
+    print("Instance judge:", instance_scores(instances, test))
     print(f"Autoencoder: {vae.psnr(parts.autoencoder, pictures[:200]):.2f} dB PSNR")
     rebuilt = torch.cat(
         [parts.autoencoder.decode(parts.autoencoder.encode(x)) for x in pictures[:200].split(50)]
@@ -108,7 +113,6 @@ def measure_parts(root: Path, parts: Family, judge: torch.nn.Module) -> None:
     )
     pair: Pair = parts.pair
     print(f"Retrieval among 100: {retrieval(pair, held_out_pairs(parts.words, 500)):.1%}")
-    print("Rendered shards:", len(Shards(root / "pictures", "train").files()))
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def world_sheet(seed: int) -> Image.Image:
     return grid([render(scene)[0] for row in rows for scene in row], 10)
 
 
-def generated_sheet(root: Path, steps: int, guidance: float, seed: int) -> Image.Image:
+def generated_sheet(root: Path | None, steps: int, guidance: float, seed: int) -> Image.Image:
     return grid(to_uint8(family(root).pictures(PROMPTS, steps, guidance, seed)), 8)
 
 
@@ -80,13 +80,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--guidance", type=float, default=4.0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--training", action="store_true", help="of the training states")
     parser.add_argument("--cache")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.what == "world":
         image = world_sheet(args.seed)
     else:
-        image = generated_sheet(folder(args.cache), args.steps, args.guidance, args.seed)
+        root = folder(args.cache) if args.training else None
+        image = generated_sheet(root, args.steps, args.guidance, args.seed)
     args.file.parent.mkdir(parents=True, exist_ok=True)
     image.quantize(256).save(args.file, optimize=True)
 

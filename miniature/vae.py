@@ -58,9 +58,13 @@ def decoder(widths: tuple[int, ...] = DECODER_WIDTHS) -> nn.Sequential:
 class Autoencoder(nn.Module):
     """Pictures in 0..1, (b, 3, h, w), and latents of about unit spread, (b, 4, h/8, w/8)."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        encoder_widths: tuple[int, ...] = ENCODER_WIDTHS,
+        decoder_widths: tuple[int, ...] = DECODER_WIDTHS,
+    ) -> None:
         super().__init__()
-        self.taesd_encoder, self.taesd_decoder = encoder(), decoder()
+        self.taesd_encoder, self.taesd_decoder = encoder(encoder_widths), decoder(decoder_widths)
         for m in self.modules():
             if isinstance(m, nn.Conv2d) and m.bias is not None:
                 nn.init.zeros_(m.bias)

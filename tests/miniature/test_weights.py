@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from personalize.miniature.cache import ROOT
-from personalize.miniature.export import CHECKPOINT, JUDGES, VISION, WEIGHTS
+from personalize.miniature.files import CHECKPOINT, JUDGES, VISION, WEIGHTS
 from safetensors import safe_open
 
 MISSING = not (WEIGHTS / CHECKPOINT).exists()

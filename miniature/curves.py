@@ -1,0 +1,77 @@
+"""Training curves from the logs, as SVG: python -m miniature.curves docs/miniature-curves.svg."""
+
+import argparse
+import csv
+import math
+from pathlib import Path
+
+from .cache import folder
+
+WIDTH, HEIGHT, MARGIN = 300, 190, 34
+# part, figure, kind of row, title
+CURVES = [
+    ("vae", "psnr", "check", "autoencoder: PSNR, dB"),
+    ("clip", "retrieval", "check", "pair: retrieval among 100"),
+    ("text", "end", "train", "captions: loss of the factors"),
+    ("unet", "mse", "train", "UNet: squared error of the noise"),
+    ("attribute", "kind", "check", "attribute judge: class"),
+    ("instance", "rank1", "check", "instance judge: first among 100"),
+]
+Points = list[tuple[float, float]]
+
+
+def read(log: Path, figure: str, kind: str) -> Points:
+    """(minutes, value) of one figure in a log."""
+    points = []
+    with open(log, newline="") as f:
+        for row in csv.reader(f):
+            values = dict(cell.split("=") for cell in row[4:])
+            if row[0] == kind and figure in values:
+                points.append((float(row[2]) / 60, float(values[figure])))
+    return points
+
+
+def panel(points: Points, title: str, left: float, top: float) -> str:
+    """One curve with its axes named at the ends."""
+    xs, ys = [p[0] for p in points], [p[1] for p in points]
+    low, high, end = min(ys), max(ys), max(xs)
+    spread = high - low or 1.0
+
+    def place(x: float, y: float) -> str:
+        u = left + MARGIN + x / end * (WIDTH - 1.5 * MARGIN)
+        v = top + HEIGHT - MARGIN - (y - low) / spread * (HEIGHT - 2 * MARGIN)
+        return f"{u:.1f},{v:.1f}"
+
+    line = " ".join(place(x, y) for x, y in points if math.isfinite(y))
+    middle, base = left + WIDTH / 2, top + HEIGHT - 12
+    return "\n".join([
+        f'<text x="{middle}" y="{top + 20}" text-anchor="middle">{title}</text>',
+        f'<polyline points="{line}" fill="none" stroke="#3465a4" stroke-width="2"/>',
+        f'<text x="{left + 2}" y="{top + MARGIN + 4}">{high:.3g}</text>',
+        f'<text x="{left + 2}" y="{top + HEIGHT - MARGIN}">{low:.3g}</text>',
+        f'<text x="{middle}" y="{base}" text-anchor="middle">{end:.0f} min</text>',
+    ])  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--cache")
+    args = parser.parse_args()
+    root = folder(args.cache)
+    panels = []
+    for part, figure, kind, title in CURVES:
+        log = root / part / "log.csv"
+        points = read(log, figure, kind) if log.exists() else []
+        if len(points) > 1:
+            row, column = divmod(len(panels), 3)
+            panels.append(panel(points, title, column * WIDTH, row * HEIGHT))
+    size = f'viewBox="0 0 {3 * WIDTH} {(len(panels) + 2) // 3 * HEIGHT}"'
+    style = 'font-family="sans-serif" font-size="11" fill="#444"'
+    body = "\n".join(panels)
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n{body}\n</svg>\n'
+    args.file.write_text(svg)
+
+
+if __name__ == "__main__":
+    main()
