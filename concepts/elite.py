@@ -1,0 +1,161 @@
+"""An ELITE encoder (Wei et al. 2023): mappers from vision features to words and to local features,
+and the keys' and values' projections that came to be with them.
+
+All networks are pure functions over dictionaries of tensors under the published names, so that the
+same tensors can be read from a file, used, trained and saved.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LAYERS = 5
+"""Vision layers that the mappers read, one branch each; the first gives the primary word."""
+
+LINEAR = (0, 3, 6)  # Linear, LayerNorm, LeakyReLU, Linear, LayerNorm, LeakyReLU, Linear
+NORM = (1, 4)
+
+Mapper = Mapping[str, Tensor]
+Projections = Mapping[str, tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class EliteStage:
+    """What one of the two trainings made: the global or the local one.
+
+    mapper: `mapping_{i}.{0,1,3,4,6}.*` for the class token, `mapping_patch_{i}.*` for the patches
+    projections: (to_k, to_v) weights by the host's path of a transformer block, such as
+        `input_blocks.1.1.transformer_blocks.0`, each (channels, text_width)
+    """
+
+    mapper: Mapper
+    projections: Projections
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells these tensors from others; the type they are stored in counts."""
+        hasher = hashlib.sha256()
+        for name, tensor in sorted(stage_tensors(self).items()):
+            hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            hasher.update(
+                tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+            )
+        return hasher.hexdigest()
+
+
+@dataclass(frozen=True)
+class VisionShape:
+    """What the mappers expect of a vision encoder."""
+
+    width: int
+    layers: int
+    patches: int
+
+    def __str__(self) -> str:
+        return f"width {self.width}, {self.layers} layers and {self.patches} patches"
+
+
+@dataclass(frozen=True, eq=False)
+class EliteEncoder:
+    """A trained encoder. Without a local stage it makes words only."""
+
+    name: str
+    base: str
+    text_width: int
+    vision: VisionShape
+    global_stage: EliteStage
+    local_stage: EliteStage | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        local = self.local_stage.digest if self.local_stage else ""
+        return encoder_digest(self.global_stage.digest, local)
+
+
+def encoder_digest(global_stage: str, local_stage: str) -> str:
+    """The digest of an encoder from those of its stages."""
+    return hashlib.sha256(f"{global_stage} {local_stage}".encode()).hexdigest()
+
+
+def stage_tensors(stage: EliteStage) -> dict[str, Tensor]:
+    """All tensors of a stage by name, as our file has them."""
+    tensors = dict(stage.mapper)
+    for path, (to_k, to_v) in stage.projections.items():
+        tensors[f"{path}.attn2.to_k.weight"] = to_k
+        tensors[f"{path}.attn2.to_v.weight"] = to_v
+    return tensors
+
+
+def mapper_shapes(vision_width: int, text_width: int) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a mapper."""
+    wide = vision_width
+    shapes: dict[str, tuple[int, ...]] = {}
+    for branch in range(LAYERS):
+        for prefix in (f"mapping_{branch}", f"mapping_patch_{branch}"):
+            for index in LINEAR:
+                out = text_width if index == LINEAR[-1] else wide
+                shapes[f"{prefix}.{index}.weight"] = (out, wide)
+                shapes[f"{prefix}.{index}.bias"] = (out,)
+            for index in NORM:
+                shapes[f"{prefix}.{index}.weight"] = (wide,)
+                shapes[f"{prefix}.{index}.bias"] = (wide,)
+    return shapes
+
+
+def branch(mapper: Mapper, prefix: str, x: Tensor) -> Tensor:
+    """One MLP of a mapper, (..., vision_width) -> (..., text_width)."""
+    for linear, norm in zip(LINEAR, NORM, strict=False):
+        x = _linear(mapper, f"{prefix}.{linear}", x)
+        weight, bias = _weights(mapper, f"{prefix}.{norm}", x)
+        x = F.leaky_relu(F.layer_norm(x, x.shape[-1:], weight, bias))
+    return _linear(mapper, f"{prefix}.{LINEAR[-1]}", x)
+
+
+def map_words(mapper: Mapper, features: Tensor, count: int = LAYERS) -> Tensor:
+    """w_i = MLP_i(CLS) + mean over the patches of MLP'_i(patch) (ELITE, section 3.2).
+
+    features: (5, B, 1 + P, vision_width). Returns (B, count, text_width), the primary word first.
+    """
+    words = [
+        branch(mapper, f"mapping_{i}", features[i, :, 0])
+        + branch(mapper, f"mapping_patch_{i}", features[i, :, 1:]).mean(dim=1)
+        for i in range(count)
+    ]
+    return torch.stack(words, dim=1)
+
+
+def map_patches(mapper: Mapper, features: Tensor) -> Tensor:
+    """e = mean over the layers of MLP_i(CLS) + MLP'_i(patches) (ELITE, section 3.3).
+
+    features: (5, B, 1 + P, vision_width) of the masked picture. Returns (B, P, text_width).
+    """
+    layers = [
+        branch(mapper, f"mapping_{i}", features[i, :, :1])
+        + branch(mapper, f"mapping_patch_{i}", features[i, :, 1:])
+        for i in range(LAYERS)
+    ]
+    return torch.stack(layers).mean(dim=0)
+
+
+def mask_patches(local: Tensor, mask: Tensor) -> Tensor:
+    """e * m: local features (B, P, d) under masks (B, 1, h, w), taken nearest at the patch grid."""
+    return local * F.interpolate(mask, grid_of(local.shape[1])).flatten(2).transpose(1, 2)
+
+
+def grid_of(patches: int) -> tuple[int, int]:
+    side = math.isqrt(patches)
+    return side, side
+
+
+def _linear(mapper: Mapper, name: str, x: Tensor) -> Tensor:
+    return F.linear(x, *_weights(mapper, name, x))
+
+
+def _weights(mapper: Mapper, name: str, x: Tensor) -> tuple[Tensor, Tensor]:
+    return mapper[f"{name}.weight"].to(x), mapper[f"{name}.bias"].to(x)

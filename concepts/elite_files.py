@@ -1,0 +1,317 @@
+"""Files of ELITE encoders: the official pair of mappers, and our own one-file format.
+
+Ours is a ``.safetensors`` with the tensors ``global.<name>`` and ``local.<name>`` under the names
+of `stage_tensors`, and the metadata ``format``, ``name``, ``base``, ``text_width``,
+``vision_width``, ``vision_layers``, ``vision_patches`` and ``digest``.
+"""
+
+import itertools
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .concept import BASES
+from .elite import (
+    LAYERS,
+    EliteEncoder,
+    EliteStage,
+    Projections,
+    VisionShape,
+    encoder_digest,
+    mapper_shapes,
+    stage_tensors,
+)
+from .errors import ConceptFileError
+from .files import write_safetensors
+
+FORMAT = "personalize-elite/1"
+OFFICIAL_VISION = VisionShape(width=1024, layers=24, patches=256)  # CLIP ViT-L/14 at 224 px
+OFFICIAL_BASE = BASES["sd1"]
+_LEVELS = 4  # resolutions of the UNet of Stable Diffusion
+_WITH_ATTENTION = 3  # the finest ones have cross attention
+
+_DIFFUSERS = re.compile(
+    r"(down|up)_blocks[._](\d+)[._]attentions[._](\d+)[._](transformer_blocks)[._](\d+)"
+    r"|mid_block[._]attentions[._]0[._]transformer_blocks[._](\d+)"
+)
+_PROJECTION = re.compile(r"(.+)[._]attn2[._]to_([kv])\.weight")
+
+
+def host_block(name: str, res_blocks: int = 2) -> str | None:
+    """The host's path of a transformer block from its name in diffusers, None for another name.
+
+    name: with `.` or `_` between its parts, such as down_blocks_0_attentions_1_transformer_blocks_0
+    res_blocks: residual blocks of a resolution, 2 in Stable Diffusion
+    """
+    match = _DIFFUSERS.fullmatch(name)
+    if match is None:
+        return None
+    way, level, number, _, depth, mid = match.groups()
+    if way is None:
+        return f"middle_block.1.transformer_blocks.{mid}"
+    index = (res_blocks + 1) * int(level) + int(number)
+    if way == "up":
+        return f"output_blocks.{index}.1.transformer_blocks.{depth}"
+    return f"input_blocks.{index + 1}.1.transformer_blocks.{depth}"
+
+
+def official_blocks(res_blocks: int = 2) -> dict[str, str]:
+    """The 16 cross attentions of Stable Diffusion 1.x: name in diffusers -> the host's path."""
+    names = ["mid_block_attentions_0_transformer_blocks_0"]
+    for level in range(_WITH_ATTENTION):
+        up = _LEVELS - 1 - level
+        for way, at, count in (("down", level, res_blocks), ("up", up, res_blocks + 1)):
+            names += [
+                f"{way}_blocks_{at}_attentions_{n}_transformer_blocks_0" for n in range(count)
+            ]
+    return {name: host_block(name, res_blocks) or "" for name in names}
+
+
+def load_official(global_mapper: Path, local_mapper: Path) -> EliteEncoder:
+    """The published pair `global_mapper.pt`, `local_mapper.pt`. Nothing in the files is run."""
+    if global_mapper == local_mapper:
+        raise ConceptFileError(
+            f"'{global_mapper.name}' is half a pair. An official encoder is two files: choose its "
+            "global_mapper.pt and its local_mapper.pt."
+        )
+    vision, width = OFFICIAL_VISION, OFFICIAL_BASE.text_width
+    stages = [official_stage(_unpickle(p), p.name, vision.width, width)
+              for p in (global_mapper, local_mapper)]  # fmt: skip
+    return EliteEncoder(global_mapper.stem, OFFICIAL_BASE.key, width, vision, *stages)
+
+
+def official_stage(
+    tensors: Mapping[str, Tensor], name: str, vision_width: int, text_width: int
+) -> EliteStage:
+    """One published mapper with its projections, which have diffusers' names."""
+    blocks = official_blocks()
+    renamed: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        match = _PROJECTION.fullmatch(key)
+        if match and match[1].replace(".", "_") in blocks:
+            key = f"{blocks[match[1].replace('.', '_')]}.attn2.to_{match[2]}.weight"
+        renamed[key] = tensor
+    return _stage(renamed, name, vision_width, text_width, list(blocks.values()))
+
+
+def save_encoder(encoder: EliteEncoder, path: Path) -> None:
+    """Write an encoder in our format; the file appears whole or not at all."""
+    stages = {"global": encoder.global_stage, "local": encoder.local_stage}
+    tensors = {
+        f"{key}.{name}": tensor
+        for key, stage in stages.items()
+        if stage
+        for name, tensor in stage_tensors(stage).items()
+    }
+    metadata = {
+        "format": FORMAT,
+        "name": encoder.name,
+        "base": encoder.base,
+        "text_width": str(encoder.text_width),
+        "vision_width": str(encoder.vision.width),
+        "vision_layers": str(encoder.vision.layers),
+        "vision_patches": str(encoder.vision.patches),
+        "digest": encoder.digest,
+    }
+    write_safetensors(tensors, path, metadata)
+
+
+def load_encoder(path: Path) -> EliteEncoder:
+    """Read an encoder in our format. Raises ConceptFileError for anything else."""
+    path = Path(path)
+    metadata, tensors = _read(path)
+    try:
+        base = BASES[metadata["base"]].key
+        width = int(metadata["text_width"])
+        vision = VisionShape(
+            *(int(metadata[f"vision_{key}"]) for key in ("width", "layers", "patches"))
+        )
+    except (KeyError, ValueError) as error:
+        raise ConceptFileError(
+            f"'{path.name}' says {FORMAT}, but its description lacks or garbles {error}. Save the "
+            "encoder again."
+        ) from error
+    halves: dict[str, dict[str, Tensor]] = {"global": {}, "local": {}}
+    for key, tensor in tensors.items():
+        stage, _, name = key.partition(".")
+        if stage not in halves:
+            raise ConceptFileError(f"'{path.name}' has an unknown tensor '{key}'.{_EXPECTED}")
+        halves[stage][name] = tensor
+    stages = [
+        _stage(half, path.name, vision.width, width) if half or key == "global" else None
+        for key, half in halves.items()
+    ]
+    if stages[0] is None:
+        raise ConceptFileError(f"'{path.name}' has no global mapper.{_EXPECTED}")
+    name = metadata.get("name") or path.stem
+    return EliteEncoder(name, base, width, vision, stages[0], stages[1])
+
+
+def load_encoder_files(global_mapper: Path, local_mapper: Path | None) -> EliteEncoder:
+    """Read an encoder: a file of our format alone, or the official pair."""
+    if global_mapper.suffix == ".safetensors":
+        if local_mapper not in (None, global_mapper):
+            raise ConceptFileError(
+                f"'{global_mapper.name}' holds a whole encoder. Leave local_mapper at its first "
+                f"choice, or choose the global_mapper.pt that belongs to '{local_mapper.name}'."
+            )
+        return load_encoder(global_mapper)
+    return load_official(global_mapper, local_mapper or global_mapper)
+
+
+def find_encoder(paths: Iterable[Path], digest: str) -> EliteEncoder | None:
+    """The encoder of a digest among files of our format and official pairs, None without one.
+
+    However many concepts refer to an encoder, it is in memory once.
+    """
+    if digest in _LOADED:
+        return _LOADED[digest]
+    pickles = []
+    for path in map(Path, paths):
+        if path.suffix != ".safetensors":
+            pickles.append(path)
+        elif digest_in_file(path) == digest:
+            return _kept(load_encoder(path))
+    digests = {path: _pickle_digest(path, *_stamp(path)) for path in pickles}
+    for pair in itertools.permutations(pickles, 2):
+        if encoder_digest(*(digests[path] for path in pair)) == digest:
+            return _kept(load_official(*pair))
+    return None
+
+
+_LOADED: "WeakValueDictionary[str, EliteEncoder]" = WeakValueDictionary()
+
+
+def _kept(encoder: EliteEncoder) -> EliteEncoder:
+    return _LOADED.setdefault(encoder.digest, encoder)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache
+def _pickle_digest(path: Path, size: int, mtime_ns: int) -> str:
+    """Digest of an official mapper, empty for other files; the stamp is for the cache only."""
+    vision, width = OFFICIAL_VISION.width, OFFICIAL_BASE.text_width
+    try:
+        return official_stage(_unpickle(path), path.name, vision, width).digest
+    except ConceptFileError:
+        return ""
+
+
+def digest_in_file(path: Path) -> str | None:
+    """The digest that a file of our format says it has; None for other or damaged files."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError):
+        return None
+    return metadata.get("digest") if metadata.get("format") == FORMAT else None
+
+
+_EXPECTED = " Expected an ELITE encoder, saved by Save ELITE Encoder or its authors' program."
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            form = metadata.get("format", "")
+            if form == FORMAT:
+                return metadata, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ConceptFileError(
+            f"'{path.name}' is no whole safetensors file ({error}). It may be cut off: copy or "
+            "download it again."
+        ) from error
+    if form.startswith("personalize-elite/"):
+        raise ConceptFileError(
+            f"'{path.name}' has the format {form}, this version reads {FORMAT}. Update Personalize."
+        )
+    raise ConceptFileError(f"'{path.name}' is no ELITE encoder.{_EXPECTED}")
+
+
+def _unpickle(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ConceptFileError(
+            f"'{path.name}' was refused: it holds more than plain tensors, which could run code on "
+            "this computer, or it is damaged. Nothing in it was run."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ConceptFileError(
+            f"'{path.name}' is damaged ({error}). Copy or download it again."
+        ) from error
+    if not isinstance(content, dict) or not all(map(torch.is_tensor, content.values())):
+        raise ConceptFileError(f"'{path.name}' is no dictionary of tensors.{_EXPECTED}")
+    return content
+
+
+def _stage(
+    tensors: Mapping[str, Tensor],
+    file: str,
+    vision_width: int,
+    text_width: int,
+    blocks: list[str] | None = None,
+) -> EliteStage:
+    """Check names and shapes of a stage; blocks: the cross attentions that must be there."""
+    shapes = mapper_shapes(vision_width, text_width)
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        match = _PROJECTION.fullmatch(key)
+        known = match and (blocks is None or match[1] in blocks)
+        if key not in shapes and not known:
+            raise ConceptFileError(f"'{file}' has an unknown tensor '{key}'.{_EXPECTED}")
+        if not tensor.is_floating_point():
+            raise ConceptFileError(
+                f"'{file}' has '{key}' as {tensor.dtype}, expected fp16 or fp32."
+            )
+        if match:
+            found.setdefault(match[1], {})[match[2]] = tensor
+    _check_branches(tensors, shapes, file)
+    for path in blocks or found:
+        pair = found.get(path, {})
+        if set(pair) != {"k", "v"}:
+            raise ConceptFileError(
+                f"'{file}' lacks the key or value projection of {path}. It may be cut off or from "
+                "an unfinished training: copy or download it again."
+            )
+        if any(t.ndim != 2 or t.shape[1] != text_width for t in pair.values()):
+            raise ConceptFileError(
+                f"'{file}' has projections of shapes {[tuple(t.shape) for t in pair.values()]} for "
+                f"{path}; expected ones that read text of width {text_width}."
+            )
+    if not found:
+        raise ConceptFileError(f"'{file}' has no key and value projections.{_EXPECTED}")
+    projections: Projections = {
+        path: (found[path]["k"], found[path]["v"]) for path in sorted(found)
+    }
+    return EliteStage({key: tensors[key] for key in shapes}, projections)
+
+
+def _check_branches(tensors: Mapping[str, Tensor], shapes: dict[str, tuple[int, ...]], file: str):
+    missing = [key for key in shapes if key not in tensors]
+    if missing:
+        branches = sorted({key.partition(".")[0] for key in missing})
+        raise ConceptFileError(
+            f"'{file}' lacks {len(missing)} tensors of {', '.join(branches)}; an ELITE mapper has "
+            f"{LAYERS} branches for the class token and {LAYERS} for the patches. Copy or download "
+            "it again."
+        )
+    for key, shape in shapes.items():
+        if tuple(tensors[key].shape) != shape:
+            raise ConceptFileError(
+                f"'{file}' has '{key}' of shape {tuple(tensors[key].shape)}, expected {shape}. It "
+                "was trained for another vision or text encoder."
+            )
