@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .elite import EliteEncoder
 from .errors import ConceptFileError, PersonalizeError
 from .placeholders import check_placeholder
 
@@ -72,6 +73,8 @@ class Concept:
     tensors: what a method learned besides words, under readable names
     class_word: what the subject is, such as "dog"; takes the placeholder's place at strength 0
     training: config, seed, steps taken and versions, as plain JSON values
+    encoder: of an ELITE concept, whose projections it is drawn with; large and shared, so a file
+        holds its name and digest only (in `training`)
     """
 
     method: Method
@@ -82,6 +85,7 @@ class Concept:
     words: Mapping[str, Tensor] = field(default_factory=dict)
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    encoder: EliteEncoder | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "placeholder", check_placeholder(self.placeholder))

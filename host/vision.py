@@ -1,0 +1,56 @@
+"""Features of several layers of the host's CLIP vision encoder."""
+
+from typing import Any
+
+import torch
+from comfy import model_management
+from comfy.clip_model import clip_preprocess
+from torch import Tensor
+
+from ..concepts.elite import VisionShape
+from ..concepts.errors import BaseModelError
+
+DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)
+"""ELITE's layers 24, 4, 8, 12, 16 of CLIP ViT-L/14 in this order, as parts of the depth."""
+
+
+def vision_shape(clip_vision: Any) -> VisionShape:
+    """Width, layers and patches of a CLIP vision encoder; raise for encoders of another kind."""
+    config = getattr(clip_vision, "config", None) or {}
+    kind = getattr(clip_vision, "model_type", type(clip_vision).__name__)
+    if kind != "clip_vision_model" or "hidden_size" not in config:
+        raise BaseModelError(
+            f"This CLIP_VISION is a {kind} of width {config.get('hidden_size', 'unknown')}. "
+            "Expected a CLIP vision encoder with a class token, such as CLIP ViT-L/14 (width 1024)."
+        )
+    side = clip_vision.image_size // config["patch_size"]
+    return VisionShape(config["hidden_size"], config["num_hidden_layers"], side**2)
+
+
+def picked_layers(layers: int) -> list[int]:
+    """Hidden states that ELITE reads, 0 being the embeddings: 24, 4, 8, 12, 16 of 24 layers.
+
+    Encoders of another depth are read at the same parts of their depth.
+    """
+    return [max(1, round(part * layers)) for part in DEPTHS]
+
+
+@torch.inference_mode()
+def layer_features(clip_vision: Any, pictures: Tensor) -> Tensor:
+    """Hidden states of the picked layers, before any norm that follows the last one.
+
+    pictures: (B, H, W, 3) in 0..1, each resized as a whole to the encoder's square.
+    Returns (5, B, 1 + P, width), class token first, on the encoder's device.
+    """
+    shape = vision_shape(clip_vision)
+    model_management.load_model_gpu(clip_vision.patcher)
+    pixels = clip_preprocess(
+        pictures.to(clip_vision.load_device, torch.float32),
+        size=clip_vision.image_size,
+        mean=clip_vision.image_mean,
+        std=clip_vision.image_std,
+        crop=False,
+    )
+    states = clip_vision.model(pixel_values=pixels, intermediate_output="all")[1]
+    # (B, layers, 1 + P, width), whose first layer's output is hidden state 1
+    return states[:, [layer - 1 for layer in picked_layers(shape.layers)]].transpose(0, 1).float()

@@ -1,0 +1,121 @@
+"""A picture becomes a concept; masks and vision encoders that do not fit."""
+
+import pytest
+import torch
+from personalize.concepts.concept import Method
+from personalize.concepts.elite import map_patches, map_words
+from personalize.concepts.errors import BaseModelError, PersonalizeError
+from personalize.concepts.files import load_concept, save_concept
+from personalize.host.vision import layer_features
+from personalize.tests.elite_models import clip_vision, random_encoder
+from personalize.training.elite_encoding import encode_elite
+
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture(scope="module")
+def vision():
+    return clip_vision()
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_sd1):
+    return random_encoder(tiny_sd1)
+
+
+def pictures(count=1, seed=0, height=60, width=60):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, height, width, 3, generator=generator)
+
+
+def left_half(count=1, height=60, width=60):
+    mask = torch.zeros(count, height, width)
+    mask[..., : width // 2] = 1
+    return mask
+
+
+def test_one_picture(encoder, vision, tmp_path):
+    picture, mask = pictures(), left_half()
+    concept = encode_elite(encoder, vision, picture, mask, "<rex>", "dog")
+    assert (concept.method, concept.base, concept.text_width) == (Method.ELITE, "sd1", 64)
+    assert (concept.placeholder, concept.class_word) == ("<rex>", "dog")
+    assert list(concept.words) == ["", "word1", "word2", "word3", "word4"]
+    assert concept.encoder is encoder
+    features = layer_features(vision, picture)
+    expected = map_words(encoder.global_stage.mapper, features)[0]
+    for n, word in enumerate(concept.words.values()):
+        assert torch.allclose(word[0], expected[n], atol=1e-5)
+    masked = layer_features(vision, picture * mask[..., None])
+    local = map_patches(encoder.local_stage.mapper, masked)[0].view(4, 4, 64)
+    local[:, 2:] = 0
+    assert torch.allclose(concept.tensors["local"].view(4, 4, 64), local, atol=1e-5)
+    save_concept(concept, tmp_path / "c.safetensors")
+    again = load_concept(tmp_path / "c.safetensors")
+    assert again.encoder is None and again.training["encoder"]["digest"] == encoder.digest
+    assert all(torch.equal(w, again.words[k]) for k, w in concept.words.items())
+    assert torch.equal(again.tensors["local"], concept.tensors["local"])
+
+
+def test_without_a_mask_the_whole_picture(encoder, vision):
+    whole = encode_elite(encoder, vision, pictures())
+    white = encode_elite(encoder, vision, pictures(), torch.ones(1, 60, 60))
+    assert torch.equal(whole.tensors["local"], white.tensors["local"])
+    assert whole.tensors["local"].abs().sum(dim=1).min() > 0
+    assert white.training["masked"] and not whole.training["masked"]
+
+
+def test_several_pictures(encoder, vision):
+    both = pictures(2)
+    concept = encode_elite(encoder, vision, both, left_half(2))
+    each = [encode_elite(encoder, vision, p[None], left_half()) for p in both]
+    for key, word in concept.words.items():
+        assert torch.allclose(word, (each[0].words[key] + each[1].words[key]) / 2, atol=1e-5)
+    assert torch.allclose(concept.tensors["local"], each[0].tensors["local"], atol=1e-5)
+
+
+def test_a_mask_of_another_size_is_resized(encoder, vision):
+    large = encode_elite(encoder, vision, pictures(), left_half(1, 240, 240))
+    same = encode_elite(encoder, vision, pictures(), left_half())
+    assert torch.equal(large.tensors["local"], same.tensors["local"])
+    alpha = torch.cat([pictures(), torch.zeros(1, 60, 60, 1)], dim=-1)
+    with_alpha = encode_elite(encoder, vision, alpha, left_half())
+    assert torch.equal(with_alpha.tensors["local"], same.tensors["local"])
+
+
+def test_an_encoder_of_words_alone(encoder, vision):
+    from dataclasses import replace
+
+    words = replace(encoder, local_stage=None)
+    concept = encode_elite(words, vision, pictures())
+    assert not concept.tensors and len(concept.words) == 5
+
+
+def dot():
+    mask = torch.zeros(1, 60, 60)
+    mask[0, 1, 1] = 1
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        (torch.zeros(1, 64, 64), r"mask \(64x64\) is empty.*leave the mask unconnected"),
+        (torch.ones(1, 30, 60), "60x30 pixels, but the picture has 60x60"),
+        (torch.ones(2, 60, 60), "got 2 masks and 1 pictures"),
+        (dot(), "grid of 4x4. Crop picture and mask closer"),
+    ],
+)
+def test_bad_masks(encoder, vision, mask, says):
+    with pytest.raises(PersonalizeError, match=says):
+        encode_elite(encoder, vision, pictures(), mask)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"hidden_size": 48}, {"num_hidden_layers": 9}, {"image_size": 84}]
+)
+def test_another_vision_encoder_is_refused(encoder, changes):
+    other = clip_vision(**changes)
+    with pytest.raises(BaseModelError, match="of width 32, 12 layers and 16 patches, but.*has wid"):
+        encode_elite(encoder, other, pictures())
+    with pytest.raises(BaseModelError, match="There is no CLIP_VISION"):
+        encode_elite(encoder, None, pictures())

@@ -1,0 +1,114 @@
+"""ELITE (Wei et al. 2023): a picture becomes a concept in one pass of a trained encoder."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..concepts.concept import Concept, Method
+from ..concepts.elite import EliteEncoder, grid_of, map_patches, map_words, mask_patches
+from ..concepts.errors import BaseModelError, PersonalizeError
+from ..host.versions import host_versions
+from ..host.vision import layer_features, vision_shape
+from ..version import __version__
+
+_RATIO = 0.02  # by which the shapes of a mask and its picture may differ
+
+
+@torch.inference_mode()
+def encode_elite(
+    encoder: EliteEncoder,
+    clip_vision: Any,
+    pictures: Tensor,
+    masks: Tensor | None = None,
+    placeholder: str = "<my-dog>",
+    class_word: str = "",
+) -> Concept:
+    """The concept of a picture: a primary word, four auxiliary words, local features.
+
+    pictures: (N, H, W, 3) in 0..1, each resized as a whole to the encoder's square
+    masks: (N, h, w), 1 on the subject; resized when only the size differs. None: whole picture
+
+    Several pictures: each word is the mean over them, the local features are the first one's (the
+    paper has one picture only).
+    Raises BaseModelError for another vision encoder, PersonalizeError for a mask that cannot be.
+    """
+    check_vision(encoder, clip_vision)
+    if masks is not None:
+        masks = _fitting(masks, pictures)
+        _check_grid(masks, encoder.vision.patches)
+    seen, local = pictures[..., :3], encoder.local_stage
+    if local is not None:
+        first = seen[:1] if masks is None else seen[:1] * masks[:1].movedim(1, -1).to(seen)
+        seen = torch.cat([seen, first])
+    features = layer_features(clip_vision, seen)
+    words = map_words(encoder.global_stage.mapper, features[:, : len(pictures)]).mean(dim=0)
+    tensors = {}
+    if local is not None:
+        patches = map_patches(local.mapper, features[:, len(pictures) :])
+        if masks is not None:
+            patches = mask_patches(patches, masks[:1].to(patches))
+        tensors["local"] = patches[0].cpu()
+    return Concept(
+        method=Method.ELITE,
+        base=encoder.base,
+        text_width=encoder.text_width,
+        placeholder=placeholder,
+        class_word=class_word,
+        words={f"word{n}" if n else "": word[None] for n, word in enumerate(words)},
+        tensors=tensors,
+        training={
+            "encoder": {"name": encoder.name, "digest": encoder.digest},
+            "pictures": len(pictures),
+            "masked": masks is not None,
+            "versions": {"personalize": __version__, **host_versions()},
+        },
+        encoder=encoder,
+    )
+
+
+def check_vision(encoder: EliteEncoder, clip_vision: Any) -> None:
+    """Refuse a CLIP_VISION that the mappers were not trained with, naming both."""
+    if clip_vision is None:
+        raise BaseModelError("There is no CLIP_VISION. Connect Load CLIP Vision.")
+    shape = vision_shape(clip_vision)
+    if shape != encoder.vision:
+        raise BaseModelError(
+            f"The ELITE encoder {encoder.name} reads a CLIP vision encoder of {encoder.vision}, "
+            f"but this CLIP_VISION has {shape}. Load the one it was trained with; the official "
+            "encoder needs CLIP ViT-L/14 at 224 px."
+        )
+
+
+def _fitting(masks: Tensor, pictures: Tensor) -> Tensor:
+    """Masks (N, 1, H, W) of the pictures' size; raise when they are not about these pictures."""
+    masks = masks[:, None] if masks.ndim == 3 else masks.reshape(1, 1, *masks.shape[-2:])
+    height, width = pictures.shape[1:3]
+    h, w = masks.shape[-2:]
+    if len(masks) != len(pictures):
+        raise PersonalizeError(
+            f"Expected a mask for each picture, got {len(masks)} masks and {len(pictures)} "
+            "pictures. Connect as many masks as pictures, or none."
+        )
+    if not masks[0].max() > 0:
+        raise PersonalizeError(
+            f"The mask ({w}x{h}) is empty: nothing in it is marked as the subject. Paint or "
+            "segment the subject white, or leave the mask unconnected to use the whole picture."
+        )
+    if abs(w * height / (h * width) - 1) > _RATIO:
+        raise PersonalizeError(
+            f"The mask has {w}x{h} pixels, but the picture has {width}x{height}, which is another "
+            "shape. Make the mask from this very picture."
+        )
+    if (h, w) != (height, width):
+        masks = torch.nn.functional.interpolate(masks, (height, width), mode="nearest")
+    return masks.clamp(0, 1)
+
+
+def _check_grid(masks: Tensor, patches: int) -> None:
+    rows, columns = grid_of(patches)
+    if not torch.nn.functional.interpolate(masks[:1], (rows, columns)).any():
+        raise PersonalizeError(
+            f"The mask marks so little that nothing is left of it on the encoder's grid of "
+            f"{columns}x{rows}. Crop picture and mask closer around the subject."
+        )
