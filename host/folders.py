@@ -8,6 +8,7 @@ import folder_paths
 from ..concepts.errors import ConceptFileError
 
 CONCEPTS = "concepts"
+ELITE = "elite"
 EMBEDDING_PREFIX = "embedding:"
 _SUFFIXES = {".safetensors", ".pt", ".bin"}
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"|?*]')
@@ -16,11 +17,13 @@ _LONGEST = 200  # bytes of a name: file systems take 255, a number and a suffix 
 
 
 def register_folders() -> None:
-    """Make `concepts` a folder key of the host: models, output, and what the user's yaml adds."""
-    for parent in (folder_paths.models_dir, folder_paths.get_output_directory()):
-        folder_paths.add_model_folder_path(CONCEPTS, str(Path(parent) / CONCEPTS))
-    paths, suffixes = folder_paths.folder_names_and_paths[CONCEPTS]
-    folder_paths.folder_names_and_paths[CONCEPTS] = (paths, set(suffixes) | _SUFFIXES)
+    """Make `concepts` and `elite` folder keys of the host: models, output, and what the user's yaml
+    adds."""
+    for key in (CONCEPTS, ELITE):
+        for parent in (folder_paths.models_dir, folder_paths.get_output_directory()):
+            folder_paths.add_model_folder_path(key, str(Path(parent) / key))
+        paths, suffixes = folder_paths.folder_names_and_paths[key]
+        folder_paths.folder_names_and_paths[key] = (paths, set(suffixes) | _SUFFIXES)
 
 
 def concept_names() -> list[str]:
@@ -46,6 +49,31 @@ def concept_path(name: str) -> Path:
             f"There is no concept '{name}'. Looked in {searched}. Put the file there and press R."
         )
     return Path(found)
+
+
+def elite_names() -> list[str]:
+    """Names of all files of ELITE encoders, ours and the official mappers."""
+    return folder_paths.get_filename_list(ELITE)
+
+
+def elite_path(name: str) -> Path:
+    """The file that a name of `elite_names` means; raise when it is gone."""
+    found = folder_paths.get_full_path(ELITE, name)
+    if found is None:
+        raise ConceptFileError(
+            f"There is no ELITE encoder '{name}'. Looked in {elite_folders()}. Put the file there "
+            "and press R."
+        )
+    return Path(found)
+
+
+def elite_folders() -> str:
+    """The folders that are searched for ELITE encoders, for a message."""
+    return ", ".join(folder_paths.get_folder_paths(ELITE))
+
+
+def elite_output() -> Path:
+    return Path(folder_paths.get_output_directory()) / ELITE
 
 
 def concepts_output() -> Path:

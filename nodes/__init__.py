@@ -1,12 +1,16 @@
 """The pack's nodes, by the ids that saved workflows know."""
 
 from .concept import ApplyConcept, LoadConcept, SaveConcept
+from .elite import EncodeELITE, LoadELITE, SaveELITE
 from .train import TrainCatVersion, TrainCrossInit, TrainTextualInversion
 
 NODE_CLASS_MAPPINGS = {
     "PersonalizeTrainTextualInversion": TrainTextualInversion,
     "PersonalizeTrainCrossInit": TrainCrossInit,
     "PersonalizeTrainCatVersion": TrainCatVersion,
+    "PersonalizeLoadELITE": LoadELITE,
+    "PersonalizeSaveELITE": SaveELITE,
+    "PersonalizeEncodeELITE": EncodeELITE,
     "PersonalizeLoadConcept": LoadConcept,
     "PersonalizeSaveConcept": SaveConcept,
     "PersonalizeApplyConcept": ApplyConcept,

@@ -4,17 +4,23 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..concepts.concept import Concept
+from ..concepts.concept import Concept, Method
+from ..concepts.elite_files import find_encoder
+from ..concepts.errors import ConceptFileError
 from ..concepts.files import load_concept, save_concept, save_embedding
 from ..host.folders import (
     concept_names,
     concept_path,
     concepts_output,
+    elite_folders,
+    elite_names,
+    elite_path,
     embeddings_folder,
     new_file,
 )
 from ..host.progress import NodeProgress
 from ..samplers.apply import apply_concept
+from ..samplers.local_attention import Details
 from .inputs import ConceptSocket
 
 CATEGORY = "personalize/concept"
@@ -62,7 +68,23 @@ class LoadConcept(io.ComfyNode):
     ) -> io.NodeOutput:
         concept = load_concept(concept_path(concept_name), concept_name)
         changes = {"placeholder": placeholder.strip(), "class_word": class_word.strip()}
-        return io.NodeOutput(replace(concept, **{k: v for k, v in changes.items() if v}))
+        concept = replace(concept, **{k: v for k, v in changes.items() if v})
+        return io.NodeOutput(with_encoder(concept))
+
+
+def with_encoder(concept: Concept) -> Concept:
+    """An ELITE concept with its encoder from the folders; others as they are."""
+    if concept.method is not Method.ELITE or concept.encoder is not None:
+        return concept
+    wanted = concept.training.get("encoder", {})
+    encoder = find_encoder(map(elite_path, elite_names()), wanted.get("digest", ""))
+    if encoder is None:
+        raise ConceptFileError(
+            f"The ELITE concept {concept.placeholder} is drawn with the encoder "
+            f"'{wanted.get('name', 'unknown')}' (digest {wanted.get('digest', 'unknown')[:12]}), "
+            f"which is missing. Looked in {elite_folders()}. Put its file or files there."
+        )
+    return replace(concept, encoder=encoder)
 
 
 class SaveConcept(io.ComfyNode):
@@ -156,4 +178,5 @@ class ApplyConcept(io.ComfyNode):
         start_percent: float,
         end_percent: float,
     ) -> io.NodeOutput:
-        return io.NodeOutput(*apply_concept(model, clip, concept, strength))
+        details = Details(local_strength, start_percent, end_percent)
+        return io.NodeOutput(*apply_concept(model, clip, concept, strength, details))

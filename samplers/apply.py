@@ -1,6 +1,7 @@
 """Apply a concept: patched clones of MODEL and CLIP, with which stock nodes understand it."""
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..concepts.concept import Concept, Method
@@ -8,7 +9,9 @@ from ..concepts.errors import BaseModelError, PersonalizeError
 from ..concepts.residuals import residual_layers
 from ..host.bases import TextTower, base_of_model, context_width, text_tower
 from ..host.residual_attention import ResidualSelfAttention, self_attention_path
+from .elite import with_elite
 from .encoding import ConceptEncoding
+from .local_attention import Details
 from .prompt_words import AppliedConcept, with_concept
 
 if TYPE_CHECKING:
@@ -16,30 +19,48 @@ if TYPE_CHECKING:
     from comfy.sd import CLIP
 
 _ENCODE = "encode_token_weights"
+_DETAILS = Details()
 _FITTING = "Load a checkpoint that fits, or learn the concept again on this one."
 
 
 def apply_concept(
-    model: "ModelPatcher", clip: "CLIP", concept: Concept, strength: float = 1.0
+    model: "ModelPatcher",
+    clip: "CLIP",
+    concept: Concept,
+    strength: float = 1.0,
+    details: Details = _DETAILS,
 ) -> tuple["ModelPatcher", "CLIP"]:
     """MODEL and CLIP that know the concept's placeholder; the given ones stay as they are.
 
     strength: 0 stands for the class word, 1 for the concept as learned, any other number between
         or beyond. Learned words and CatVersion need no patch of the MODEL: it is returned itself.
+    details: of ELITE, how much of the picture's local features acts, and when
     Raises BaseModelError when concept, MODEL and CLIP are not of one base model.
     """
     check_fits(concept, model, clip)
     if not (math.isfinite(strength) and strength >= 0):
         raise PersonalizeError(f"Expected a strength of 0 or more, such as 0.8, got {strength}.")
-    if concept.method not in TEXT_METHODS:
+    patch_model = PATCHES.get(concept.method)
+    if patch_model is None:
         raise PersonalizeError(
             f"{concept.placeholder} is a {concept.method.display_name} concept, which this version "
             "of Personalize cannot apply. Update it."
         )
-    return model, with_text(clip, AppliedConcept(concept, strength))
+    applied = AppliedConcept(concept, strength)
+    return patch_model(model, applied, details), with_text(clip, applied)
 
 
-TEXT_METHODS = {Method.TEXTUAL_INVERSION, Method.CROSS_INIT, Method.CATVERSION}
+def _unpatched(model: "ModelPatcher", _: AppliedConcept, __: Details) -> "ModelPatcher":
+    return model
+
+
+PATCHES: dict[Method, Callable[["ModelPatcher", AppliedConcept, Details], "ModelPatcher"]] = {
+    Method.TEXTUAL_INVERSION: _unpatched,
+    Method.CROSS_INIT: _unpatched,
+    Method.CATVERSION: _unpatched,
+    Method.ELITE: with_elite,
+}
+"""What each method does to the MODEL."""
 
 
 def check_fits(concept: Concept, model: "ModelPatcher", clip: "CLIP") -> None:
@@ -58,18 +79,22 @@ def check_fits(concept: Concept, model: "ModelPatcher", clip: "CLIP") -> None:
         )
 
 
+_ENCODED_OTHERWISE = {Method.CATVERSION, Method.ELITE}
+"""Methods whose prompts take more than the host's own encoding of their tokens."""
+
+
 def with_text(clip: "CLIP", applied: AppliedConcept) -> "CLIP":
     """A CLIP whose prompts may name the concept."""
     clone = clip.clone()
     tower = text_tower(clip)
     clone.tokenizer = with_concept(clip.tokenizer, applied)
-    residual = applied.concept.method is Method.CATVERSION
-    if applied.strength == 0 or (applied.strength == 1 and not residual):
+    method = applied.concept.method
+    if applied.strength == 0 or (applied.strength == 1 and method not in _ENCODED_OTHERWISE):
         return clone
     encode = clone.patcher.get_model_object(_ENCODE)
     if not isinstance(encode, ConceptEncoding):
         clone.patcher.add_object_patch(_ENCODE, ConceptEncoding(encode, tower))
-    if residual:
+    if method is Method.CATVERSION:
         _open_layers(clone, tower, applied.concept)
     return clone
 

@@ -9,6 +9,9 @@ CatVersion: strength multiplies the residual columns' weights before the softmax
 softmax(log(strength) + b + Q dK, Q K). So 0 is stock, 1 is the method, and beyond 1 the residuals
 take more of the attention but never more than all of it; scaling the values instead would take
 attention away from the prompt even at 0.
+
+ELITE: its words are learned words like others; the rows in which the primary one stands go with the
+conditioning, for the local attention.
 """
 
 import math
@@ -22,6 +25,7 @@ from ..concepts.concept import Method
 from ..concepts.residuals import residual_layers
 from ..host.bases import TextTower
 from ..host.residual_attention import Layers, Residuals, active_residuals
+from .local_attention import MENTIONS
 from .prompt_words import AppliedConcept, mark_of
 
 Chunk = list[tuple[Any, ...]]
@@ -42,7 +46,13 @@ class ConceptEncoding:
         chunks = max(len(chunks) for chunks in tokens.values())
         # behind the prompt's own chunks the host may put an empty one, for weights: it stays stock
         with active_residuals(side_by_side(residual), chunks):
-            return self._blend(tokens, words)
+            encoded = self._blend(tokens, words)
+        mentions = {
+            c.concept.placeholder: rows
+            for c in written
+            if c.concept.method is Method.ELITE and (rows := mentioned_rows(tokens, c))
+        }
+        return with_mentions(encoded, mentions) if mentions else encoded
 
     def _blend(self, tokens: dict[str, list[Chunk]], open_: Sequence[AppliedConcept]) -> Encoded:
         if not open_:
@@ -73,6 +83,25 @@ class ConceptEncoding:
         padding = (tokenizer.pad_token, *_neutral(chunk[0]))
         missing = len(chunk) - len(body) - 2
         return [chunk[0], *body, closing, *[padding] * missing]
+
+
+def mentioned_rows(tokens: dict[str, list[Chunk]], applied: AppliedConcept) -> tuple[int, ...]:
+    """Rows of the conditioning, all chunks behind one another, where the bare placeholder stands.
+
+    With fractional strengths of concepts in one prompt: where it stands in the learned one.
+    """
+    entries = [entry for chunks in tokens.values() for chunk in chunks for entry in chunk]
+    marks = ((row, mark_of(entry[0])) for row, entry in enumerate(entries))
+    return tuple(
+        row for row, mark in marks if mark and mark.applied is applied and not mark.attribute
+    )
+
+
+def with_mentions(encoded: Encoded, mentions: dict[str, tuple[int, ...]]) -> Encoded:
+    """The encoding with the rows of mentions among what the host puts into the conditioning."""
+    more = dict(encoded[2]) if len(encoded) > 2 else {}
+    more[MENTIONS] = {**more.get(MENTIONS, {}), **mentions}
+    return (*encoded[:2], more)
 
 
 def side_by_side(applied: Sequence[AppliedConcept]) -> Layers:

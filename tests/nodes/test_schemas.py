@@ -40,6 +40,24 @@ PROMISED = {
         ["logit_bias", *OPTIONS],
         ["concept", "losses"],
     ),
+    "PersonalizeLoadELITE": (
+        "Load ELITE Encoder",
+        ["global_mapper", "local_mapper"],
+        [],
+        ["elite"],
+    ),
+    "PersonalizeSaveELITE": (
+        "Save ELITE Encoder",
+        ["elite", "filename"],
+        [],
+        [],
+    ),
+    "PersonalizeEncodeELITE": (
+        "ELITE Encode",
+        ["elite", "clip_vision", "image", "placeholder"],
+        ["mask", "class_word"],
+        ["concept"],
+    ),
     "PersonalizeLoadConcept": (
         "Load Concept",
         ["concept_name"],
@@ -69,6 +87,10 @@ TYPES = {
     "images": "IMAGE",
     "concept": "CONCEPT",
     "losses": "LOSS_MAP",
+    "elite": "ELITE_ENCODER",
+    "clip_vision": "CLIP_VISION",
+    "image": "IMAGE",
+    "mask": "MASK",
 }
 CONFIGS = {
     "PersonalizeTrainTextualInversion": TextualInversionConfig,
@@ -119,7 +141,7 @@ def test_a_node_describes_itself(node):
     schema = node.GET_SCHEMA()
     assert schema.category.startswith("personalize/")
     assert schema.description and schema.search_aliases
-    assert schema.is_output_node == (schema.node_id == "PersonalizeSaveConcept")
+    assert schema.is_output_node == schema.node_id.startswith("PersonalizeSave")
 
 
 def test_every_input_has_a_tooltip(node):

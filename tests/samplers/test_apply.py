@@ -236,8 +236,8 @@ def test_other_text_encoders_are_refused(tiny_sd1):
 
 
 def test_methods_of_the_future_are_refused(tiny_sd1):
-    concept = Concept(Method.ELITE, "sd1", 64, "<x>", words={"": torch.ones(64)})
-    with pytest.raises(PersonalizeError, match="ELITE.*cannot apply"):
+    concept = Concept(Method.DETEX, "sd1", 64, "<x>", words={"": torch.ones(64)})
+    with pytest.raises(PersonalizeError, match="DETEX.*cannot apply"):
         applied(tiny_sd1, concept)
     with pytest.raises(PersonalizeError, match="nan"):
         applied(tiny_sd1, make_concept(tiny_sd1), float("nan"))

@@ -1,0 +1,142 @@
+"""ELITE: load and save encoders, and turn pictures into concepts."""
+
+from comfy_api.latest import io
+
+from ..concepts.elite import EliteEncoder
+from ..concepts.elite_files import load_encoder_files, save_encoder
+from ..host.folders import elite_names, elite_output, elite_path, new_file
+from ..host.progress import NodeProgress
+from ..training.elite_encoding import encode_elite
+from .inputs import PLACEHOLDER_TIP, ConceptSocket
+
+EliteSocket = io.Custom("ELITE_ENCODER")
+
+CATEGORY = "personalize/elite"
+ALIASES = ["personalize", "elite", "encoder", "one picture", "subject"]
+SAME_FILE = "in the same file"
+
+
+class LoadELITE(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        names = elite_names()
+        pickles = [name for name in names if not name.endswith(".safetensors")]
+        return io.Schema(
+            node_id="PersonalizeLoadELITE",
+            display_name="Load ELITE Encoder",
+            category=CATEGORY,
+            description="Loads an encoder that turns one picture into a concept: a .safetensors of "
+            "this pack, or the official global_mapper.pt and local_mapper.pt. Files lie in "
+            "models/elite and output/elite.",
+            search_aliases=ALIASES,
+            inputs=[
+                io.Combo.Input(
+                    "global_mapper", options=names,
+                    tooltip="An encoder of this pack, or the official global_mapper.pt.",
+                ),
+                io.Combo.Input(
+                    "local_mapper", options=[SAME_FILE, *pickles], default=SAME_FILE,
+                    tooltip="The local_mapper.pt that belongs to an official global_mapper.pt. "
+                    "Encoders of this pack are one file.",
+                ),
+            ],
+            outputs=[EliteSocket.Output(display_name="elite")],
+        )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, global_mapper: str, local_mapper: str) -> list[tuple[int, int]]:
+        names = [name for name in (global_mapper, local_mapper) if name != SAME_FILE]
+        stats = [elite_path(name).stat() for name in names]
+        return [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+
+    @classmethod
+    def execute(cls, global_mapper: str, local_mapper: str) -> io.NodeOutput:
+        local = None if local_mapper == SAME_FILE else elite_path(local_mapper)
+        return io.NodeOutput(load_encoder_files(elite_path(global_mapper), local))
+
+
+class SaveELITE(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonalizeSaveELITE",
+            display_name="Save ELITE Encoder",
+            category=CATEGORY,
+            description="Saves an encoder as one .safetensors to output/elite, where Load ELITE "
+            "Encoder finds it. Nothing is overwritten: a taken name gets a number.",
+            search_aliases=ALIASES,
+            is_output_node=True,
+            inputs=[
+                EliteSocket.Input("elite", tooltip="An encoder, from Load ELITE Encoder."),
+                io.String.Input(
+                    "filename", default="my-encoder",
+                    tooltip="Name of the file, a sub-folder before it if you like: study/encoder",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, elite: EliteEncoder, filename: str) -> io.NodeOutput:
+        path = new_file(elite_output(), filename)
+        save_encoder(elite, path)
+        NodeProgress(1, cls.hidden.unique_id).show_text(f"saved {path}", now=True)
+        return io.NodeOutput(ui={"text": [f"saved {path}"], "encoders": [str(path)]})
+
+
+class EncodeELITE(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonalizeEncodeELITE",
+            display_name="ELITE Encode",
+            category=CATEGORY,
+            description="Turns a picture into a concept in one pass, without training.",
+            search_aliases=ALIASES,
+            inputs=[
+                EliteSocket.Input("elite", tooltip="An encoder, from Load ELITE Encoder."),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    tooltip="The CLIP vision encoder that it was trained with: CLIP ViT-L/14 for "
+                    "the official one.",
+                ),
+                io.Image.Input(
+                    "image",
+                    tooltip="A square picture of the subject. Of several, the words are averaged, "
+                    "and the details are those of the first.",
+                ),
+                io.String.Input("placeholder", default="<my-dog>", tooltip=PLACEHOLDER_TIP),
+                io.Mask.Input(
+                    "mask", optional=True,
+                    tooltip="White on the subject. Without it the details of the whole picture are "
+                    "carried over, its background too.",
+                ),
+                io.String.Input(
+                    "class_word", default="", optional=True,
+                    tooltip="Says what the subject is, such as dog; stands in the placeholder's "
+                    "place at strength 0.",
+                ),
+            ],
+            outputs=[ConceptSocket.Output(display_name="concept")],
+            hidden=[io.Hidden.unique_id],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        elite: EliteEncoder,
+        clip_vision: io.ClipVision.Type,
+        image: io.Image.Type,
+        placeholder: str,
+        mask: io.Mask.Type | None = None,
+        class_word: str = "",
+    ) -> io.NodeOutput:
+        concept = encode_elite(elite, clip_vision, image, mask, placeholder, class_word)
+        height, width = image.shape[1:3]
+        if height != width:
+            NodeProgress(1, cls.hidden.unique_id).show_text(
+                f"The picture ({width}x{height}) was squeezed to a square, as the encoder reads "
+                "it. Crop it to a square for a better likeness.",
+                now=True,
+            )
+        return io.NodeOutput(concept)

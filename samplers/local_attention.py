@@ -1,0 +1,196 @@
+"""ELITE's local attention (Wei et al. 2023, eq. 6): cross attention to a picture's patches.
+
+Out = Attention(Q, K_g, V_g) + lambda R Attention(Q, K_l, V_l) before the output projection, in the
+conditionings whose prompt holds the concept's word. R is how much a query looks at that word.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..concepts.concept import Concept
+from ..concepts.elite import Projections
+from ..concepts.errors import ConceptFileError, PersonalizeError
+from ..host.attention import cross_attention
+
+MENTIONS = "personalize_mentions"
+"""Key in a conditioning: the rows in which each concept's word stands, by placeholder."""
+
+Replace = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
+
+
+@dataclass(frozen=True)
+class Details:
+    """How much of a picture's details is carried over (lambda), and in what part of sampling."""
+
+    strength: float = 0.8
+    start: float = 0.0
+    end: float = 1.0
+
+    def check(self) -> None:
+        """Raise PersonalizeError for numbers that cannot be."""
+        if not (self.strength >= 0 and self.strength != float("inf")):
+            raise PersonalizeError(
+                f"Expected a local_strength of 0 or more, such as 0.8, got {self.strength}."
+            )
+        if not 0 <= self.start <= self.end <= 1:
+            raise PersonalizeError(
+                f"Expected 0 <= start_percent <= end_percent <= 1, got {self.start} and {self.end}."
+            )
+
+
+def word_ratio(q: Tensor, k: Tensor, rows: Sequence[int], heads: int) -> Tensor:
+    """R = p(q, w) / max p, p the share of its attention that a query gives to the word.
+
+    q: (B, N, heads * d); k: (B, T, heads * d); rows: of the word in k; several count together
+    The maximum is over all queries and heads of a sample, never over the batch. Returns
+    (B, heads, N, 1) in fp32.
+    """
+    q, k = _split(q, heads), _split(k, heads)
+    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)  # (B, heads, N, T)
+    logits = logits.float()
+    word = logits[..., list(rows)].logsumexp(dim=-1, keepdim=True)
+    log_p = word - logits.logsumexp(dim=-1, keepdim=True)
+    return (log_p - log_p.amax(dim=(1, 2), keepdim=True)).exp()
+
+
+def weighted(out: Tensor, ratio: Tensor) -> Tensor:
+    """Rows of an attention's output (B, N, heads * d), each head's times its (B, heads, N, 1)."""
+    batch, queries, width = out.shape
+    heads = ratio.shape[1]
+    rows = out.view(batch, queries, heads, width // heads)
+    return (rows * ratio.transpose(1, 2).to(out)).view(batch, queries, width)
+
+
+class LocalPart:
+    """The local features of one applied concept, and when and where they act."""
+
+    def __init__(self, concept: Concept, features: Tensor, details: Details, weight: float) -> None:
+        self.placeholder, self.features = concept.placeholder, features
+        self.details, self.weight = details, weight  # lambda times the concept's strength
+
+    @property
+    def key(self) -> str:
+        """Where the wrapper tells the patches, in the transformer options: rows by uuid."""
+        return f"personalize_rows_{self.placeholder}"
+
+    def tell_patches(
+        self,
+        executor: Any,
+        model: Any,
+        conds: list[list[dict[str, Any]] | None],
+        x: Tensor,
+        timestep: Tensor,
+        model_options: dict[str, Any],
+    ) -> Any:
+        """Wrapper around one evaluation of the model: where in which conditioning the word is."""
+        if self._acts(model.model_sampling, timestep):
+            rows = {
+                cond["uuid"]: tuple(cond[MENTIONS][self.placeholder])
+                for group in conds
+                for cond in group or ()
+                if self.placeholder in cond.get(MENTIONS, {})
+            }
+            options = {**model_options.get("transformer_options", {}), self.key: rows}
+            model_options = {**model_options, "transformer_options": options}
+        return executor(model, conds, x, timestep, model_options)
+
+    def _acts(self, sampling: Any, timestep: Tensor) -> bool:
+        sigma = float(timestep.max())
+        first, last = (sampling.percent_to_sigma(p) for p in (self.details.start, self.details.end))
+        return float(last) <= sigma <= float(first)
+
+
+class LocalAttention:
+    """Stands for one block's cross attention; calls the patch that stood there before it.
+
+    Keys and values of the local features do not depend on the noise: they are computed once for a
+    device and type.
+    """
+
+    def __init__(
+        self, part: LocalPart, projections: tuple[Tensor, Tensor], inner: Replace | None
+    ) -> None:
+        self.part, self.inner = part, inner
+        self._projections = projections
+        self._computed: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        out = self._replaced(q, k, v, extra_options)
+        rows: Mapping[Any, tuple[int, ...]] = extra_options.get(self.part.key, {})
+        uuids = extra_options.get("uuids", ())
+        if not any(uuid in rows for uuid in uuids):
+            return out
+        chunk, heads = q.shape[0] // len(uuids), extra_options["n_heads"]
+        parts = list(out.split(chunk))
+        for n, uuid in enumerate(uuids):
+            if uuid in rows:
+                one = slice(n * chunk, (n + 1) * chunk)
+                ratio = word_ratio(q[one], k[one], rows[uuid], heads) * self.part.weight
+                parts[n] = parts[n] + weighted(self._local(q[one], extra_options), ratio)
+        return torch.cat(parts)
+
+    def _replaced(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        if self.inner is not None:
+            return self.inner(q, k, v, extra_options)
+        return cross_attention(q, k, v, extra_options)
+
+    def _local(self, q: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        keys, values = (t.expand(q.shape[0], -1, -1) for t in self._keys_values(q))
+        return cross_attention(q, keys, values, extra_options)
+
+    def _keys_values(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        place = like.device, like.dtype
+        found = self._computed.get(place)
+        if found is None:
+            features = self.part.features.to(like.device, torch.float32)
+            keys, values = (features @ w.to(features).T for w in self._projections)
+            found = self._computed[place] = keys.to(like)[None], values.to(like)[None]
+        return found
+
+
+def with_local_attention(model: Any, part: LocalPart, projections: Projections) -> Any:
+    """A clone of the MODEL with a patch on each cross attention; others' patches are kept."""
+    clone = model.clone()
+    options = clone.model_options["transformer_options"]
+    existing = options.get("patches_replace", {}).get("attn2", {})
+    for path, pair in projections.items():
+        name, number, depth = patch_place(path)
+        inner = existing.get((name, number, depth)) or existing.get((name, number))
+        clone.set_model_attn2_replace(LocalAttention(part, pair, inner), name, number, depth)
+    clone.add_wrapper_with_key("calc_cond_batch", "personalize", part.tell_patches)
+    return clone
+
+
+def patch_place(path: str) -> tuple[str, int, int]:
+    """The host's name of a transformer block for patches: input_blocks.1.1.transformer_blocks.0 is
+    ("input", 1, 0); the middle block counts as number 0."""
+    parts = path.split(".")
+    name = parts[0].removesuffix("_blocks").removesuffix("_block")
+    return name, 0 if name == "middle" else int(parts[1]), int(parts[-1])
+
+
+def local_features(concept: Concept) -> Tensor | None:
+    """The (P, text_width) local features of an ELITE concept, None for words alone."""
+    local = concept.tensors.get("local")
+    if local is None:
+        return None
+    if local.ndim != 2 or local.shape[1] != concept.text_width or not local.is_floating_point():
+        raise ConceptFileError(
+            f"The ELITE concept {concept.placeholder} has local features of shape "
+            f"{tuple(local.shape)}; expected vectors of width {concept.text_width}. Encode its "
+            "picture again."
+        )
+    if not torch.isfinite(local).all():
+        raise ConceptFileError(
+            f"The ELITE concept {concept.placeholder} holds NaN or infinite numbers. Its encoder's "
+            "training went wrong or its file is damaged: encode its picture again."
+        )
+    return local
+
+
+def _split(x: Tensor, heads: int) -> Tensor:
+    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)

@@ -1,0 +1,130 @@
+"""ELITE from the files to the picture, each node as the host runs it."""
+
+import pytest
+import torch
+from personalize.concepts import elite_files
+from personalize.concepts.elite_files import save_encoder
+from personalize.concepts.errors import ConceptFileError
+from personalize.host.folders import concepts_output, elite_output
+from personalize.nodes.concept import ApplyConcept, LoadConcept, SaveConcept
+from personalize.nodes.elite import SAME_FILE, EncodeELITE, LoadELITE, SaveELITE
+from personalize.tests.elite_models import clip_vision, random_encoder
+
+pytestmark = pytest.mark.host
+
+
+def run(node, **inputs):
+    with torch.inference_mode():
+        return node.PREPARE_CLASS_CLONE(None).EXECUTE_NORMALIZED(**inputs)
+
+
+def result(node, **inputs):
+    return run(node, **inputs).result
+
+
+def choices(name):
+    return LoadELITE.INPUT_TYPES()["required"][name][1]["options"]
+
+
+@pytest.fixture(scope="module")
+def saved(tiny_sd1):
+    """Name of an encoder's file, as Save ELITE Encoder wrote it."""
+    encoder = random_encoder(tiny_sd1)
+    first, second = (
+        run(SaveELITE, elite=encoder, filename="study/tiny").ui["encoders"][0] for _ in range(2)
+    )
+    assert first == str(elite_output() / "study" / "tiny.safetensors") != second
+    return "study/tiny.safetensors"
+
+
+def load(name, local=SAME_FILE):
+    return result(LoadELITE, global_mapper=name, local_mapper=local)[0]
+
+
+def test_from_the_encoders_file_to_the_picture(tiny_sd1, saved):
+    from nodes import CLIPTextEncode, KSampler
+
+    assert saved in choices("global_mapper") and choices("local_mapper")[0] == SAME_FILE
+    picture = torch.rand(1, 60, 60, 3, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(1, 60, 60)
+    (concept,) = result(
+        EncodeELITE, elite=load(saved), clip_vision=clip_vision(), image=picture,
+        placeholder="<rex>", mask=mask, class_word="dog",
+    )  # fmt: skip
+    run(SaveConcept, concept=concept, filename="rex", also_as_embedding=False)
+    (loaded,) = result(LoadConcept, concept_name="rex.safetensors", placeholder="<cup>")
+    assert loaded.encoder.digest == concept.encoder.digest
+    again = result(LoadConcept, concept_name="rex.safetensors")[0]
+    assert again.encoder is loaded.encoder
+
+    def draw(concept, prompt, **changes):
+        inputs = {"strength": 1.0, "local_strength": 0.8, "start_percent": 0.0, "end_percent": 1.0}
+        model, clip = result(
+            ApplyConcept, model=tiny_sd1.model, clip=tiny_sd1.clip, concept=concept,
+            **inputs | changes,
+        )  # fmt: skip
+        with torch.inference_mode():
+            positive, negative = (CLIPTextEncode().encode(clip, p)[0] for p in (prompt, ""))
+            latent = {"samples": torch.zeros(1, 4, 8, 8)}
+            (out,) = KSampler().sample(
+                model, 0, 4, 3.0, "euler", "normal", positive, negative, latent
+            )
+        return out["samples"]
+
+    fresh, later = draw(concept, "a <rex>, sitting"), draw(loaded, "a <cup>, sitting")
+    assert torch.equal(fresh, later)
+    assert not torch.equal(fresh, draw(concept, "a <rex>, sitting", local_strength=0.0))
+    assert not torch.equal(fresh, draw(concept, "a <rex>, sitting", end_percent=0.5))
+    with_class = draw(concept, "a <rex>, sitting", strength=0.0)
+    assert not torch.equal(fresh, with_class)
+    with torch.inference_mode():
+        positive, negative = (
+            CLIPTextEncode().encode(tiny_sd1.clip, p)[0] for p in ("a dog, sitting", "")
+        )
+        stock = KSampler().sample(
+            tiny_sd1.model, 0, 4, 3.0, "euler", "normal", positive, negative,
+            {"samples": torch.zeros(1, 4, 8, 8)},
+        )[0]["samples"]  # fmt: skip
+    assert torch.equal(with_class, stock)
+
+
+def test_a_concept_without_its_encoder_says_which(tiny_sd1):
+    from personalize.training.elite_encoding import encode_elite
+
+    encoder = random_encoder(tiny_sd1, seed=40)
+    concept = encode_elite(encoder, clip_vision(), torch.rand(1, 56, 56, 3), None, "<lost>")
+    run(SaveConcept, concept=concept, filename="lost", also_as_embedding=False)
+    says = rf"'random-40' \(digest {encoder.digest[:12]}\), which is missing. Looked in .*elite"
+    with pytest.raises(ConceptFileError, match=says):
+        run(LoadConcept, concept_name="lost.safetensors")
+    save_encoder(encoder, elite_output() / "found.safetensors")
+    (loaded,) = result(LoadConcept, concept_name="lost.safetensors")
+    assert loaded.encoder.name == "random-40"
+    assert (concepts_output() / "lost.safetensors").stat().st_size < 20_000
+
+
+def test_the_picture_that_is_not_square(saved, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        "personalize.nodes.elite.NodeProgress.show_text", lambda self, text, now: shown.append(text)
+    )
+    elite, vision = load(saved), clip_vision()
+    for shape in ((1, 60, 60, 3), (1, 60, 90, 3)):
+        run(EncodeELITE, elite=elite, clip_vision=vision, image=torch.rand(shape),
+            placeholder="<rex>")  # fmt: skip
+    (line,) = shown
+    assert "(90x60) was squeezed to a square" in line
+
+
+def test_load_notices_a_changed_file_and_refuses_bad_choices(saved, tiny_sd1):
+    first = LoadELITE.fingerprint_inputs(saved, SAME_FILE)
+    assert first == LoadELITE.fingerprint_inputs(saved, SAME_FILE)
+    with pytest.raises(ConceptFileError, match="no ELITE encoder 'gone.pt'. Looked in .*press R"):
+        run(LoadELITE, global_mapper="gone.pt", local_mapper=SAME_FILE)
+    half = elite_output() / "global_mapper.pt"
+    torch.save({}, half)
+    assert "global_mapper.pt" in choices("local_mapper")
+    with pytest.raises(ConceptFileError, match="half a pair"):
+        load("global_mapper.pt")
+    half.unlink()
+    assert elite_files.FORMAT == "personalize-elite/1"

@@ -1,0 +1,391 @@
+"""ELITE at sampling time, against an implementation that materialises every attention map."""
+
+import types
+from dataclasses import replace
+
+import pytest
+import torch
+from personalize.concepts.concept import Concept, Method
+from personalize.concepts.elite import EliteStage
+from personalize.concepts.errors import BaseModelError, PersonalizeError
+from personalize.samplers.apply import apply_concept
+from personalize.samplers.local_attention import MENTIONS, Details, LocalAttention, LocalPart
+from personalize.tests.elite_models import moved, random_encoder, weights_of
+from personalize.tests.stock import LONG, encode
+
+pytestmark = pytest.mark.host
+
+PROMPT = "a photo of <rex> on the beach"
+ROW = 4  # begin, a, photo, of, <rex>
+EVERYTHING = Details(0.8)
+
+
+def elite_concept(encoder, placeholder="<rex>", seed=0, patches=16, class_word="dog"):
+    generator = torch.Generator().manual_seed(seed)
+    width = encoder.text_width
+    local = torch.randn(patches, width, generator=generator)
+    local[: patches // 4] = 0  # behind the mask
+    words = {name: torch.randn(1, width, generator=generator) for name in ("", "word1", "word2")}
+    return Concept(
+        Method.ELITE, encoder.base, width, placeholder, class_word, words, {"local": local},
+        encoder=encoder,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_sd1):
+    return random_encoder(tiny_sd1)
+
+
+@pytest.fixture(scope="module")
+def concept(encoder):
+    return elite_concept(encoder)
+
+
+@torch.inference_mode()
+def conditioning(clip, prompt):
+    from nodes import CLIPTextEncode
+
+    return CLIPTextEncode().encode(clip, prompt)[0]
+
+
+@torch.inference_mode()
+def sample(model, positive, negative, cfg=3.0, noise=None, steps=4, percent=None):
+    """Latents of 4 steps, as the KSampler makes them."""
+    from comfy import sample as host_sample
+
+    noise = latents() if noise is None else noise
+    return host_sample.sample(
+        model, noise, steps, cfg, "euler", "normal", positive, negative, torch.zeros_like(noise),
+        disable_pbar=True, seed=0,
+    )  # fmt: skip
+
+
+def latents(count=1, size=8, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 4, size, size, generator=generator)
+
+
+def drawn(tiny, concept, strength=1.0, details=EVERYTHING, prompt=PROMPT, **more):
+    model, clip = apply_concept(tiny.model, tiny.clip, concept, strength, details)
+    return sample(model, conditioning(clip, prompt), conditioning(clip, ""), **more)
+
+
+def distance(one, other):
+    return ((one - other).norm() / other.norm()).item()
+
+
+# --- a plain implementation -------------------------------------------------------------------
+
+
+def plain_attention(q, k, v, heads):
+    """softmax(Q K^T / sqrt(d)) V and the maps themselves, (heads, N, T)."""
+    q, k, v = (t.view(t.shape[0], heads, -1).transpose(0, 1) for t in (q, k, v))
+    maps = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(dim=-1)
+    return (maps @ v).transpose(0, 1).flatten(1), maps
+
+
+def plain_elite(q, context, heads, kv, parts):
+    """One sample: q (N, C), context (T, d), kv global; parts: (row, features, kv local, lambda)."""
+    out, maps = plain_attention(q, context @ kv[0].T, context @ kv[1].T, heads)
+    for row, features, (to_k, to_v), weight in parts:
+        ratio = maps[:, :, row] / maps[:, :, row].max()
+        local, _ = plain_attention(q, features @ to_k.T, features @ to_v.T, heads)
+        local = local.view(len(q), heads, -1) * ratio.T[..., None]
+        out = out + weight * local.flatten(1)
+    return out
+
+
+def plain_model(tiny, kv, parts_of):
+    """The MODEL with every cross attention's forward replaced by the plain one.
+
+    parts_of: block path -> parts of the positive conditioning
+    """
+    clone = tiny.model.clone()
+    for path, pair in kv.items():
+        attn = clone.get_model_object(f"diffusion_model.{path}.attn2")
+
+        parts = parts_of(path)
+
+        def forward(x, context=None, attn=attn, pair=pair, parts=parts, **options):
+            q = attn.to_q(x)
+            which = options["transformer_options"]["cond_or_uncond"]
+            chunk = len(x) // len(which)
+            rows = [
+                plain_elite(q[n], context[n], attn.heads, pair, parts * (which[n // chunk] == 0))
+                for n in range(len(x))
+            ]
+            return attn.to_out(torch.stack(rows))
+
+        clone.add_object_patch(f"diffusion_model.{path}.attn2.forward", forward)
+    return clone
+
+
+def as_words(concept):
+    """The same words as a method that patches no model."""
+    return replace(concept, method=Method.TEXTUAL_INVERSION, tensors={}, encoder=None)
+
+
+@pytest.mark.parametrize("cfg", [3.0, 1.0])
+def test_sampling_equals_the_plain_implementation(tiny_sd1, encoder, concept, cfg):
+    clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, as_words(concept))[1]
+    local = encoder.local_stage.projections
+    plain = plain_model(
+        tiny_sd1,
+        encoder.global_stage.projections,
+        lambda path: [(ROW, concept.tensors["local"], local[path], 0.8)],
+    )
+    noise = latents(2)
+    expected = sample(plain, conditioning(clip, PROMPT), conditioning(clip, ""), cfg, noise)
+    ours = drawn(tiny_sd1, concept, cfg=cfg, noise=noise)
+    assert distance(ours, expected) < 1e-3
+    without = drawn(tiny_sd1, concept, details=Details(0), cfg=cfg, noise=noise)
+    assert distance(without, expected) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("channels", "heads", "queries"), [(320, 8, 64), (640, 8, 48), (1280, 8, 16)]
+)
+@pytest.mark.parametrize("strength", [0.0, 0.6, 1.2])
+@torch.inference_mode()
+def test_attention_of_real_shapes(channels, heads, queries, strength):
+    generator = torch.Generator().manual_seed(0)
+    rand = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    q, context, features = rand(1, queries, channels), rand(1, 77, 768), rand(256, 768)
+    kv, local = ([rand(channels, 768) / 768**0.5 for _ in "kv"] for _ in range(2))
+    part = LocalPart(named("<rex>"), features, Details(strength), strength)
+    options = {"n_heads": heads, "uuids": ["a"], part.key: {"a": (5,)}}
+    ours = LocalAttention(part, tuple(local), None)(
+        q, context @ kv[0].T, context @ kv[1].T, options
+    )[0]
+    expected = plain_elite(q[0], context[0], heads, kv, [(5, features, local, strength)])
+    assert distance(ours, expected) < 1e-4
+
+
+def named(placeholder):
+    return types.SimpleNamespace(placeholder=placeholder)
+
+
+# --- equal to stock ---------------------------------------------------------------------------
+
+
+def test_strength_0_is_the_users_model(tiny_sd1, concept):
+    model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, 0)
+    assert model is tiny_sd1.model
+    for a, b in zip(encode(clip, PROMPT), encode(tiny_sd1.clip, "a photo of dog on the beach"),
+                    strict=True):  # fmt: skip
+        assert torch.equal(a, b)
+
+
+def test_no_details_and_the_models_own_keys_and_values_are_stock(tiny_sd1):
+    own = elite_concept(random_encoder(tiny_sd1, same_global=True))
+    clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, as_words(own))[1]
+    stock = sample(tiny_sd1.model, conditioning(clip, PROMPT), conditioning(clip, ""))
+    assert torch.equal(drawn(tiny_sd1, own, details=Details(0)), stock)
+    assert not torch.equal(drawn(tiny_sd1, own), stock)
+    # a prompt without the word is drawn as if there were no local attention
+    plain = sample(tiny_sd1.model, conditioning(clip, "a dog"), conditioning(clip, ""))
+    assert torch.equal(drawn(tiny_sd1, own, prompt="a dog"), plain)
+
+
+def test_the_users_objects_are_untouched(tiny_sd1, concept):
+    positive, negative = (conditioning(tiny_sd1.clip, p) for p in ("a dog", ""))
+    before = sample(tiny_sd1.model, positive, negative)
+    options, patches = repr(tiny_sd1.model.model_options), dict(tiny_sd1.model.patches)
+    drawn(tiny_sd1, concept)
+    assert torch.equal(sample(tiny_sd1.model, positive, negative), before)
+    assert repr(tiny_sd1.model.model_options) == options and tiny_sd1.model.patches == patches
+    assert tiny_sd1.model.wrappers == {}
+
+
+# --- where and when ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("prompt", "rows"),
+    [
+        (PROMPT, (4,)),
+        ("(<rex>:1.3) and <rex>", (1, 3)),
+        ("<rex:word1> of <rex>", (3,)),
+        (LONG + "<rex>", None),
+    ],
+)
+def test_the_conditioning_tells_the_rows(tiny_sd1, concept, prompt, rows):
+    _, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept)
+    ((cond, extra),) = conditioning(clip, prompt)
+    found = extra[MENTIONS]["<rex>"]
+    if rows is not None:
+        assert found == rows
+        return
+    (row,) = found
+    assert row > 77 and cond.shape[1] > 77
+    word = "dog" if "<rex>" in prompt else ""
+    ((other, _),) = conditioning(tiny_sd1.clip, prompt.replace("<rex>", word))
+    same = (cond == other).all(dim=2)[0] if cond.shape == other.shape else None
+    assert same is not None and same[77:row].all() and not same[row]
+
+
+@pytest.mark.parametrize("prompt", ["", "a dog", "<rex:word1>", "<other>"])
+def test_other_prompts_tell_nothing(tiny_sd1, concept, prompt):
+    _, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept)
+    assert MENTIONS not in conditioning(clip, prompt)[0][1]
+
+
+def test_a_picture_does_not_depend_on_its_batch(tiny_sd1, concept):
+    noise = latents(3)
+    noise[1] *= 2
+    together = drawn(tiny_sd1, concept, noise=noise)
+    for n in range(3):
+        alone = drawn(tiny_sd1, concept, noise=noise[n : n + 1])
+        assert distance(together[n : n + 1], alone) < 1e-4
+
+
+def test_the_window_of_sampling(tiny_sd1, concept):
+    full, none = drawn(tiny_sd1, concept), drawn(tiny_sd1, concept, details=Details(0))
+    seen = {w: drawn(tiny_sd1, concept, details=Details(0.8, *w))
+            for w in ((0.0, 1.0), (0.0, 0.0), (1.0, 1.0), (0.0, 0.5), (0.5, 1.0))}  # fmt: skip
+    assert torch.equal(seen[0.0, 1.0], full)
+    assert torch.equal(seen[1.0, 1.0], none)
+    for window in ((0.0, 0.5), (0.5, 1.0)):
+        assert distance(seen[window], full) > 1e-4 and distance(seen[window], none) > 1e-4
+
+
+def test_strength_moves_smoothly(tiny_sd1, concept):
+    at = {s: drawn(tiny_sd1, concept, s) for s in (0, 1e-5, 0.999, 1)}
+    assert distance(at[0.999], at[1]) < 0.05
+    assert distance(at[1e-5], at[0]) < 0.05
+
+
+@torch.inference_mode()
+def test_combined_concatenated_and_regional_conditionings(tiny_sd1, concept):
+    from nodes import ConditioningCombine, ConditioningSetArea, ConditioningSetMask
+
+    model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept)
+    rex, dog, empty = (conditioning(clip, p) for p in (PROMPT, LONG, ""))
+    (both,) = ConditioningCombine().combine(rex, dog)
+    (swapped,) = ConditioningCombine().combine(dog, rex)
+    assert distance(sample(model, both, empty), sample(model, swapped, empty)) < 1e-4
+    mask = torch.zeros(1, 64, 64)
+    mask[..., :32] = 1
+    (masked,) = ConditioningSetMask().append(rex, mask, "default", 1.0)
+    (area,) = ConditioningSetArea().append(rex, 32, 64, 0, 0, 1.0)
+    bare, _ = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, 1.0, Details(0))
+    for regional in (masked + dog, area + dog):
+        with_details, without = sample(model, regional, empty), sample(bare, regional, empty)
+        assert distance(with_details, without) > 1e-3
+        assert torch.isfinite(with_details).all()
+    larger = latents(1, 12)
+    assert distance(sample(model, rex, empty, noise=larger),
+                    sample(bare, rex, empty, noise=larger)) > 1e-3  # fmt: skip
+
+
+# --- together with others ---------------------------------------------------------------------
+
+
+def test_two_concepts_in_one_prompt(tiny_sd1, encoder, concept):
+    other = elite_concept(encoder, "<cup>", seed=5)
+    model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, 1.0, EVERYTHING)
+    model, clip = apply_concept(model, clip, other, 1.0, Details(0.5))
+    prompt = "a <rex> and <cup>"
+    ours = sample(model, conditioning(clip, prompt), conditioning(clip, ""))
+    words = apply_concept(tiny_sd1.model, tiny_sd1.clip, as_words(concept))[1]
+    words = apply_concept(tiny_sd1.model, words, as_words(other))[1]
+    local = encoder.local_stage.projections
+    plain = plain_model(
+        tiny_sd1,
+        encoder.global_stage.projections,  # once
+        lambda path: [
+            (2, concept.tensors["local"], local[path], 0.8),
+            (4, other.tensors["local"], local[path], 0.5),
+        ],
+    )
+    expected = sample(plain, conditioning(words, prompt), conditioning(words, ""))
+    assert distance(ours, expected) < 1e-3
+    # the one that is not written does not act
+    alone = sample(model, conditioning(clip, PROMPT), conditioning(clip, ""))
+    assert distance(alone, drawn(tiny_sd1, concept)) < 1e-5
+
+
+def test_a_second_concept_adds_the_larger_strength_only(tiny_sd1, encoder, concept):
+    other = elite_concept(encoder, "<cup>", seed=5)
+
+    def strengths(*pair):
+        model, clip = tiny_sd1.model, tiny_sd1.clip
+        for one, strength in zip((concept, other), pair, strict=True):
+            model, clip = apply_concept(model, clip, one, strength, Details(0))
+        key = next(k for k in model.patches if k.endswith("attn2.to_k.weight"))
+        return sum(patch[0] for patch in model.patches[key])
+
+    assert strengths(1.0, 1.0) == strengths(0.4, 1.0) == strengths(1.0, 0.4) == 1.0
+
+
+def test_another_encoder_beside_it_is_refused(tiny_sd1, concept):
+    model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept)
+    other = elite_concept(random_encoder(tiny_sd1, seed=7), "<cup>")
+    with pytest.raises(PersonalizeError, match="Another ELITE encoder.*one encoder, such as rand"):
+        apply_concept(model, clip, other)
+
+
+def test_lora_on_the_same_weights_composes(tiny_sd1, encoder):
+    own = weights_of(tiny_sd1.model)
+    lora = {
+        f"diffusion_model.{path}.attn2.to_{x}.weight": ("diff", (b - a,))
+        for path, pair in moved(own, 3).items()
+        for x, a, b in zip("kv", own[path], pair, strict=True)
+    }
+    concept = elite_concept(encoder)
+    first = tiny_sd1.model.clone()
+    first.add_patches(lora, 0.5)
+    before, clip = apply_concept(first, tiny_sd1.clip, concept)
+    after, _ = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept)
+    after.add_patches(lora, 0.5)
+    positive, negative = conditioning(clip, PROMPT), conditioning(clip, "")
+    # also when the LoRA is in the weights at the moment the concept is applied
+    sample(first, positive, negative)
+    loaded, _ = apply_concept(first, tiny_sd1.clip, concept)
+    results = [sample(m, positive, negative) for m in (before, after, loaded)]
+    assert distance(results[0], results[1]) < 1e-4
+    assert torch.equal(results[0], results[2])
+    assert distance(results[0], drawn(tiny_sd1, concept)) > 1e-3
+
+
+@pytest.mark.parametrize("place", [("input", 1, 0), ("input", 1, None)])
+def test_anothers_patch_of_the_same_block_is_kept(tiny_sd1, concept, place):
+    from comfy.ldm.modules.attention import optimized_attention
+
+    calls = []
+
+    def others(q, k, v, extra_options):
+        calls.append(extra_options["block"])
+        return 0.5 * optimized_attention(q, k, v, extra_options["n_heads"])
+
+    theirs = tiny_sd1.model.clone()
+    theirs.set_model_attn2_replace(others, *place)
+    model, clip = apply_concept(theirs, tiny_sd1.clip, concept)
+    positive, negative = conditioning(clip, PROMPT), conditioning(clip, "")
+    ours = sample(model, positive, negative)
+    assert calls and set(calls) == {("input", 1)}
+    bare, _ = apply_concept(theirs, tiny_sd1.clip, concept, 1.0, Details(0))
+    assert distance(ours, sample(bare, positive, negative)) > 1e-3
+    assert distance(ours, drawn(tiny_sd1, concept)) > 1e-3
+
+
+# --- what is refused --------------------------------------------------------------------------
+
+
+def test_bad_input(tiny_sd1, tiny_sd2, encoder, concept):
+    def refused(says, concept=concept, details=EVERYTHING, error=PersonalizeError, tiny=tiny_sd1):
+        with pytest.raises(error, match=says):
+            apply_concept(tiny.model, tiny.clip, concept, 1.0, details)
+
+    refused("local_strength of 0 or more", details=Details(float("nan")))
+    refused("start_percent <= end_percent", details=Details(0.8, 0.6, 0.4))
+    refused("encoder that made it, which is not loaded", replace(concept, encoder=None))
+    refused("local features of shape", replace(concept, tensors={"local": torch.ones(4, 3)}))
+    nan = torch.full((16, 64), float("nan"))
+    refused("NaN", replace(concept, tensors={"local": nan}))
+    refused("1.x.*2.x", error=BaseModelError, tiny=tiny_sd2)
+    stage = encoder.global_stage
+    fewer = EliteStage(stage.mapper, dict(list(stage.projections.items())[1:]))
+    lacking = replace(concept, encoder=replace(encoder, global_stage=fewer))
+    refused("projections for 6 cross attentions, this MODEL has 7", lacking, error=BaseModelError)
