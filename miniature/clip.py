@@ -101,8 +101,9 @@ class Layer(nn.Module):
 class Encoder(nn.Module):
     def __init__(self, width: int, heads: int, layers: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer(width, heads) for _ in range(layers))
-        for layer in self.layers:
+        stack = [Layer(width, heads) for _ in range(layers)]
+        self.layers = nn.ModuleList(stack)
+        for layer in stack:
             for linear in (layer.self_attn.out_proj, layer.mlp.fc2):
                 nn.init.normal_(linear.weight, std=linear.in_features**-0.5 * (2 * layers) ** -0.5)
 
@@ -134,6 +135,9 @@ class TextTower(nn.Module):
 
 
 class VisionTower(nn.Module):
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.class_embedding = nn.Parameter(0.02 * torch.randn(shape.width))

@@ -4,6 +4,8 @@ They share no weights with the models they judge. The attribute judge reads the 
 picture; the instance judge tells individuals apart whatever their pose and place.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -35,13 +37,12 @@ class Judge(nn.Module):
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
-        widths = (24, 40, 72, 112)
+        widths, strides = (24, 32, 56, 96, 128), (2, 2, 2, 1)
         self.stem = nn.Sequential(
-            nn.Conv2d(3, 24, 5, 2, 2, bias=False), nn.BatchNorm2d(24), nn.ReLU()
+            nn.Conv2d(3, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
         )
-        self.blocks = nn.Sequential(
-            *(Residual(a, b, 2) for a, b in zip((24, *widths), widths, strict=False))
-        )
+        shapes = zip(pairwise(widths), strides, strict=True)
+        self.blocks = nn.Sequential(*(Residual(*pair, stride) for pair, stride in shapes))
         self.head = nn.Linear(2 * widths[-1], outputs)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:

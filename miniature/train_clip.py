@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -180,7 +181,12 @@ def main() -> None:
     )
     run = Run(root / "clip", fresh_pair(source.vocabulary), plan, device)
     pairs = tuple(t.to(device) for t in held_out_pairs(source.vocabulary, 200))
-    run.train(source.batches, clip.loss, lambda pair: {"retrieval": retrieval(pair, pairs)}, 100)
+    run.train(
+        source.batches,
+        clip.loss,
+        lambda pair: {"retrieval": retrieval(cast(clip.Pair, pair), pairs)},
+        100,
+    )
 
 
 if __name__ == "__main__":

@@ -129,7 +129,8 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     root = folder(args.cache)
     torch.manual_seed(5)
-    plan = Plan(args.steps, args.minutes, 2e-3, ema=0.99, warmup=50, weight_decay=0.01)
+    kept = ("stem.0", "head")
+    plan = Plan(args.steps, args.minutes, 3e-3, ema=0.99, warmup=50, muon=True, outer=kept)
     if args.judge == "attribute":
         pictures, truth = (t.to(device) for t in fresh_scenes(400))
         net = judges.attribute_judge().to(memory_format=torch.channels_last)  # type: ignore[call-overload]

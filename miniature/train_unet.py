@@ -75,7 +75,7 @@ def main() -> None:
         args.steps,
         args.minutes,
         args.rate,
-        ema=0.998,
+        ema=0.997,
         hold=0.3,
         log_every=50,
         muon=True,

@@ -1,6 +1,7 @@
 """Fit the vision tower to the frozen text tower: python -m miniature.train_vision --minutes 10."""
 
 import argparse
+from typing import cast
 
 import torch
 
@@ -34,7 +35,10 @@ def main() -> None:
     )
     pairs = tuple(t.to(device) for t in held_out_pairs(words, 200))
     Run(root / "vision", pair, plan, device).train(
-        source.batches, clip.loss, lambda pair: {"retrieval": retrieval(pair, pairs)}, 100
+        source.batches,
+        clip.loss,
+        lambda pair: {"retrieval": retrieval(cast(clip.Pair, pair), pairs)},
+        100,
     )
 
 

@@ -57,7 +57,7 @@ def build() -> nn.Module:
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
         if name.endswith(("out_layers.3", "proj_out")) or name == "out.2":
-            nn.init.zeros_(module.weight)
+            nn.init.zeros_(net.get_parameter(f"{name}.weight"))
     for name, parameter in net.named_parameters():
         if not parameter.isfinite().all():
             raise RuntimeError(f"Parameter {name} was not initialised.")

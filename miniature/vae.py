@@ -22,10 +22,12 @@ def conv(n_in: int, n_out: int, stride: int = 1, bias: bool = True) -> nn.Conv2d
 class Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        layers = [conv(width, width), nn.ReLU(), conv(width, width), nn.ReLU(), conv(width, width)]
-        self.conv = nn.Sequential(*layers)
+        last = conv(width, width)
+        self.conv = nn.Sequential(
+            conv(width, width), nn.ReLU(), conv(width, width), nn.ReLU(), last
+        )
         with torch.no_grad():
-            self.conv[4].weight.mul_(0.2)
+            last.weight.mul_(0.2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu(self.conv(x) + x)

@@ -2,6 +2,8 @@
 
 # ruff: noqa: B006, RUF012 - signatures and class attributes are the host's
 
+from typing import Any
+
 import comfy.supported_models
 import torch
 from comfy import latent_formats, sd1_clip, supported_models_base, utils
@@ -56,9 +58,8 @@ class MiniatureText(sd1_clip.SDClipModel):
 
 class MiniatureClip(sd1_clip.SD1ClipModel):
     def __init__(self, device="cpu", dtype=None, model_options={}) -> None:
-        super().__init__(
-            device=device, dtype=dtype, model_options=model_options, clip_model=MiniatureText
-        )
+        text: Any = MiniatureText  # the host names its own subclass as the type, and takes any
+        super().__init__(device=device, dtype=dtype, model_options=model_options, clip_model=text)
 
 
 class MiniatureLatent(latent_formats.LatentFormat):

@@ -62,7 +62,8 @@ def labels(scene: Scene) -> list[int]:
             "other_colour": scene.other[1] if scene.other else None,
         }
     return [
-        options.index(values[f]) if values.get(f) else UNKNOWN for f, options in FACTORS.items()
+        options.index(value) if (value := values.get(f)) else UNKNOWN
+        for f, options in FACTORS.items()
     ]
 
 

@@ -70,7 +70,7 @@ class Brush:
                 box(f.x, f.y, cx, cy, r, r * 0.36), box(f.x, f.y, cx, cy, r * 0.36, r)
             ),
         }
-        self.detail(shapes[self.thing.emblem](), emblem_colour(self.thing, self.main), 0.8)
+        self.detail(shapes[self.thing.emblem](), tuple(emblem_colour(self.thing, self.main)), 0.8)
 
 
 def pattern(x: Array, y: Array, name: str, thing: Thing) -> Array | None:

@@ -31,9 +31,7 @@ def demo_pack():
     module = importlib.util.module_from_spec(spec)
     sys.modules["miniature_comfy_pack"] = module
     spec.loader.exec_module(module)
-    from miniature_comfy_pack.model import register
-
-    register()
+    importlib.import_module("miniature_comfy_pack.model").register()
     return module
 
 
@@ -63,9 +61,8 @@ def test_files_are_small_and_free() -> None:
 
 def test_registering_twice_registers_once(demo_pack) -> None:
     import comfy.supported_models
-    from miniature_comfy_pack.model import register
 
-    register()
+    importlib.import_module("miniature_comfy_pack.model").register()
     names = [m.__name__ for m in comfy.supported_models.models]
     assert names.count("Miniature") == 1
 
@@ -123,7 +120,7 @@ def test_other_sizes_give_pictures(loaded, size: tuple[int, int]) -> None:
 
 def test_vision_file_loads_and_matches_text(loaded, demo_pack) -> None:
     """Pictures of a mug are nearer to the word mug than pictures of a duck are."""
-    from miniature_comfy_pack.nodes import load_vision
+    load_vision = importlib.import_module("miniature_comfy_pack.nodes").load_vision
     from personalize.miniature.world.render import render
     from personalize.miniature.world.scene import random_individual
 
@@ -148,7 +145,7 @@ def test_vision_file_loads_and_matches_text(loaded, demo_pack) -> None:
 
 
 def test_damaged_vision_file_is_refused_with_a_sentence(demo_pack, tmp_path: Path) -> None:
-    from miniature_comfy_pack.nodes import load_vision
+    load_vision = importlib.import_module("miniature_comfy_pack.nodes").load_vision
     from safetensors.torch import load_file, save_file
 
     state = load_file(WEIGHTS / VISION)
