@@ -99,6 +99,8 @@ class LocalPart:
         return executor(model, conds, x, timestep, model_options)
 
     def _acts(self, sampling: Any, timestep: Tensor) -> bool:
+        if self.details.start <= 0 and self.details.end >= 1:
+            return True  # spares reading the noise level from the device
         sigma = float(timestep.max())
         first, last = (sampling.percent_to_sigma(p) for p in (self.details.start, self.details.end))
         return float(last) <= sigma <= float(first)
@@ -144,12 +146,16 @@ class LocalAttention:
 
     def _keys_values(self, like: Tensor) -> tuple[Tensor, Tensor]:
         place = like.device, like.dtype
-        found = self._computed.get(place)
-        if found is None:
-            features = self.part.features.to(like.device, torch.float32)
-            keys, values = (features @ w.to(features).T for w in self._projections)
-            found = self._computed[place] = keys.to(like)[None], values.to(like)[None]
-        return found
+        if place not in self._computed:
+            self._computed[place] = self._compute(place)
+        return self._computed[place]
+
+    def _compute(self, place: tuple[torch.device, torch.dtype]) -> tuple[Tensor, Tensor]:
+        """K_l = W_Kl (e * m), V_l = W_Vl (e * m), each (1, P, channels)."""
+        device, dtype = place
+        features = self.part.features.to(device, torch.float32)
+        keys, values = ((features @ w.to(features).T)[None].to(dtype) for w in self._projections)
+        return keys, values
 
 
 def with_local_attention(model: Any, part: LocalPart, projections: Projections) -> Any:

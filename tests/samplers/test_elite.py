@@ -162,6 +162,33 @@ def test_attention_of_real_shapes(channels, heads, queries, strength):
     assert distance(ours, expected) < 1e-4
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@torch.inference_mode()
+def test_attention_in_half_precision(dtype):
+    generator = torch.Generator().manual_seed(0)
+    rand = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    q, k, v, features = rand(2, 32, 64), rand(2, 77, 64), rand(2, 77, 64), rand(16, 48)
+    part = LocalPart(named("<rex>"), features, Details(0.8), 0.8)
+    patch = LocalAttention(part, (rand(64, 48), rand(64, 48)), None)
+    options = {"n_heads": 4, "uuids": ["u", "c"], part.key: {"c": (5,)}}
+    exact = patch(q, k, v, options)
+    halved = patch(*(t.to(dtype) for t in (q, k, v)), options)
+    assert halved.dtype == dtype and distance(halved.float(), exact) < 0.05
+
+
+def test_local_keys_and_values_are_computed_once(tiny_sd1, concept, monkeypatch):
+    counted = []
+    compute = LocalAttention._compute
+
+    def counting(self, place):
+        counted.append(place)
+        return compute(self, place)
+
+    monkeypatch.setattr(LocalAttention, "_compute", counting)
+    drawn(tiny_sd1, concept, steps=4)
+    assert len(counted) == len(concept.encoder.local_stage.projections) == 7
+
+
 def named(placeholder):
     return types.SimpleNamespace(placeholder=placeholder)
 
