@@ -6,15 +6,15 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from ..concepts.concept import Concept, Method
+from ..concepts.concept import Method
 from ..concepts.errors import TrainingError
 from ..host.backbone import Backbone
 from ..host.text_encoder import TextEncoder
-from .batch import Batch, denoising_loss
+from .batch import Batch
 from .config import TrainConfig
 from .names import known_names
-from .prompts import Piece, PromptTable, template_pieces
-from .templates import parse_templates
+from .prompts import Piece
+from .word_learner import WordLearner
 
 WORDS = 2
 
@@ -70,46 +70,25 @@ class CrossInitConfig(TrainConfig):
             )
 
 
-class CrossInit:
+class CrossInit(WordLearner):
     """The trainable words of one concept, (n, d), and where they started, v_init."""
 
+    method = Method.CROSS_INIT
+
     def __init__(self, config: CrossInitConfig, backbone: Backbone) -> None:
-        text = backbone.text
-        self.config, self.base, self.width = config, text.tower.base.key, text.width
+        self.config = config
         with torch.no_grad():
-            self.initial = initial_words(text, config)
-        self.words = self.initial.clone().requires_grad_(True)
-        subject = subject_pieces(config.class_word, len(self.words))
-        self.table = PromptTable(
-            text, [template_pieces(t, subject) for t in parse_templates(config.templates)]
-        )
-
-    @property
-    def parameters(self) -> dict[str, Tensor]:
-        return {"words": self.words}
-
-    @property
-    def prompts(self) -> int:
-        return len(self.table)
+            self.initial = initial_words(backbone.text, config)
+        subject = subject_pieces(config.class_word, len(self.initial))
+        super().__init__(config, backbone.text, self.initial, subject, config.class_word)
 
     def loss(self, backbone: Backbone, batch: Batch) -> dict[str, Tensor]:
         """L_LDM + lambda L_reg (eq. 5)."""
-        context = backbone.text.encode(self.table.embed(backbone.text, batch.prompt, self.words))
         distance = REGULARISERS[self.config.regulariser](self.words, self.initial)
         return {
-            "denoising": denoising_loss(backbone, batch, context),
+            **super().loss(backbone, batch),
             "regulariser": self.config.reg_weight * distance,
         }
-
-    def to_concept(self) -> Concept:
-        return Concept(
-            method=Method.CROSS_INIT,
-            base=self.base,
-            text_width=self.width,
-            placeholder=self.config.placeholder,
-            class_word=self.config.class_word,
-            words={"": self.words.detach()},
-        )
 
 
 def mean_distance(words: Tensor, initial: Tensor) -> Tensor:

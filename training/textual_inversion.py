@@ -5,14 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..concepts.concept import MAX_VECTORS, Concept, Method
+from ..concepts.concept import MAX_VECTORS, Method
 from ..concepts.errors import TrainingError
 from ..host.backbone import Backbone
 from ..host.text_encoder import TextEncoder
-from .batch import Batch, denoising_loss
 from .config import TrainConfig
-from .prompts import PromptTable, template_pieces
-from .templates import parse_templates
+from .word_learner import WordLearner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,40 +32,14 @@ class TextualInversionConfig(TrainConfig):
             )
 
 
-class TextualInversion:
-    """The trainable words of one concept, (vectors, d)."""
+class TextualInversion(WordLearner):
+    """New words of the text encoder, (vectors, d), started from a vocabulary word's embedding."""
+
+    method = Method.TEXTUAL_INVERSION
 
     def __init__(self, config: TextualInversionConfig, backbone: Backbone) -> None:
-        text = backbone.text
-        self.config, self.base, self.width = config, text.tower.base.key, text.width
-        self.words = initial_words(text, config.init_word, config.vectors).requires_grad_(True)
-        subject = [range(config.vectors)]
-        self.table = PromptTable(
-            text, [template_pieces(t, subject) for t in parse_templates(config.templates)]
-        )
-
-    @property
-    def parameters(self) -> dict[str, Tensor]:
-        return {"words": self.words}
-
-    @property
-    def prompts(self) -> int:
-        return len(self.table)
-
-    def loss(self, backbone: Backbone, batch: Batch) -> dict[str, Tensor]:
-        """L_LDM (eq. 2), with a random template for each picture."""
-        context = backbone.text.encode(self.table.embed(backbone.text, batch.prompt, self.words))
-        return {"denoising": denoising_loss(backbone, batch, context)}
-
-    def to_concept(self) -> Concept:
-        return Concept(
-            method=Method.TEXTUAL_INVERSION,
-            base=self.base,
-            text_width=self.width,
-            placeholder=self.config.placeholder,
-            class_word=self.config.init_word,
-            words={"": self.words.detach()},
-        )
+        words = initial_words(backbone.text, config.init_word, config.vectors)
+        super().__init__(config, backbone.text, words, [range(config.vectors)], config.init_word)
 
 
 def initial_words(text: TextEncoder, init_word: str, vectors: int) -> Tensor:
@@ -82,8 +54,4 @@ def initial_words(text: TextEncoder, init_word: str, vectors: int) -> Tensor:
             f"The init_word '{init_word}' is {len(tokens)} tokens of the text encoder, but vectors "
             f"is {vectors}. Choose a simpler word, or set vectors to {len(tokens)} or more."
         )
-    return text.embed(_ids(tokens + tokens[-1:] * (vectors - len(tokens)))).clone()
-
-
-def _ids(tokens: list[int]) -> Tensor:
-    return torch.tensor(tokens)
+    return text.embed(torch.tensor(tokens + tokens[-1:] * (vectors - len(tokens))))
