@@ -338,8 +338,10 @@ def test_what_it_trains_on_is_what_a_prompt_gets(tiny):
     backbone = Backbone(tiny.model, tiny.clip)
     with backbone.session(LATENTS):
         learner = CatVersion(config(), backbone)
-        trained = learner._encode(backbone).detach().clone()
-        assert torch.equal(trained, learner._encode(backbone))
+        zeros = torch.zeros(LATENTS)
+        batch = Batch(zeros, zeros, *[torch.zeros(1).long()] * 3)
+        trained = learner.context(backbone, batch).detach().clone()
+        assert torch.equal(trained, learner.context(backbone, batch))
     stock = encode(applied(tiny, learner.to_concept()), "<cat>")[0]
     assert torch.allclose(trained, stock, atol=1e-5)
 

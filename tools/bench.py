@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SEED = 0
 INIT_WORD = "dog"
-VARIANTS = ("ours", "diffusers", "forward")
+VARIANTS = ("ours", "catversion", "diffusers", "forward")
 Answer = dict[str, Any]
 
 
@@ -118,19 +118,24 @@ class Ours:
         from personalize.host.latents import LatentPosterior
         from personalize.training.loop import Training
         from personalize.training.pictures import EncodedPictures
+
+        model, clip = _load(checkpoint)
+        self.backbone = Backbone(model, clip)
+        stack.enter_context(self.backbone.session((1, 4, latents, latents)))
+        config, self.learner = self.start()
+        posterior = LatentPosterior(_randn(1, latents), torch.zeros(1, 4, latents, latents))
+        pictures = EncodedPictures(posterior, None)
+        self.training = Training(self.learner, config, self.backbone, pictures)
+
+    def start(self) -> tuple[Any, Any]:
+        """The method's config and learner."""
         from personalize.training.textual_inversion import (
             TextualInversion,
             TextualInversionConfig,
         )
 
-        model, clip = _load(checkpoint)
-        self.backbone = Backbone(model, clip)
-        stack.enter_context(self.backbone.session((1, 4, latents, latents)))
         config = TextualInversionConfig(placeholder="<x>", init_word=INIT_WORD)
-        posterior = LatentPosterior(_randn(1, latents), torch.zeros(1, 4, latents, latents))
-        self.learner = TextualInversion(config, self.backbone)
-        pictures = EncodedPictures(posterior, None)
-        self.training = Training(self.learner, config, self.backbone, pictures)
+        return config, TextualInversion(config, self.backbone)
 
     def step(self) -> None:
         self.training._one_step()
@@ -139,26 +144,38 @@ class Ours:
         import torch
         from personalize.training.batch import denoising_loss, draw_batch
 
-        words, text = self.learner.words, self.backbone.text
+        parameters = list(self.learner.parameters.values())
         batch = draw_batch(
             self.training.pictures,
             self.backbone,
             1,
-            len(self.learner.table),
+            self.learner.prompts,
             self.training.generator,
         )
         yield "draw"
-        context = text.encode(self.learner.table.embed(text, batch.prompt, words))
+        context = self.learner.context(self.backbone, batch)
         yield "text forward"
         loss = denoising_loss(self.backbone, batch, context)
         yield "UNet forward"
         (upstream,) = torch.autograd.grad(loss, context)
         yield "UNet backward"
-        (words.grad,) = torch.autograd.grad(context, words, upstream)
+        gradients = torch.autograd.grad(context, parameters, upstream)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
         yield "text backward"
         self.training.optimizer.step()
         self.training.optimizer.zero_grad()
         yield "optimizer"
+
+
+class OursCatVersion(Ours):
+    """The same with CatVersion: residuals in the last three text layers."""
+
+    def start(self) -> tuple[Any, Any]:
+        from personalize.training.catversion import CatVersion, CatVersionConfig
+
+        config = CatVersionConfig(placeholder="<x>", class_word=INIT_WORD)
+        return config, CatVersion(config, self.backbone)
 
 
 class Diffusers:
@@ -255,7 +272,12 @@ def serve(variant: str, checkpoint: Path, latents: int) -> None:
 
     logging.disable(logging.INFO)
     kinds: dict[str, Callable[[Path, int, ExitStack], Variant]]
-    kinds = {"ours": Ours, "diffusers": Diffusers, "forward": Forward}
+    kinds = {
+        "ours": Ours,
+        "catversion": OursCatVersion,
+        "diffusers": Diffusers,
+        "forward": Forward,
+    }
     with ExitStack() as stack:
         subject = kinds[variant](checkpoint, latents, stack)
         print(json.dumps({"memory": _memory(), "threads": torch.get_num_threads()}), flush=True)

@@ -68,17 +68,17 @@ class CatVersion:
 
     def loss(self, backbone: Backbone, batch: Batch) -> dict[str, Tensor]:
         """L_LDM (eq. 6) on the bare class word, encoded with the residuals."""
-        context = self._encode(backbone).expand(len(batch.t), -1, -1)
-        return {"denoising": denoising_loss(backbone, batch, context)}
+        return {"denoising": denoising_loss(backbone, batch, self.context(backbone, batch))}
 
-    def _encode(self, backbone: Backbone) -> Tensor:
-        """The class word's conditioning, (1, 77, d). What enters the first changed layer is
-        constant, so it is computed once."""
+    def context(self, backbone: Backbone, batch: Batch) -> Tensor:
+        """The class word's conditioning for each row, (B, 77, d). What enters the first changed
+        layer is constant, so it is computed once."""
         text, first = backbone.text, self.changed[0]
         if self._entering is None:
             with torch.no_grad():
                 self._entering = text.hidden(text.embed(self.ids), stop=first)
-        return text.finish(self._entering, start=first, residuals=self._residuals())
+        encoded = text.finish(self._entering, start=first, residuals=self._residuals())
+        return encoded.expand(len(batch.t), -1, -1)
 
     def _residuals(self) -> Layers:
         return {

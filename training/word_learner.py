@@ -47,8 +47,11 @@ class WordLearner:
 
     def loss(self, backbone: Backbone, batch: Batch) -> dict[str, Tensor]:
         """L_LDM, with a random template for each picture (Gal et al. 2022, eq. 2)."""
-        context = backbone.text.encode(self.table.embed(backbone.text, batch.prompt, self.words))
-        return {"denoising": denoising_loss(backbone, batch, context)}
+        return {"denoising": denoising_loss(backbone, batch, self.context(backbone, batch))}
+
+    def context(self, backbone: Backbone, batch: Batch) -> Tensor:
+        """Conditioning of the batch's prompts, (B, 77, d)."""
+        return backbone.text.encode(self.table.embed(backbone.text, batch.prompt, self.words))
 
     def to_concept(self) -> Concept:
         return Concept(
