@@ -11,8 +11,7 @@ from ..concepts.errors import BaseModelError, PersonalizeError
 from ..host.versions import host_versions
 from ..host.vision import layer_features, vision_shape
 from ..version import __version__
-
-_RATIO = 0.02  # by which the shapes of a mask and its picture may differ
+from .masks import read_masks
 
 
 @torch.inference_mode()
@@ -27,7 +26,7 @@ def encode_elite(
     """The concept of a picture: a primary word, four auxiliary words, local features.
 
     pictures: (N, H, W, 3) in 0..1, each resized as a whole to the encoder's square
-    masks: (N, h, w), 1 on the subject; resized when only the size differs. None: whole picture
+    masks: 1 on the subject, as `read_masks` takes them; None: whole picture
 
     Several pictures: each word is the mean over them, the local features are the first one's (the
     paper has one picture only).
@@ -35,7 +34,7 @@ def encode_elite(
     """
     check_vision(encoder, clip_vision)
     if masks is not None:
-        masks = _fitting(masks, pictures)
+        masks = torch.stack(read_masks(masks, pictures))[:, None]
         _check_grid(masks, encoder.vision.patches)
     seen, local = pictures[..., :3], encoder.local_stage
     if local is not None:
@@ -78,31 +77,6 @@ def check_vision(encoder: EliteEncoder, clip_vision: Any) -> None:
             f"but this CLIP_VISION has {shape}. Load the one it was trained with; the official "
             "encoder needs CLIP ViT-L/14 at 224 px."
         )
-
-
-def _fitting(masks: Tensor, pictures: Tensor) -> Tensor:
-    """Masks (N, 1, H, W) of the pictures' size; raise when they are not about these pictures."""
-    masks = masks[:, None] if masks.ndim == 3 else masks.reshape(1, 1, *masks.shape[-2:])
-    height, width = pictures.shape[1:3]
-    h, w = masks.shape[-2:]
-    if len(masks) != len(pictures):
-        raise PersonalizeError(
-            f"Expected a mask for each picture, got {len(masks)} masks and {len(pictures)} "
-            "pictures. Connect as many masks as pictures, or none."
-        )
-    if not masks[0].max() > 0:
-        raise PersonalizeError(
-            f"The mask ({w}x{h}) is empty: nothing in it is marked as the subject. Paint or "
-            "segment the subject white, or leave the mask unconnected to use the whole picture."
-        )
-    if abs(w * height / (h * width) - 1) > _RATIO:
-        raise PersonalizeError(
-            f"The mask has {w}x{h} pixels, but the picture has {width}x{height}, which is another "
-            "shape. Make the mask from this very picture."
-        )
-    if (h, w) != (height, width):
-        masks = torch.nn.functional.interpolate(masks, (height, width), mode="nearest")
-    return masks.clamp(0, 1)
 
 
 def _check_grid(masks: Tensor, patches: int) -> None:

@@ -99,8 +99,8 @@ def dot():
 @pytest.mark.parametrize(
     ("mask", "says"),
     [
-        (torch.zeros(1, 64, 64), r"mask \(64x64\) is empty.*leave the mask unconnected"),
-        (torch.ones(1, 30, 60), "60x30 pixels, but the picture has 60x60"),
+        (torch.zeros(1, 64, 64), r"Mask 1 \(64x64\) is empty.*leave the masks unconnected"),
+        (torch.ones(1, 30, 60), "60x30 pixels, but its picture has 60x60"),
         (torch.ones(2, 60, 60), "got 2 masks and 1 pictures"),
         (dot(), "grid of 4x4. Crop picture and mask closer"),
     ],

@@ -1,0 +1,77 @@
+"""Masks beside pictures: any that a node of the host may give, read and checked in one place."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..concepts.errors import PersonalizeError
+
+_RATIO = 0.02  # by which the shapes of a mask and its picture may differ
+
+
+def read_masks(masks: Iterable[Tensor], pictures: Sequence[Tensor]) -> list[Tensor]:
+    """One mask for each picture, of the picture's size.
+
+    masks: a batch or any mixture of batches (B, h, w), (B, 1, h, w), (B, h, w, C) and single masks
+        (h, w); 1 on the subject, as booleans, bytes or floats; of colours, the brightness
+    pictures: (H, W, C) each, of any sizes; a batch will do
+    Returns N masks (H, W), fp32 in 0..1, CPU; a mask of another size but the picture's shape is
+    resized. Raises PersonalizeError for masks that cannot be about these pictures.
+    """
+    single = list(_single_masks(masks))
+    if len(single) != len(pictures):
+        raise PersonalizeError(
+            f"Expected a mask for each picture, got {len(single)} masks and {len(pictures)} "
+            "pictures. Connect as many masks as pictures, or none."
+        )
+    return [
+        _fitting(mask, picture.shape[0], picture.shape[1], n + 1)
+        for n, (mask, picture) in enumerate(zip(single, pictures, strict=True))
+    ]
+
+
+def _single_masks(masks: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Masks (h, w), fp32, CPU."""
+    if torch.is_tensor(masks):
+        masks = [masks]
+    for batch in masks:
+        with torch.inference_mode(False):
+            values = batch.detach().to("cpu", torch.float32, copy=True)
+        if batch.dtype == torch.uint8:
+            values /= 255
+        if values.ndim == 2:
+            values = values[None]
+        elif values.ndim == 4 and values.shape[1] == 1:
+            values = values[:, 0]
+        elif values.ndim == 4 and values.shape[-1] in (1, 3, 4):
+            values = values[..., :3].mean(dim=-1)
+        if values.ndim != 3:
+            raise PersonalizeError(
+                f"Expected masks of shape (batch, height, width), got {tuple(batch.shape)}. "
+                "Connect a MASK."
+            )
+        yield from values
+
+
+def _fitting(mask: Tensor, height: int, width: int, number: int) -> Tensor:
+    h, w = mask.shape
+    if not torch.isfinite(mask).all():
+        raise PersonalizeError(
+            f"Mask {number} holds NaN or infinite values. The node that made it failed: make it "
+            "again."
+        )
+    if not (mask > 0).any():
+        raise PersonalizeError(
+            f"Mask {number} ({w}x{h}) is empty: nothing in it is marked as the subject. Paint or "
+            "segment the subject white, or leave the masks unconnected to use the whole picture."
+        )
+    if abs(w * height / (h * width) - 1) > _RATIO:
+        raise PersonalizeError(
+            f"Mask {number} has {w}x{h} pixels, but its picture has {width}x{height}, which is "
+            "another shape. Make the mask from this very picture."
+        )
+    if (h, w) != (height, width):
+        mask = interpolate(mask[None, None], (height, width), mode="nearest")[0, 0]
+    return mask.clamp(0, 1)
