@@ -1,6 +1,6 @@
 """Gradients through the host's loaded modules, whose weights are inference tensors."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,8 @@ from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+_CASTS = "comfy_cast_weights"  # the host's layers cast their weights at each use when it is set
 
 
 @contextmanager
@@ -53,6 +55,27 @@ def plain_alias(tensor: Tensor) -> Tensor:
             return torch.from_dlpack(tensor.detach())
         except (BufferError, RuntimeError, TypeError):
             return tensor.clone()
+
+
+@contextmanager
+def standing_in(weights: Mapping[nn.Module, nn.Parameter]) -> Iterator[None]:
+    """Let the host's layers compute with other weights, cast to their input's type.
+
+    Autograd reaches the weights given; those that the layers own stay as they are.
+    """
+    own = {layer: (layer._parameters["weight"], vars(layer).get(_CASTS)) for layer in weights}
+    try:
+        for layer, weight in weights.items():
+            layer._parameters["weight"] = weight
+            setattr(layer, _CASTS, True)
+        yield
+    finally:
+        for layer, (weight, casts) in own.items():
+            layer._parameters["weight"] = weight
+            if casts is None:
+                delattr(layer, _CASTS)
+            else:
+                setattr(layer, _CASTS, casts)
 
 
 @contextmanager

@@ -10,8 +10,9 @@ import torch
 from comfy import model_management
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
+from torch import Tensor, nn
 
-from .autograd import checkpointed, differentiable, repeatable_kernels
+from .autograd import checkpointed, differentiable, repeatable_kernels, standing_in
 from .bases import check_pair, check_trainable
 from .denoiser import Denoiser
 from .text_encoder import TextEncoder
@@ -51,6 +52,7 @@ class Backbone:
         self.text = TextEncoder(self._clip)
         self.denoiser = Denoiser(self._model)
         self._stack = ExitStack()
+        self._trained: dict[nn.Module, nn.Parameter] = {}
 
     @property
     def device(self) -> torch.device:
@@ -72,6 +74,7 @@ class Backbone:
                 yield
             finally:
                 self._stack.close()
+                self._trained = {}
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -82,6 +85,18 @@ class Backbone:
                 yield
         finally:
             self._enter()
+
+    def open_projections(self) -> dict[str, nn.Parameter]:
+        """Trainable fp32 copies of the key and value weights of every cross attention, by path.
+
+        From here to its end the session computes with them, in backward passes too; the user's own
+        weights are never touched. Inside `paused` the host has its own.
+        """
+        layers = cross_attention_projections(self._model.model.diffusion_model)
+        copies = {path: _fp32_copy(layer.weight) for path, layer in layers.items()}
+        self._trained |= {layers[path]: copy for path, copy in copies.items()}
+        self._stack.enter_context(standing_in(self._trained))
+        return copies
 
     def fingerprint(self) -> list[str]:
         """Tells these weights, patches and compute type from others by a few numbers a weight."""
@@ -109,6 +124,7 @@ class Backbone:
         self._stack = ExitStack()
         self._stack.enter_context(repeatable_kernels())
         self._stack.enter_context(differentiable(self._model.model, self._clip.cond_stage_model))
+        self._stack.enter_context(standing_in(self._trained))
         if self._checkpointing:
             self._stack.enter_context(checkpointed(self._model.model.diffusion_model))
 
@@ -118,6 +134,20 @@ def _own_clone(model: ModelPatcher, precision: Precision) -> ModelPatcher:
     if precision.dtype is not None:
         clone.set_model_compute_dtype(precision.dtype)
     return clone
+
+
+def cross_attention_projections(unet: nn.Module) -> dict[str, nn.Linear]:
+    """The layers to_k and to_v of every cross attention, by their path in the UNet."""
+    suffixes = (".attn2.to_k", ".attn2.to_v")
+    return {
+        path: layer
+        for path, layer in unet.named_modules()
+        if path.endswith(suffixes) and isinstance(layer, nn.Linear)
+    }
+
+
+def _fp32_copy(weight: Tensor) -> nn.Parameter:
+    return nn.Parameter(weight.detach().to(torch.float32, copy=True))
 
 
 def _own_clip(clip: CLIP) -> CLIP:

@@ -89,6 +89,11 @@ def states_folder() -> Path:
     return Path(folder_paths.get_output_directory()) / "personalize" / "training"
 
 
+def prior_folder() -> Path:
+    """Where pictures of a class, made by a model for prior preservation, are kept."""
+    return Path(folder_paths.get_output_directory()) / "personalize" / "prior"
+
+
 def new_file(folder: Path, filename: str) -> Path:
     """A free ``.safetensors`` path in a folder; a taken name gets a number: dog, dog-2, dog-3.
 

@@ -2,12 +2,18 @@
 
 from .concept import ApplyConcept, LoadConcept, SaveConcept
 from .elite import EncodeELITE, LoadELITE, SaveELITE
-from .train import TrainCatVersion, TrainCrossInit, TrainTextualInversion
+from .train import (
+    TrainCatVersion,
+    TrainCrossInit,
+    TrainCustomDiffusion,
+    TrainTextualInversion,
+)
 
 NODE_CLASS_MAPPINGS = {
     "PersonalizeTrainTextualInversion": TrainTextualInversion,
     "PersonalizeTrainCrossInit": TrainCrossInit,
     "PersonalizeTrainCatVersion": TrainCatVersion,
+    "PersonalizeTrainCustomDiffusion": TrainCustomDiffusion,
     "PersonalizeLoadELITE": LoadELITE,
     "PersonalizeSaveELITE": SaveELITE,
     "PersonalizeEncodeELITE": EncodeELITE,

@@ -62,6 +62,32 @@ def seed_input() -> io.Input:
     )  # fmt: skip
 
 
+def prior_options(config: type[TrainConfig]) -> list[io.Input]:
+    """Optional inputs of the methods that preserve the class."""
+    return [
+        io.Image.Input(
+            "prior_images", optional=True,
+            tooltip="Pictures of the class, such as any dogs, as a batch or a list. Not connected: "
+            "the untouched model makes them.",
+        ),
+        io.Int.Input(
+            "prior_count", default=default_of(config, "prior_count"), min=1, max=10000,
+            optional=True,
+            tooltip="How many pictures of the class the model makes, once: they are kept in "
+            "output/personalize/prior.",
+        ),
+        io.Float.Input(
+            "prior_weight", default=default_of(config, "prior_weight"),
+            min=0.0, max=100.0, step=0.1, round=0.001, optional=True,
+            tooltip="How firmly the class keeps its meaning. 0: no pictures of it are needed.",
+        ),
+        io.String.Input(
+            "init_word", default=default_of(config, "init_word"), optional=True, advanced=True,
+            tooltip="A rare word of one token, whose embedding the learned word starts from.",
+        ),
+    ]  # fmt: skip
+
+
 def common_options(
     config: type[TrainConfig], preview_every: int, preview_prompt: str = "a photo of {}"
 ) -> list[io.Input]:
@@ -87,7 +113,8 @@ def common_options(
             "a right, such as writing.",
         ),
         io.String.Input(
-            "templates", default="", multiline=True, optional=True, advanced=True,
+            "templates", default=default_of(config, "templates"), multiline=True, optional=True,
+            advanced=True,
             tooltip="Prompts to train with, one a line, {} where the subject stands. Empty: the "
             "27 templates of Textual Inversion.",
         ),

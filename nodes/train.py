@@ -6,14 +6,15 @@ from typing import Any, ClassVar
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..host.folders import states_folder
+from ..host.folders import prior_folder, states_folder
 from ..host.progress import NodeProgress, stop_if_cancelled
 from ..host.sampling import text_to_image
 from ..samplers.apply import apply_concept
 from ..training.catversion import CatVersionConfig
 from ..training.config import TrainConfig
 from ..training.cross_init import PRESETS, CrossInitConfig, InitFrom, Regulariser
-from ..training.learn import learn
+from ..training.custom_diffusion import CustomDiffusionConfig
+from ..training.learn import Material, learn
 from ..training.loop import StepReport
 from ..training.textual_inversion import TextualInversionConfig
 from .inputs import (
@@ -22,12 +23,16 @@ from .inputs import (
     common_options,
     default_of,
     model_inputs,
+    prior_options,
     schedule_inputs,
     seed_input,
 )
 from .monitor import Monitor, plottable
 
 CATEGORY = "personalize/train"
+CLASS_WORD_TIP = (
+    "What the subject is, such as dog. It follows the learned word wherever the placeholder stands."
+)
 ALIASES = ["personalize", "textual inversion", "dreambooth", "subject", "concept", "embedding"]
 
 
@@ -38,7 +43,7 @@ class TrainNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, **lists: list[Any]) -> io.NodeOutput:
-        images = lists.pop("images")
+        images, prior_images = lists.pop("images"), lists.pop("prior_images", ())
         values = {name: value[0] for name, value in lists.items()}
         model, clip, vae = (values.pop(name) for name in ("model", "clip", "vae"))
         config = cls.make_config(values)
@@ -52,6 +57,11 @@ class TrainNode(io.ComfyNode):
         progress = NodeProgress(config.steps, cls.hidden.unique_id)
         progress.show_text("encoding the pictures", now=True)
         stop_if_cancelled()
+
+        def on_prior(made: int, count: int) -> None:
+            progress.show_text(f"making pictures of the class: {made} of {count}")
+            stop_if_cancelled()
+
         monitor = Monitor(progress, values.get("preview_every", 0), preview)
         learned = learn(
             config,
@@ -62,6 +72,7 @@ class TrainNode(io.ComfyNode):
             monitor,
             states_folder(),
             values.get("resume", True),
+            Material(prior_images, prior_folder(), on_prior),
         )
         if monitor.idle:
             progress.update(config.steps)
@@ -166,6 +177,27 @@ class TrainCatVersion(TrainNode):
             "(Zhao et al. 2023). Sampling costs nothing more.",
             own,
             options,
+        )
+
+
+class TrainCustomDiffusion(TrainNode):
+    config = CustomDiffusionConfig
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        own = [
+            io.String.Input("placeholder", default="<my-dog>", tooltip=PLACEHOLDER_TIP),
+            io.String.Input("class_word", default="dog", tooltip=CLASS_WORD_TIP),
+            *schedule_inputs(cls.config),
+            seed_input(),
+        ]
+        return _schema(
+            "PersonalizeTrainCustomDiffusion",
+            "Train Custom Diffusion",
+            "Learns a subject as a word and the keys and values of the model's cross attention "
+            "(Kumari et al. 2023), the baseline of DETEX. Pictures of the class keep its meaning.",
+            own,
+            [*prior_options(cls.config), *common_options(cls.config, preview_every=50)],
         )
 
 

@@ -9,6 +9,7 @@ from ..concepts.errors import BaseModelError, PersonalizeError
 from ..concepts.residuals import residual_layers
 from ..host.bases import TextTower, base_of_model, context_width, text_tower
 from ..host.residual_attention import ResidualSelfAttention, self_attention_path
+from .differences import with_differences
 from .elite import with_elite
 from .encoding import ConceptEncoding
 from .local_attention import Details
@@ -58,6 +59,7 @@ PATCHES: dict[Method, Callable[["ModelPatcher", AppliedConcept, Details], "Model
     Method.TEXTUAL_INVERSION: _unpatched,
     Method.CROSS_INIT: _unpatched,
     Method.CATVERSION: _unpatched,
+    Method.CUSTOM_DIFFUSION: with_differences,
     Method.ELITE: with_elite,
 }
 """What each method does to the MODEL."""

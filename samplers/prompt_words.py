@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..concepts.concept import Concept, Method
+from ..concepts.differences import METHODS as WITH_CLASS_WORD
 from ..concepts.errors import PlaceholderError
 from ..concepts.placeholders import attribute_placeholder, find_placeholders
 from ..host.bases import inner_tokenizer
@@ -116,13 +117,16 @@ class _Words:
     def _spell(self, applied: AppliedConcept) -> dict[str, Spelling]:
         """What stands in a prompt for the bare placeholder ("") and for each attribute word."""
         concept = applied.concept
+        class_ids = self._inner.tokenizer(concept.class_word)["input_ids"][1:-1]
         if concept.method is Method.CATVERSION:
-            ids = self._inner.tokenizer(concept.class_word)["input_ids"][1:-1]
-            return {"": _spelling(map(ConceptToken, ids), applied, "")}
-        return {
-            name: _spelling((row.clone() for row in word), applied, name)
-            for name, word in concept.words.items()
-        }
+            return {"": _spelling(map(ConceptToken, class_ids), applied, "")}
+        spellings = {}
+        for name, word in concept.words.items():
+            tokens: list[Any] = [row.clone() for row in word]
+            if not name and concept.method in WITH_CLASS_WORD:
+                tokens += map(ConceptToken, class_ids)
+            spellings[name] = _spelling(tokens, applied, name)
+        return spellings
 
     def tokenize_with_weights(self, text: str, *args: Any, **kwargs: Any) -> Any:
         return self._stock_tokenize(self._rewrite(text), *args, **kwargs)

@@ -15,7 +15,7 @@ class Batch:
     """Clean latents, noise and timesteps of one step, on the model's device.
 
     x0, noise: (B, C, h, w) at the UNet's scale; t: (B,); index: picture of each row, (B,);
-    prompt: training prompt of each row, (B,)
+    prompt: training prompt of each row, (B,); prior: as many pictures of the class, to preserve it
     """
 
     x0: Tensor
@@ -23,6 +23,7 @@ class Batch:
     t: Tensor
     index: Tensor
     prompt: Tensor
+    prior: "Batch | None" = None
 
 
 def draw_batch(
@@ -39,10 +40,38 @@ def draw_batch(
     noise = torch.randn(latents.shape, generator=generator)
     t = torch.randint(backbone.denoiser.timesteps, (size,), generator=generator)
     x0 = backbone.denoiser.scale_latents(latents.to(backbone.device))
-    return Batch(x0, noise.to(backbone.device), t, index, prompt)
+    prior = None
+    if pictures.prior is not None:
+        prior = draw_batch(pictures.prior, backbone, size, 1, generator)
+    return Batch(x0, noise.to(backbone.device), t, index, prompt, prior)
 
 
 def denoising_loss(backbone: Backbone, batch: Batch, context: Tensor) -> Tensor:
     """L_LDM = mean ||target - prediction||^2 over the batch (Rombach et al. 2022, eq. 3)."""
+    return squared_errors(backbone, batch, context).mean()
+
+
+def squared_errors(backbone: Backbone, batch: Batch, context: Tensor) -> Tensor:
+    """(target - prediction)^2, (B, C, h, w)."""
     prediction = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, context)
-    return mse_loss(prediction, backbone.denoiser.target(batch.x0, batch.noise, batch.t))
+    target = backbone.denoiser.target(batch.x0, batch.noise, batch.t)
+    return mse_loss(prediction, target, reduction="none")
+
+
+def with_prior(
+    backbone: Backbone, batch: Batch, context: Tensor, prior_context: Tensor, prior_weight: float
+) -> dict[str, Tensor]:
+    """L_LDM and the weighted loss of the class pictures, from one pass of the UNet (Kumari et al.
+    2023, section 3.2). prior_context: (1, 77, d). Without class pictures the first term alone.
+    """
+    prior = batch.prior
+    if prior is None:
+        return {"denoising": denoising_loss(backbone, batch, context)}
+    both = Batch(
+        *(torch.cat([getattr(b, name) for b in (batch, prior)]) for name in ("x0", "noise", "t")),
+        index=batch.index,
+        prompt=batch.prompt,
+    )
+    contexts = torch.cat([context, prior_context.expand(len(prior.t), -1, -1)])
+    subject, other = squared_errors(backbone, both, contexts).split([len(batch.t), len(prior.t)])
+    return {"denoising": subject.mean(), "prior": prior_weight * other.mean()}

@@ -1,21 +1,26 @@
 """From the host's sockets to a concept: encode the pictures, load the models, run the loop."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
+import torch
 from torch import Tensor
 
 from ..concepts.concept import Concept
+from ..concepts.errors import TrainingError
 from ..host.backbone import Backbone
 from ..host.versions import host_versions
 from ..version import __version__
 from .catversion import CatVersion, CatVersionConfig
 from .config import TrainConfig
 from .cross_init import CrossInit, CrossInitConfig
+from .custom_diffusion import CustomDiffusion, CustomDiffusionConfig, PriorConfig
 from .loop import Learner, NoStates, OnStep, Training
 from .pictures import EncodedPictures, encode_pictures
+from .prior import ClassPictures, OnPicture
 from .states import StateFolder, training_key
 from .textual_inversion import TextualInversion, TextualInversionConfig
 
@@ -27,8 +32,26 @@ METHODS = {
     TextualInversionConfig: TextualInversion,
     CrossInitConfig: CrossInit,
     CatVersionConfig: CatVersion,
+    CustomDiffusionConfig: CustomDiffusion,
 }
 """Every method's config and learner; a new method is one more line."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What some methods take beside pictures of the subject.
+
+    prior_images: pictures of the class, batches as `images`; without any, the model makes them
+    prior_folder: keeps those that the model made, None to keep none
+    on_prior: told how many of them there are, of how many
+    """
+
+    prior_images: Sequence[Tensor] = ()
+    prior_folder: Path | None = None
+    on_prior: OnPicture = lambda made, count: None
+
+
+_NOTHING = Material()
 
 
 @dataclass(frozen=True)
@@ -48,6 +71,7 @@ def learn(
     on_step: OnStep = lambda report: None,
     states: Path | None = None,
     resume: bool = False,
+    material: Material = _NOTHING,
 ) -> Learned:
     """Learn a concept from pictures with the method that the config belongs to.
 
@@ -59,7 +83,11 @@ def learn(
     """
     backbone = Backbone(model, clip, config.precision, config.gradient_checkpointing)
     pictures = encode_pictures(vae, images, config.resolution, config.flip)
-    with backbone.session((config.batch_size, *pictures.latent_shape)):
+    rows = config.batch_size * (2 if wants_prior(config) else 1)
+    with told_what_to_lower(config), backbone.session((rows, *pictures.latent_shape)):
+        if wants_prior(config):
+            prior = encode_prior(config, backbone, (model, clip, vae), material)
+            pictures = replace(pictures, prior=prior)
         learner = METHODS[type(config)](config, backbone)
         training = Training(learner, config, backbone, pictures)
         keeper = NoStates()
@@ -82,9 +110,49 @@ def described(learner: Learner, config: TrainConfig, steps: int) -> Concept:
     return replace(learner.to_concept(), training=record)
 
 
+def wants_prior(config: TrainConfig) -> TypeGuard[PriorConfig]:
+    return isinstance(config, PriorConfig) and config.prior_weight > 0
+
+
+def encode_prior(
+    config: PriorConfig,
+    backbone: Backbone,
+    models: "tuple[ModelPatcher, CLIP, VAE]",
+    material: Material,
+) -> EncodedPictures:
+    """The given pictures of the class, or those that the untouched model makes, inside a session.
+
+    They are not mirrored: there are many of them.
+    """
+    fingerprint = backbone.fingerprint()
+    with backbone.paused():
+        images: Iterable[Tensor] = material.prior_images
+        if not material.prior_images:
+            wanted = ClassPictures(
+                config.prior_prompt, config.resolution, config.train_seed, fingerprint
+            )
+            folder = material.prior_folder
+            images = [wanted.make(models, config.prior_count, folder, material.on_prior)]
+        return encode_pictures(models[2], images, config.resolution, False, "Prior picture")
+
+
+@contextmanager
+def told_what_to_lower(config: TrainConfig) -> Iterator[None]:
+    """Turn a lack of memory into a sentence that names the settings that need it."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        more = "" if config.gradient_checkpointing else ", switch gradient_checkpointing on"
+        raise TrainingError(
+            f"There is not enough memory to train with batch_size {config.batch_size} at "
+            f"resolution {config.resolution}. Lower batch_size{more} or lower resolution; the "
+            "steps so far are kept, but other settings make another training."
+        ) from error
+
+
 def _key(config: TrainConfig, backbone: Backbone, pictures: EncodedPictures) -> str:
-    posteriors = [p for p in (pictures.upright, pictures.mirrored) if p is not None]
-    tensors = [tensor for p in posteriors for tensor in (p.mean, p.std)]
     versions = [__version__, host_versions()]
     method = type(config).__name__
-    return training_key(method, config.identity(), versions, backbone.fingerprint(), *tensors)
+    return training_key(
+        method, config.identity(), versions, backbone.fingerprint(), *pictures.tensors()
+    )

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from comfy.sd import VAE
 
 
-def square_pictures(images: Iterable[Tensor], size: int) -> Tensor:
+def square_pictures(images: Iterable[Tensor], size: int, what: str = "Picture") -> Tensor:
     """Centre crops of all pictures at size x size pixels.
 
     images: batches (B, H, W, C) or single pictures (H, W, C), C = 1, 3 or 4, values in 0..1, of
         any sizes; transparent pixels become white
+    what: how an error calls one of them
     Returns (N, size, size, 3), fp32, CPU. Raises TrainingError for what is no picture.
     """
-    squares = [_square(p, size, n + 1) for n, p in enumerate(_single_pictures(images))]
+    squares = [_square(p, size, f"{what} {n + 1}") for n, p in enumerate(_single_pictures(images))]
     if not squares:
         raise TrainingError("There is no picture to learn from. Connect 1 to 6 pictures of it.")
     return torch.stack(squares)
@@ -41,11 +42,11 @@ def _single_pictures(images: Iterable[Tensor]) -> Iterable[Tensor]:
         yield from batch
 
 
-def _square(picture: Tensor, size: int, number: int) -> Tensor:
+def _square(picture: Tensor, size: int, name: str) -> Tensor:
     height, width = picture.shape[:2]
     if min(height, width) < MIN_RESOLUTION:
         raise TrainingError(
-            f"Picture {number} has {width} x {height} pixels. Expected at least "
+            f"{name} has {width} x {height} pixels. Expected at least "
             f"{MIN_RESOLUTION} x {MIN_RESOLUTION}, better {size} x {size}: remove it or find a "
             "larger one."
         )
@@ -53,7 +54,7 @@ def _square(picture: Tensor, size: int, number: int) -> Tensor:
         pixels = picture.detach().to("cpu", torch.float32, copy=True)
     if not torch.isfinite(pixels).all():
         raise TrainingError(
-            f"Picture {number} holds NaN or infinite pixels. The node that made it failed: load "
+            f"{name} holds NaN or infinite pixels. The node that made it failed: load "
             "the picture again or remove it."
         )
     side = min(height, width)
@@ -77,10 +78,14 @@ def _rgb_on_white(pixels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class EncodedPictures:
-    """Posteriors of the training pictures, encoded once; `mirrored` when flips are wanted."""
+    """Posteriors of the training pictures, encoded once; `mirrored` when flips are wanted.
+
+    prior: pictures of the class that do not show the subject, for methods that preserve it
+    """
 
     upright: LatentPosterior
     mirrored: LatentPosterior | None
+    prior: "EncodedPictures | None" = None
 
     def __len__(self) -> int:
         return len(self.upright)
@@ -89,6 +94,12 @@ class EncodedPictures:
     def latent_shape(self) -> tuple[int, int, int]:
         _, channels, height, width = self.upright.mean.shape
         return channels, height, width
+
+    def tensors(self) -> list[Tensor]:
+        """All numbers that a training could see."""
+        parts = [p for p in (self.upright, self.mirrored) if p is not None]
+        own = [tensor for p in parts for tensor in (p.mean, p.std)]
+        return own + (self.prior.tensors() if self.prior is not None else [])
 
     def sample(self, index: Tensor, mirrored: Tensor, generator: Generator) -> Tensor:
         """Latents of the indexed pictures, (B, C, h, w), sampled anew from their posteriors.
@@ -102,8 +113,10 @@ class EncodedPictures:
         return torch.where(mirrored.view(-1, 1, 1, 1), flipped, latents)
 
 
-def encode_pictures(vae: "VAE", images: Iterable[Tensor], size: int, flip: bool) -> EncodedPictures:
+def encode_pictures(
+    vae: "VAE", images: Iterable[Tensor], size: int, flip: bool, what: str = "Picture"
+) -> EncodedPictures:
     """Crop, resize and encode the pictures, and their mirror images when flip is on."""
-    squares = square_pictures(images, size)
+    squares = square_pictures(images, size, what)
     mirrored = encode_posterior(vae, squares.flip(2)) if flip else None
     return EncodedPictures(encode_posterior(vae, squares), mirrored)

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from dataclasses import fields
+from dataclasses import MISSING, fields
 
 import pytest
 from personalize.nodes import NODE_CLASS_MAPPINGS
 from personalize.nodes.extension import PersonalizeExtension
 from personalize.training.cross_init import CrossInitConfig
+from personalize.training.custom_diffusion import CustomDiffusionConfig
 from personalize.training.textual_inversion import TextualInversionConfig
 
 pytestmark = pytest.mark.host
@@ -38,6 +39,12 @@ PROMISED = {
         "Train CatVersion",
         [*SOCKETS, "class_word", "residual_tokens", "layers", *SCHEDULE, "train_seed"],
         ["logit_bias", *OPTIONS],
+        ["concept", "losses"],
+    ),
+    "PersonalizeTrainCustomDiffusion": (
+        "Train Custom Diffusion",
+        [*SOCKETS, "class_word", *SCHEDULE, "train_seed"],
+        ["prior_images", "prior_count", "prior_weight", "init_word", *OPTIONS],
         ["concept", "losses"],
     ),
     "PersonalizeLoadELITE": (
@@ -87,6 +94,7 @@ TYPES = {
     "images": "IMAGE",
     "concept": "CONCEPT",
     "losses": "LOSS_MAP",
+    "prior_images": "IMAGE",
     "elite": "ELITE_ENCODER",
     "clip_vision": "CLIP_VISION",
     "image": "IMAGE",
@@ -95,6 +103,7 @@ TYPES = {
 CONFIGS = {
     "PersonalizeTrainTextualInversion": TextualInversionConfig,
     "PersonalizeTrainCrossInit": CrossInitConfig,
+    "PersonalizeTrainCustomDiffusion": CustomDiffusionConfig,
 }
 
 
@@ -173,7 +182,7 @@ def test_the_browser_can_read_it(node):
 @pytest.mark.parametrize("node_id", CONFIGS)
 def test_a_widgets_default_is_its_configs(node_id):
     config = CONFIGS[node_id]
-    defaults = {f.name: f.default for f in fields(config)}
+    defaults = {f.name: f.default for f in fields(config) if f.default is not MISSING}
     inputs = {name: options for name, _, options in all_inputs(NODE_CLASS_MAPPINGS[node_id])}
     shared = set(defaults) & set(inputs) - {"placeholder", "init_word"}
     assert {"steps", "batch_size", "learning_rate", "flip", "resolution"} <= shared

@@ -1,0 +1,97 @@
+"""Differences of cross-attention weights in a concept, what Custom Diffusion and DETEX change.
+
+A weight's path is that of the layer in the host's UNet, ``input_blocks.1.1.transformer_blocks.0
+.attn2.to_k``. Its tensor is ``difference.<path>`` (out, in), or in the compressed form the product
+of ``difference.<path>.up`` (out, rank) and ``difference.<path>.down`` (rank, in).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .concept import Concept, Method
+from .errors import ConceptFileError, PersonalizeError
+
+_PREFIX = "difference."
+_UP, _DOWN = ".up", ".down"
+METHODS = {Method.CUSTOM_DIFFUSION, Method.DETEX}
+"""Methods whose concepts change the keys and values of the UNet's cross attention."""
+
+
+def difference_tensors(differences: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A concept's tensors for differences by path: fp16, which halves the file."""
+    return {
+        _PREFIX + path: difference.detach().to("cpu", torch.float16, copy=True)
+        for path, difference in differences.items()
+    }
+
+
+def weight_differences(concept: Concept) -> dict[str, Tensor]:
+    """The differences of a concept by path, fp32; raise ConceptFileError for what cannot be."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in concept.tensors.items():
+        if not name.startswith(_PREFIX) or name.endswith(_DOWN):
+            continue
+        path = name.removeprefix(_PREFIX)
+        if path.endswith(_UP):
+            path = path.removesuffix(_UP)
+            down = concept.tensors.get(_PREFIX + path + _DOWN)
+            found[path] = _product(concept, path, tensor, down)
+        else:
+            found[path] = tensor.float()
+        _check(concept, path, found[path])
+    return found
+
+
+def _product(concept: Concept, path: str, up: Tensor, down: Tensor | None) -> Tensor:
+    if down is None or up.ndim != 2 or down.ndim != 2 or up.shape[1] != down.shape[0]:
+        raise ConceptFileError(
+            f"The concept {concept.placeholder} holds half of a compressed weight, {path}. Its "
+            "file is damaged: save it again."
+        )
+    return up.float() @ down.float()
+
+
+def _check(concept: Concept, path: str, difference: Tensor) -> None:
+    if difference.ndim != 2 or difference.shape[1] != concept.text_width:
+        raise ConceptFileError(
+            f"The concept {concept.placeholder} has a difference of shape "
+            f"{tuple(difference.shape)} for {path}; expected (channels, {concept.text_width}). "
+            "Train it again."
+        )
+    if not torch.isfinite(difference).all():
+        raise ConceptFileError(
+            f"The concept {concept.placeholder} holds NaN or infinite numbers for {path}. Its "
+            "training went wrong or its file is damaged: train it again."
+        )
+
+
+def compressed(concept: Concept, rank: int) -> tuple[Concept, float]:
+    """The concept with the best approximation of each difference by a matrix of that rank.
+
+    Returns it and its error: ||difference - approximation|| / ||difference|| over all weights.
+    Raises PersonalizeError for a concept without differences.
+    """
+    differences = weight_differences(concept)
+    if not differences:
+        raise PersonalizeError(
+            f"A {concept.method.display_name} concept has no weights to compress. Set rank to 0."
+        )
+    factors = {path: _factors(matrix, rank) for path, matrix in differences.items()}
+    tensors = {k: t for k, t in concept.tensors.items() if not k.startswith(_PREFIX)}
+    for path, (up, down) in factors.items():
+        tensors |= {_PREFIX + path + _UP: up, _PREFIX + path + _DOWN: down}
+    small = replace(concept, tensors=tensors)
+    kept = weight_differences(small)
+    lost = sum((differences[path] - kept[path]).square().sum().item() for path in differences)
+    whole = sum(matrix.square().sum().item() for matrix in differences.values())
+    return small, (lost / whole) ** 0.5 if whole else 0.0
+
+
+def _factors(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+    root = s[:rank].sqrt()
+    up, down = u[:, :rank] * root, root[:, None] * vh[:rank]
+    return up.half().contiguous(), down.half().contiguous()

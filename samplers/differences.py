@@ -1,0 +1,49 @@
+"""Apply Custom Diffusion and DETEX to a MODEL: differences of its cross-attention weights.
+
+They are the host's own weight patches, added to the user's weights, so LoRAs on the same weights
+keep their effect in either order. `strength` multiplies them.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..concepts.concept import Concept
+from ..concepts.differences import weight_differences
+from ..concepts.errors import BaseModelError
+from .local_attention import Details
+from .prompt_words import AppliedConcept
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+
+_ROOT = "diffusion_model."
+
+
+def with_differences(model: "ModelPatcher", applied: AppliedConcept, _: Details) -> "ModelPatcher":
+    """A clone of the MODEL with the concept's differences; the MODEL itself at strength 0."""
+    if applied.strength == 0:
+        return model
+    clone = model.clone()
+    differences = weight_differences(applied.concept)
+    _check_weights(model, applied.concept, {p: tuple(d.shape) for p, d in differences.items()})
+    patches = {weight_key(path): ("diff", (matrix,)) for path, matrix in differences.items()}
+    clone.add_patches(patches, applied.strength)
+    return clone
+
+
+def weight_key(path: str) -> str:
+    """The host's name of the weight of a layer of the UNet."""
+    return f"{_ROOT}{path}.weight"
+
+
+def _check_weights(
+    model: "ModelPatcher", concept: Concept, shapes: dict[str, tuple[int, ...]]
+) -> None:
+    weights = model.model_state_dict(_ROOT)
+    for path, shape in shapes.items():
+        weight = weights.get(weight_key(path))
+        if weight is None or tuple(weight.shape) != shape:
+            raise BaseModelError(
+                f"The concept {concept.placeholder} changes {path} of {shape}, which this MODEL "
+                f"{'lacks' if weight is None else f'has as {tuple(weight.shape)}'}. Load a "
+                "checkpoint of the family that the concept was learned on."
+            )

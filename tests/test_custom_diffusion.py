@@ -1,0 +1,485 @@
+"""Custom Diffusion: trained projections, class pictures, applying, against plain diffusers."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from personalize.concepts.concept import Method
+from personalize.concepts.differences import compressed, weight_differences
+from personalize.concepts.errors import (
+    BaseModelError,
+    ConceptFileError,
+    PersonalizeError,
+    TrainingError,
+)
+from personalize.concepts.files import load_concept, save_concept, save_embedding
+from personalize.host.backbone import Backbone, Precision
+from personalize.samplers.apply import apply_concept
+from personalize.samplers.differences import weight_key
+from personalize.tests.stock import assert_differ, assert_same, encode
+from personalize.tests.training.test_learn import (
+    Stop,
+    sample,
+    stop_after,
+    train,
+    weights,
+)
+from personalize.tests.training.test_parity import (
+    make_batch,
+    relative,
+    shape_of,
+    tokenizer_folder,
+)
+from personalize.training.batch import Batch
+from personalize.training.custom_diffusion import CustomDiffusion, CustomDiffusionConfig
+from personalize.training.learn import Material
+from personalize.training.prior import SAMPLING, ClassPictures
+
+pytestmark = pytest.mark.host
+
+LATENTS = (2, 4, 8, 8)
+LORA = "input_blocks.1.1.transformer_blocks.0.attn2.to_k"
+
+
+@pytest.fixture(params=["tiny_sd1", "tiny_sd2", "tiny_sd2v"])
+def tiny(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return [torch.rand(2, 64, 70, 3, generator=torch.Generator().manual_seed(1))]
+
+
+@pytest.fixture(scope="module")
+def dogs():
+    """Given pictures of the class, of another size."""
+    return [torch.rand(3, 90, 66, 3, generator=torch.Generator().manual_seed(2))]
+
+
+def cd(**changes):
+    settings = {"class_word": "dog", "steps": 3, "batch_size": 2, "resolution": 64}
+    settings |= {"learning_rate": 1e-3}
+    return CustomDiffusionConfig(placeholder="<my-dog>", **settings | changes)
+
+
+def learned(tiny, pictures, dogs, *args, material=None, **changes):
+    material = material or Material(prior_images=dogs)
+    return train(tiny, cd(**changes), pictures, *args, material=material)
+
+
+@pytest.fixture(scope="module")
+def concept(tiny_sd1, pictures, dogs):
+    return learned(tiny_sd1, pictures, dogs, learning_rate=5e-3).concept
+
+
+def same_concept(one, other):
+    assert one.words.keys() == other.words.keys() and one.tensors.keys() == other.tensors.keys()
+    pairs = [(one.words[k], other.words[k]) for k in one.words]
+    pairs += [(one.tensors[k], other.tensors[k]) for k in one.tensors]
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+# --- one step against plain diffusers ---------------------------------------------------------
+
+
+def projections_of(unet, theirs):
+    """The weights of diffusers' UNet that equal these, by the same keys."""
+    ours = {k: w.detach().float().cpu() for k, w in theirs.items()}
+    found = {}
+    for name, parameter in unet.named_parameters():
+        if ".attn2.to_k." in name or ".attn2.to_v." in name:
+            same = [
+                k
+                for k, w in ours.items()
+                if w.shape == parameter.shape and torch.equal(w, parameter)
+            ]
+            assert len(same) == 1, name
+            found[same[0]] = parameter.requires_grad_()
+    assert len(found) == len(ours)
+    return found
+
+
+def with_prior(batch, seed=9):
+    return Batch(batch.x0, batch.noise, batch.t, batch.index, batch.prompt, make_batch(seed=seed))
+
+
+@pytest.mark.parametrize("prior_weight", [0.0, 0.7])
+def test_gradients_equal_diffusers(tiny, prior_weight):
+    from personalize.tests.training.reference import Reference
+
+    reference = Reference(tiny.path, shape_of(tiny.kind), tokenizer_folder(), words=1)
+    backbone, batch = Backbone(tiny.model, tiny.clip), make_batch(prompt=(0, 0))
+    batch = with_prior(batch) if prior_weight else batch
+    with backbone.session(LATENTS):
+        learner = CustomDiffusion(cd(prior_weight=prior_weight), backbone)
+        theirs = projections_of(reference.unet, learner.projections.weights)
+        terms = learner.loss(backbone, batch)
+        parameters = learner.parameters
+        gradients = torch.autograd.grad(sum(terms.values()), list(parameters.values()))
+    word = learner.words.detach().clone().requires_grad_()
+    losses = {"denoising": reference.loss(
+        word, ["photo of a <v0> dog"] * 2, batch.x0, batch.noise, batch.t
+    )}  # fmt: skip
+    if prior_weight:
+        prior = batch.prior
+        loss = reference.loss(word, ["photo of a dog"] * 2, prior.x0, prior.noise, prior.t)
+        losses["prior"] = prior_weight * loss
+    expected = torch.autograd.grad(sum(losses.values()), [word, *theirs.values()])
+    assert terms.keys() == losses.keys()
+    for name, loss in losses.items():
+        assert terms[name].item() == pytest.approx(loss.item(), rel=1e-5)
+    by_name = dict(zip(["words", *theirs], expected, strict=True))
+    for name, gradient in zip(parameters, gradients, strict=True):
+        assert by_name[name].norm() > 1e-4
+        assert relative(gradient, by_name[name]) < 1e-4, name
+
+
+def test_gradient_checkpointing_and_other_precisions_change_little(tiny_sd1):
+    def step(**options):
+        backbone = Backbone(tiny_sd1.model, tiny_sd1.clip, **options)
+        with backbone.session(LATENTS):
+            learner = CustomDiffusion(cd(), backbone)
+            loss = sum(learner.loss(backbone, with_prior(make_batch(prompt=(0, 0)))).values())
+            return torch.autograd.grad(loss, list(learner.parameters.values()))
+
+    plain = step()
+    assert all(map(torch.equal, plain, step(gradient_checkpointing=True)))
+    for precision, tolerance in (("bf16", 0.05), ("fp16", 0.01)):
+        near = step(precision=Precision(precision))
+        assert all(g.dtype == torch.float32 for g in near)
+        assert max(map(relative, near, plain)) < tolerance
+
+
+# --- training ---------------------------------------------------------------------------------
+
+
+def test_makes_a_concept_of_a_word_and_differences(tiny, pictures, dogs):
+    result = learned(tiny, pictures, dogs)
+    concept = result.concept
+    assert concept.method is Method.CUSTOM_DIFFUSION
+    assert concept.words[""].shape == (1, concept.text_width)
+    differences = weight_differences(concept)
+    assert len(differences) == 14 and all(d.norm() > 0 for d in differences.values())
+    assert set(result.losses) == {"loss", "denoising", "prior"}
+
+
+def test_the_same_seed_gives_the_same_concept(tiny_sd1, pictures, dogs):
+    one, same = (learned(tiny_sd1, pictures, dogs).concept for _ in range(2))
+    assert same_concept(one, same)
+    assert not same_concept(one, learned(tiny_sd1, pictures, dogs, train_seed=1).concept)
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_a_stopped_training_resumes_bit_equal(tiny, pictures, dogs, stop, tmp_path):
+    changes = {"steps": 5, "save_every": 2}
+    whole = learned(tiny, pictures, dogs, **changes)
+    with pytest.raises(Stop):
+        learned(tiny, pictures, dogs, stop_after(stop), tmp_path, **changes)
+    seen = []
+    on_step = lambda report: seen.append(report.step)  # noqa: E731
+    resumed = learned(tiny, pictures, dogs, on_step, tmp_path, True, **changes)
+    assert seen[0] == stop + 1
+    assert same_concept(whole.concept, resumed.concept) and whole.losses == resumed.losses
+
+
+def test_other_class_pictures_are_another_training(tiny_sd1, pictures, dogs, tmp_path):
+    learned(tiny_sd1, pictures, dogs, lambda report: None, tmp_path)
+    seen = []
+    other = Material(prior_images=[dogs[0].flip(1)])
+    on_step = lambda report: seen.append(report.step)  # noqa: E731
+    learned(tiny_sd1, pictures, dogs, on_step, tmp_path, True, material=other)
+    assert seen == [1, 2, 3]
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
+@pytest.mark.parametrize("ending", ["finished", "stopped"])
+def test_the_users_models_are_bit_equal_before_and_after(tiny, pictures, dogs, precision, ending):
+    """With a preview in mid-training, which samples with the concept so far."""
+    before, kept = sample(tiny, "a photo of a dog"), weights(tiny.model)
+    previews = []
+
+    def on_step(report):
+        with report.backbone.paused():
+            concept = report.learner.to_concept()
+            previews.append(
+                sample(tiny, "a <my-dog>", *apply_concept(tiny.model, tiny.clip, concept))
+            )
+        if ending == "stopped" and report.step == 2:
+            raise Stop
+
+    if ending == "stopped":
+        with pytest.raises(Stop):
+            learned(tiny, pictures, dogs, on_step, precision=precision)
+    else:
+        learned(tiny, pictures, dogs, on_step, precision=precision)
+    assert not torch.equal(previews[0][1], previews[1][1])
+    assert_same(sample(tiny, "a photo of a dog"), before)
+    now = weights(tiny.model)
+    assert all(torch.equal(kept[key], now[key]) for key in kept)
+
+
+def test_previews_change_nothing(tiny_sd1, pictures, dogs):
+    def preview(report):
+        with report.backbone.paused():
+            sample(tiny_sd1, "a dog")
+
+    plain = learned(tiny_sd1, pictures, dogs).concept
+    assert same_concept(plain, learned(tiny_sd1, pictures, dogs, preview).concept)
+
+
+def test_prior_weight_0_needs_no_class_pictures(tiny_sd1, pictures, dogs, monkeypatch):
+    with_them = learned(tiny_sd1, pictures, dogs, steps=1).losses
+    monkeypatch.setattr(ClassPictures, "make", None)
+    without = learned(tiny_sd1, pictures, [], steps=1, prior_weight=0.0).losses
+    assert set(without) == {"loss", "denoising"}
+    assert without["denoising"] == pytest.approx(with_them["denoising"], rel=1e-5)
+
+
+# --- pictures of the class --------------------------------------------------------------------
+
+
+def self_made(tiny, pictures, folder, counts=None, **changes):
+    told = counts if counts is not None else []
+    material = Material(prior_folder=folder, on_prior=lambda *count: told.append(count))
+    settings = {"prior_count": 6, "steps": 1} | changes
+    return learned(tiny, pictures, None, material=material, **settings).concept
+
+
+def test_class_pictures_are_made_once(tiny_sd1, pictures, tmp_path, monkeypatch):
+    monkeypatch.setitem(SAMPLING, "steps", 2)
+    counts = []
+    one = self_made(tiny_sd1, pictures, tmp_path, counts)
+    assert counts == [(0, 6), (4, 6), (6, 6)]
+    files = sorted(tmp_path.glob("*/*.png"))
+    assert [f.name for f in files] == [f"{n:05d}.png" for n in range(8)]
+    times = [f.stat().st_mtime_ns for f in files]
+    assert same_concept(one, self_made(tiny_sd1, pictures, tmp_path))
+    assert [f.stat().st_mtime_ns for f in files] == times
+    files[1].unlink()  # a chunk that was cut off is made again, and comes out the same
+    kept = files[0].read_bytes()
+    assert same_concept(one, self_made(tiny_sd1, pictures, tmp_path))
+    assert files[0].read_bytes() == kept and files[1].exists()
+    assert same_concept(one, self_made(tiny_sd1, pictures, None))
+
+
+def test_another_model_class_size_or_seed_has_its_own_pictures(
+    tiny_sd1, pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(SAMPLING, "steps", 1)
+    lora = tiny_sd1.model.clone()
+    lora.add_patches({weight_key(LORA): ("diff", (torch.full((32, 64), 0.1),))})
+    for models, changes in (
+        (tiny_sd1, {}),
+        (tiny_sd1, {"class_word": "cat"}),
+        (tiny_sd1, {"resolution": 72}),
+        (tiny_sd1, {"train_seed": 4}),
+        (replace(tiny_sd1, model=lora), {}),
+    ):
+        before = len(list(tmp_path.iterdir()))
+        self_made(models, pictures, tmp_path, prior_count=1, **changes)
+        assert len(list(tmp_path.iterdir())) == before + 1
+
+
+def test_a_cancel_while_class_pictures_are_made(tiny_sd1, pictures, tmp_path, monkeypatch):
+    monkeypatch.setitem(SAMPLING, "steps", 1)
+
+    def cancel(made, count):
+        if made == 4:
+            raise Stop
+
+    before = sample(tiny_sd1, "a dog")
+    with pytest.raises(Stop):
+        learned(
+            tiny_sd1, pictures, None, prior_count=8,
+            material=Material(prior_folder=tmp_path, on_prior=cancel),
+        )  # fmt: skip
+    assert len(list(tmp_path.glob("*/*.png"))) == 4
+    assert_same(sample(tiny_sd1, "a dog"), before)
+
+
+# --- the concept in use -----------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def loaded_weight(model, path=LORA):
+    from comfy.model_management import load_models_gpu
+
+    load_models_gpu([model], force_full_load=True)
+    return model.get_model_object(weight_key(path)).float().clone()
+
+
+def test_the_applied_concept_is_what_was_trained(tiny_sd1, pictures, dogs):
+    """The session's own prediction, with its trained weights and word, against a stock sampling."""
+    seen, batch = {}, make_batch(prompt=(0, 0))
+
+    def on_step(report):
+        if report.step == 3:
+            with torch.no_grad():
+                context = report.learner.context(report.backbone, batch)
+                seen["context"] = context
+                seen["out"] = report.backbone.denoiser.predict(
+                    batch.x0, batch.noise, batch.t, context
+                )
+
+    concept = learned(tiny_sd1, pictures, dogs, on_step, learning_rate=5e-3).concept
+    model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept)
+    assert torch.allclose(encode(clip, "photo of a <my-dog>")[0][0], seen["context"][0], atol=1e-5)
+    backbone = Backbone(model, tiny_sd1.clip)
+    with backbone.session(LATENTS), torch.no_grad():
+        out = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, seen["context"])
+    plain = Backbone(tiny_sd1.model, tiny_sd1.clip)
+    with plain.session(LATENTS), torch.no_grad():
+        untrained = plain.denoiser.predict(batch.x0, batch.noise, batch.t, seen["context"])
+    effect = (untrained - seen["out"]).norm()
+    assert effect > 0.01 * seen["out"].norm()
+    assert (out - seen["out"]).norm() < 0.02 * effect
+
+
+def test_the_placeholder_is_the_word_and_the_class_word(tiny_sd1, concept):
+    _, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept)
+    word = replace(concept, method=Method.TEXTUAL_INVERSION, tensors={})
+    _, alone = apply_concept(tiny_sd1.model, tiny_sd1.clip, word)
+    prompt = "photo of a {} on the beach"
+    assert_same(
+        encode(clip, prompt.format("<my-dog>")), encode(alone, prompt.format("<my-dog> dog"))
+    )
+    assert_same(encode(clip, "a dog"), encode(tiny_sd1.clip, "a dog"))
+
+
+def test_strength(tiny_sd1, concept):
+    model, clip = tiny_sd1.model, tiny_sd1.clip
+    none, stock = apply_concept(model, clip, concept, 0.0)
+    assert none is model
+    assert_same(encode(stock, "a <my-dog> here"), encode(clip, "a dog here"))
+    start, difference = loaded_weight(model), weight_differences(concept)[LORA]
+    for strength in (0.5, 1.0, 1.7):
+        applied, _ = apply_concept(model, clip, concept, strength)
+        moved = loaded_weight(applied) - start
+        assert relative(moved, strength * difference) < 0.02  # the weights are fp16
+    assert torch.equal(loaded_weight(model), start)
+
+
+def test_adds_to_a_lora_on_the_same_weights_in_either_order(tiny_sd1, concept):
+    lora = {weight_key(LORA): ("diff", (torch.randn(32, 64) * 0.1,))}
+    difference, start = weight_differences(concept)[LORA], loaded_weight(tiny_sd1.model)
+    before = tiny_sd1.model.clone()
+    before.add_patches(lora)
+    first = apply_concept(before, tiny_sd1.clip, concept)[0]
+    then = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept)[0].clone()
+    then.add_patches(lora)
+    wanted = start + difference + lora[weight_key(LORA)][1][0]
+    for model in (first, then):
+        assert relative(loaded_weight(model), wanted) < 1e-3
+
+
+def test_is_learned_beside_a_lora_that_stays(tiny_sd1, pictures, dogs):
+    """Differences are to the weights with the LoRA, so the LoRA is in none of them."""
+    lora = tiny_sd1.model.clone()
+    lora.add_patches({weight_key(LORA): ("diff", (torch.full((32, 64), 0.5),))})
+    concept = learned(replace(tiny_sd1, model=lora), pictures, dogs).concept
+    assert weight_differences(concept)[LORA].abs().max() < 0.01
+
+
+def test_save_and_load(concept, tmp_path):
+    path = tmp_path / "dog.safetensors"
+    save_concept(concept, path)
+    loaded = load_concept(path)
+    assert same_concept(concept, loaded) and loaded.method is Method.CUSTOM_DIFFUSION
+    with pytest.raises(ConceptFileError, match="more than a word"):
+        save_embedding(concept, tmp_path / "word.safetensors")
+
+
+def test_two_concepts_add_up(tiny_sd1, concept):
+    model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept)
+    both, clip = apply_concept(model, clip, concept.renamed("<cat>"))
+    start, difference = loaded_weight(tiny_sd1.model), weight_differences(concept)[LORA]
+    assert relative(loaded_weight(both) - start, 2 * difference) < 0.02
+    assert_differ(encode(clip, "a <my-dog>"), encode(clip, "a dog"))
+
+
+# --- compressed -------------------------------------------------------------------------------
+
+
+def test_compression_is_the_best_of_its_rank(tiny_sd1, concept, tmp_path):
+    full = weight_differences(concept)
+    errors = []
+    for rank in (1, 8, 64):
+        small, error = compressed(concept, rank)
+        errors.append(error)
+        kept = weight_differences(small)
+        tails = [torch.linalg.svdvals(m)[rank:].square().sum().item() for m in full.values()]
+        whole = sum(m.square().sum().item() for m in full.values())
+        assert error == pytest.approx((sum(tails) / whole) ** 0.5, abs=2e-3)
+        assert all(kept[path].shape == full[path].shape for path in full)
+    assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-3
+    save_concept(small, tmp_path / "small.safetensors")
+    assert same_concept(small, load_concept(tmp_path / "small.safetensors"))
+    model, _ = apply_concept(tiny_sd1.model, tiny_sd1.clip, small)
+    moved = loaded_weight(model) - loaded_weight(tiny_sd1.model)
+    assert relative(moved, full[LORA]) < 0.02
+
+
+def test_a_concept_of_words_cannot_be_compressed(concept):
+    with pytest.raises(PersonalizeError, match="has no weights to compress. Set rank to 0"):
+        compressed(replace(concept, tensors={}), 4)
+
+
+# --- bad input --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"class_word": " "}, "class_word is empty"),
+        ({"prior_weight": -1.0}, "prior_weight of 0 or more"),
+        ({"prior_count": 0}, "prior_count of 1 or more.*set prior_weight to 0"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes, message):
+    with pytest.raises(TrainingError, match=message):
+        cd(**changes)
+
+
+def test_bad_class_pictures_are_named(tiny_sd1, pictures):
+    bad = Material(prior_images=[torch.rand(1, 64, 64, 3), torch.rand(1, 64, 20, 3)])
+    with pytest.raises(TrainingError, match="Prior picture 2 has 20 x 64 pixels"):
+        learned(tiny_sd1, pictures, None, material=bad)
+
+
+def test_an_init_word_of_two_tokens_is_refused(tiny_sd1, pictures, dogs):
+    with pytest.raises(TrainingError, match="'ktn' is 2 tokens"):
+        learned(tiny_sd1, pictures, dogs, init_word="ktn")
+
+
+def test_too_little_memory_names_what_to_lower(tiny_sd1, pictures, dogs, monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(CustomDiffusion, "loss", full)
+    with pytest.raises(TrainingError, match="batch_size 2 at resolution 64. Lower batch_size"):
+        learned(tiny_sd1, pictures, dogs)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "error", "message"),
+    [
+        (torch.zeros(32, 63), ConceptFileError, "difference of shape.*expected"),
+        (torch.full((32, 64), float("nan")), ConceptFileError, "NaN or infinite"),
+        (torch.zeros(31, 64), BaseModelError, "has as \\(32, 64\\)"),
+    ],
+)
+def test_differences_that_cannot_be(tiny_sd1, concept, tensor, error, message):
+    bad = replace(concept, tensors={f"difference.{LORA}": tensor})
+    with pytest.raises(error, match=message):
+        apply_concept(tiny_sd1.model, tiny_sd1.clip, bad)
+
+
+def test_half_of_a_compressed_weight(tiny_sd1, concept):
+    small, _ = compressed(concept, 2)
+    tensors = {k: t for k, t in small.tensors.items() if k != f"difference.{LORA}.down"}
+    with pytest.raises(ConceptFileError, match="half of a compressed weight"):
+        apply_concept(tiny_sd1.model, tiny_sd1.clip, replace(small, tensors=tensors))
+    elsewhere = {"difference.input_blocks.9.1.attn2.to_k": torch.zeros(32, 64)}
+    with pytest.raises(BaseModelError, match="which this MODEL lacks"):
+        apply_concept(tiny_sd1.model, tiny_sd1.clip, replace(concept, tensors=elsewhere))
