@@ -6,6 +6,8 @@ conditionings whose prompt holds the concept's word. R is how much a query looks
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,6 +20,9 @@ from ..host.attention import cross_attention
 
 MENTIONS = "personalize_mentions"
 """Key in a conditioning: the rows in which each concept's word stands, by placeholder."""
+
+Chunk = tuple[int, Any]
+"""A part of a batch: which list of conditionings (positive, negative), and the uuid in it."""
 
 Replace = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 
@@ -74,7 +79,7 @@ class LocalPart:
 
     @property
     def key(self) -> str:
-        """Where the wrapper tells the patches, in the transformer options: rows by uuid."""
+        """Where the wrapper tells the patches, in the transformer options: rows by chunk."""
         return f"personalize_rows_{self.placeholder}"
 
     def tell_patches(
@@ -88,12 +93,7 @@ class LocalPart:
     ) -> Any:
         """Wrapper around one evaluation of the model: where in which conditioning the word is."""
         if self._acts(model.model_sampling, timestep):
-            rows = {
-                cond["uuid"]: tuple(cond[MENTIONS][self.placeholder])
-                for group in conds
-                for cond in group or ()
-                if self.placeholder in cond.get(MENTIONS, {})
-            }
+            rows = mentioned(conds, self.placeholder)
             options = {**model_options.get("transformer_options", {}), self.key: rows}
             model_options = {**model_options, "transformer_options": options}
         return executor(model, conds, x, timestep, model_options)
@@ -106,39 +106,61 @@ class LocalPart:
         return float(last) <= sigma <= float(first)
 
 
+def mentioned(
+    conds: Sequence[Sequence[dict[str, Any]] | None], placeholder: str
+) -> dict[Chunk, tuple[int, ...]]:
+    """The rows of a placeholder's word by the chunk that reads them.
+
+    To an area of one list the host adds one to the others, with all keys of the first, the uuid
+    too, but another text. So the text decides, not the keys.
+    """
+    everything = [cond for group in conds for cond in group or ()]
+    owners = {id(cond.get("cross_attn")): cond for cond in everything}
+    found = {}
+    for which, group in enumerate(conds):
+        for cond in group or ():
+            text = cond.get("model_conds", {}).get("c_crossattn")
+            owner = owners.get(id(getattr(text, "cond", None)), cond)
+            if rows := owner.get(MENTIONS, {}).get(placeholder):
+                found[which, cond["uuid"]] = tuple(rows)
+    return found
+
+
+def chunks_of(options: Mapping[str, Any]) -> list[Chunk]:
+    """The chunks of a batch in its order."""
+    return list(zip(options.get("cond_or_uncond", ()), options.get("uuids", ()), strict=True))
+
+
 class LocalAttention:
-    """Stands for one block's cross attention; calls the patch that stood there before it.
+    """Adds to one block's cross attention, whatever that is.
 
     Keys and values of the local features do not depend on the noise: they are computed once for a
     device and type.
     """
 
-    def __init__(
-        self, part: LocalPart, projections: tuple[Tensor, Tensor], inner: Replace | None
-    ) -> None:
-        self.part, self.inner = part, inner
+    def __init__(self, part: LocalPart, projections: tuple[Tensor, Tensor]) -> None:
+        self.part = part
         self._projections = projections
         self._computed: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        out = self._replaced(q, k, v, extra_options)
-        rows: Mapping[Any, tuple[int, ...]] = extra_options.get(self.part.key, {})
-        uuids = extra_options.get("uuids", ())
-        if not any(uuid in rows for uuid in uuids):
-            return out
-        chunk, heads = q.shape[0] // len(uuids), extra_options["n_heads"]
-        parts = list(out.split(chunk))
-        for n, uuid in enumerate(uuids):
-            if uuid in rows:
-                one = slice(n * chunk, (n + 1) * chunk)
-                ratio = word_ratio(q[one], k[one], rows[uuid], heads) * self.part.weight
+    def around(self, inner: Replace | None) -> Replace:
+        """A patch of the block that calls the one that stood there, or the host's own attention."""
+        return partial(self, inner or cross_attention)
+
+    def __call__(
+        self, inner: Replace, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]
+    ) -> Tensor:
+        out = inner(q, k, v, extra_options)
+        rows: Mapping[Chunk, tuple[int, ...]] = extra_options[self.part.key]
+        chunks, heads = chunks_of(extra_options), extra_options["n_heads"]
+        size = q.shape[0] // len(chunks)
+        parts = list(out.split(size))
+        for n, chunk in enumerate(chunks):
+            if chunk in rows:
+                one = slice(n * size, (n + 1) * size)
+                ratio = word_ratio(q[one], k[one], rows[chunk], heads) * self.part.weight
                 parts[n] = parts[n] + weighted(self._local(q[one], extra_options), ratio)
         return torch.cat(parts)
-
-    def _replaced(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        if self.inner is not None:
-            return self.inner(q, k, v, extra_options)
-        return cross_attention(q, k, v, extra_options)
 
     def _local(self, q: Tensor, extra_options: dict[str, Any]) -> Tensor:
         keys, values = (t.expand(q.shape[0], -1, -1) for t in self._keys_values(q))
@@ -158,16 +180,51 @@ class LocalAttention:
         return keys, values
 
 
+class LocalPatches:
+    """The local attentions of one concept, which join the others' patches at each evaluation.
+
+    They stand in no list of patches: in such a list the last pack to set one wins, and some call a
+    method of their own on the one they find. So the order of the nodes does not matter.
+    """
+
+    def __init__(self, part: LocalPart, projections: Projections) -> None:
+        self.part = part
+        self.attentions = {
+            patch_place(path): LocalAttention(part, pair) for path, pair in projections.items()
+        }
+
+    def join(
+        self,
+        executor: Any,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Tensor | None = None,
+        c_crossattn: Tensor | None = None,
+        control: Any = None,
+        transformer_options: Mapping[str, Any] = MappingProxyType({}),
+        **more: Any,
+    ) -> Any:
+        """Wrapper around one pass of the UNet: patches the blocks if the word is in the batch."""
+        rows = transformer_options.get(self.part.key, {})
+        if any(chunk in rows for chunk in chunks_of(transformer_options)):
+            transformer_options = self._joined(transformer_options)
+        return executor(x, t, c_concat, c_crossattn, control, transformer_options, **more)
+
+    def _joined(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        replaced = options.get("patches_replace", {})
+        theirs = replaced.get("attn2", {})
+        ours = {
+            place: attention.around(theirs.get(place) or theirs.get(place[:2]))
+            for place, attention in self.attentions.items()
+        }
+        return {**options, "patches_replace": {**replaced, "attn2": {**theirs, **ours}}}
+
+
 def with_local_attention(model: Any, part: LocalPart, projections: Projections) -> Any:
-    """A clone of the MODEL with a patch on each cross attention; others' patches are kept."""
+    """A clone of the MODEL with local attention beside each cross attention and others' patches."""
     clone = model.clone()
-    options = clone.model_options["transformer_options"]
-    existing = options.get("patches_replace", {}).get("attn2", {})
-    for path, pair in projections.items():
-        name, number, depth = patch_place(path)
-        inner = existing.get((name, number, depth)) or existing.get((name, number))
-        clone.set_model_attn2_replace(LocalAttention(part, pair, inner), name, number, depth)
     clone.add_wrapper_with_key("calc_cond_batch", "personalize", part.tell_patches)
+    clone.add_wrapper_with_key("apply_model", "personalize", LocalPatches(part, projections).join)
     return clone
 
 

@@ -5,31 +5,28 @@ from dataclasses import replace
 
 import pytest
 import torch
-from personalize.concepts.concept import Concept, Method
 from personalize.concepts.elite import EliteStage
 from personalize.concepts.errors import BaseModelError, PersonalizeError
 from personalize.samplers.apply import apply_concept
 from personalize.samplers.local_attention import MENTIONS, Details, LocalAttention, LocalPart
 from personalize.tests.elite_models import moved, random_encoder, weights_of
+from personalize.tests.elite_sampling import (
+    EVERYTHING,
+    PROMPT,
+    Local,
+    as_words,
+    conditioning,
+    distance,
+    drawn,
+    elite_concept,
+    latents,
+    plain_elite,
+    plain_model,
+    sample,
+)
 from personalize.tests.stock import LONG, encode
 
 pytestmark = pytest.mark.host
-
-PROMPT = "a photo of <rex> on the beach"
-ROW = 4  # begin, a, photo, of, <rex>
-EVERYTHING = Details(0.8)
-
-
-def elite_concept(encoder, placeholder="<rex>", seed=0, patches=16, class_word="dog"):
-    generator = torch.Generator().manual_seed(seed)
-    width = encoder.text_width
-    local = torch.randn(patches, width, generator=generator)
-    local[: patches // 4] = 0  # behind the mask
-    words = {name: torch.randn(1, width, generator=generator) for name in ("", "word1", "word2")}
-    return Concept(
-        Method.ELITE, encoder.base, width, placeholder, class_word, words, {"local": local},
-        encoder=encoder,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -40,107 +37,6 @@ def encoder(tiny_sd1):
 @pytest.fixture(scope="module")
 def concept(encoder):
     return elite_concept(encoder)
-
-
-@torch.inference_mode()
-def conditioning(clip, prompt):
-    from nodes import CLIPTextEncode
-
-    return CLIPTextEncode().encode(clip, prompt)[0]
-
-
-@torch.inference_mode()
-def sample(model, positive, negative, cfg=3.0, noise=None, steps=4, percent=None):
-    """Latents of 4 steps, as the KSampler makes them."""
-    from comfy import sample as host_sample
-
-    noise = latents() if noise is None else noise
-    return host_sample.sample(
-        model, noise, steps, cfg, "euler", "normal", positive, negative, torch.zeros_like(noise),
-        disable_pbar=True, seed=0,
-    )  # fmt: skip
-
-
-def latents(count=1, size=8, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, 4, size, size, generator=generator)
-
-
-def drawn(tiny, concept, strength=1.0, details=EVERYTHING, prompt=PROMPT, **more):
-    model, clip = apply_concept(tiny.model, tiny.clip, concept, strength, details)
-    return sample(model, conditioning(clip, prompt), conditioning(clip, ""), **more)
-
-
-def distance(one, other):
-    return ((one - other).norm() / other.norm()).item()
-
-
-# --- a plain implementation -------------------------------------------------------------------
-
-
-def plain_attention(q, k, v, heads):
-    """softmax(Q K^T / sqrt(d)) V and the maps themselves, (heads, N, T)."""
-    q, k, v = (t.view(t.shape[0], heads, -1).transpose(0, 1) for t in (q, k, v))
-    maps = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(dim=-1)
-    return (maps @ v).transpose(0, 1).flatten(1), maps
-
-
-def plain_elite(q, context, heads, kv, parts):
-    """One sample: q (N, C), context (T, d), kv global; parts: (row, features, kv local, lambda)."""
-    out, maps = plain_attention(q, context @ kv[0].T, context @ kv[1].T, heads)
-    for row, features, (to_k, to_v), weight in parts:
-        ratio = maps[:, :, row] / maps[:, :, row].max()
-        local, _ = plain_attention(q, features @ to_k.T, features @ to_v.T, heads)
-        local = local.view(len(q), heads, -1) * ratio.T[..., None]
-        out = out + weight * local.flatten(1)
-    return out
-
-
-def plain_model(tiny, kv, parts_of):
-    """The MODEL with every cross attention's forward replaced by the plain one.
-
-    parts_of: block path -> parts of the positive conditioning
-    """
-    clone = tiny.model.clone()
-    for path, pair in kv.items():
-        attn = clone.get_model_object(f"diffusion_model.{path}.attn2")
-
-        parts = parts_of(path)
-
-        def forward(x, context=None, attn=attn, pair=pair, parts=parts, **options):
-            q = attn.to_q(x)
-            which = options["transformer_options"]["cond_or_uncond"]
-            chunk = len(x) // len(which)
-            rows = [
-                plain_elite(q[n], context[n], attn.heads, pair, parts * (which[n // chunk] == 0))
-                for n in range(len(x))
-            ]
-            return attn.to_out(torch.stack(rows))
-
-        clone.add_object_patch(f"diffusion_model.{path}.attn2.forward", forward)
-    return clone
-
-
-def as_words(concept):
-    """The same words as a method that patches no model."""
-    return replace(concept, method=Method.TEXTUAL_INVERSION, tensors={}, encoder=None)
-
-
-@pytest.mark.parametrize("cfg", [3.0, 1.0])
-def test_sampling_equals_the_plain_implementation(tiny_sd1, encoder, concept, cfg):
-    clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, as_words(concept))[1]
-    local = encoder.local_stage.projections
-    plain = plain_model(
-        tiny_sd1,
-        encoder.global_stage.projections,
-        lambda path: [(ROW, concept.tensors["local"], local[path], 0.8)],
-    )
-    noise = latents(2)
-    expected = sample(plain, conditioning(clip, PROMPT), conditioning(clip, ""), cfg, noise)
-    ours = drawn(tiny_sd1, concept, cfg=cfg, noise=noise)
-    assert distance(ours, expected) < 1e-5
-    without = drawn(tiny_sd1, concept, details=Details(0), cfg=cfg, noise=noise)
-    assert distance(without, expected) > 0.01
 
 
 @pytest.mark.parametrize(
@@ -154,11 +50,11 @@ def test_attention_of_real_shapes(channels, heads, queries, strength):
     q, context, features = rand(1, queries, channels), rand(1, 77, 768), rand(256, 768)
     kv, local = ([rand(channels, 768) / 768**0.5 for _ in "kv"] for _ in range(2))
     part = LocalPart(named("<rex>"), features, Details(strength), strength)
-    options = {"n_heads": heads, "uuids": ["a"], part.key: {"a": (5,)}}
-    ours = LocalAttention(part, tuple(local), None)(
-        q, context @ kv[0].T, context @ kv[1].T, options
-    )[0]
-    expected = plain_elite(q[0], context[0], heads, kv, [(5, features, local, strength)])
+    options = {"n_heads": heads, **told(part, ["a"])}
+    patch = LocalAttention(part, tuple(local)).around(None)
+    ours = patch(q, context @ kv[0].T, context @ kv[1].T, options)[0]
+    plain = Local([5], features, {"": local}, strength)
+    expected = plain_elite(q[0], context[0], heads, kv, [plain])
     assert distance(ours, expected) < 1e-4
 
 
@@ -169,8 +65,8 @@ def test_attention_in_half_precision(dtype):
     rand = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
     q, k, v, features = rand(2, 32, 64), rand(2, 77, 64), rand(2, 77, 64), rand(16, 48)
     part = LocalPart(named("<rex>"), features, Details(0.8), 0.8)
-    patch = LocalAttention(part, (rand(64, 48), rand(64, 48)), None)
-    options = {"n_heads": 4, "uuids": ["u", "c"], part.key: {"c": (5,)}}
+    patch = LocalAttention(part, (rand(64, 48), rand(64, 48))).around(None)
+    options = {"n_heads": 4, **told(part, ["a", "b"])}
     exact = patch(q, k, v, options)
     halved = patch(*(t.to(dtype) for t in (q, k, v)), options)
     assert halved.dtype == dtype and distance(halved.float(), exact) < 0.05
@@ -191,6 +87,12 @@ def test_local_keys_and_values_are_computed_once(tiny_sd1, concept, monkeypatch)
 
 def named(placeholder):
     return types.SimpleNamespace(placeholder=placeholder)
+
+
+def told(part, uuids):
+    """What the wrapper tells the patch: the word is in row 5 of the last chunk."""
+    groups = list(range(len(uuids)))
+    return {"uuids": uuids, "cond_or_uncond": groups, part.key: {(groups[-1], uuids[-1]): (5,)}}
 
 
 # --- equal to stock ---------------------------------------------------------------------------
@@ -283,29 +185,6 @@ def test_strength_moves_smoothly(tiny_sd1, concept):
     assert distance(at[1e-5], at[0]) < 0.05
 
 
-@torch.inference_mode()
-def test_combined_concatenated_and_regional_conditionings(tiny_sd1, concept):
-    from nodes import ConditioningCombine, ConditioningSetArea, ConditioningSetMask
-
-    model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept)
-    rex, dog, empty = (conditioning(clip, p) for p in (PROMPT, LONG, ""))
-    (both,) = ConditioningCombine().combine(rex, dog)
-    (swapped,) = ConditioningCombine().combine(dog, rex)
-    assert distance(sample(model, both, empty), sample(model, swapped, empty)) < 1e-4
-    mask = torch.zeros(1, 64, 64)
-    mask[..., :32] = 1
-    (masked,) = ConditioningSetMask().append(rex, mask, "default", 1.0)
-    (area,) = ConditioningSetArea().append(rex, 32, 64, 0, 0, 1.0)
-    bare, _ = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, 1.0, Details(0))
-    for regional in (masked + dog, area + dog):
-        with_details, without = sample(model, regional, empty), sample(bare, regional, empty)
-        assert distance(with_details, without) > 1e-3
-        assert torch.isfinite(with_details).all()
-    larger = latents(1, 12)
-    assert distance(sample(model, rex, empty, noise=larger),
-                    sample(bare, rex, empty, noise=larger)) > 1e-3  # fmt: skip
-
-
 # --- together with others ---------------------------------------------------------------------
 
 
@@ -317,16 +196,14 @@ def test_two_concepts_in_one_prompt(tiny_sd1, encoder, concept):
     ours = sample(model, conditioning(clip, prompt), conditioning(clip, ""))
     words = apply_concept(tiny_sd1.model, tiny_sd1.clip, as_words(concept))[1]
     words = apply_concept(tiny_sd1.model, words, as_words(other))[1]
-    local = encoder.local_stage.projections
-    plain = plain_model(
-        tiny_sd1,
-        encoder.global_stage.projections,  # once
-        lambda path: [
-            (2, concept.tensors["local"], local[path], 0.8),
-            (4, other.tensors["local"], local[path], 0.5),
-        ],
-    )
-    expected = sample(plain, conditioning(words, prompt), conditioning(words, ""))
+    positive, local = conditioning(words, prompt), encoder.local_stage.projections
+    added = [
+        Local([2], concept.tensors["local"], local, 0.8),
+        Local([4], other.tensors["local"], local, 0.5),
+    ]
+    once = encoder.global_stage.projections
+    plain = plain_model(tiny_sd1, once, [(positive[0][0], added)])
+    expected = sample(plain, positive, conditioning(words, ""))
     assert distance(ours, expected) < 1e-5
     # the one that is not written does not act
     alone = sample(model, conditioning(clip, PROMPT), conditioning(clip, ""))
@@ -374,27 +251,6 @@ def test_lora_on_the_same_weights_composes(tiny_sd1, encoder):
     assert distance(results[0], results[1]) < 1e-4
     assert torch.equal(results[0], results[2])
     assert distance(results[0], drawn(tiny_sd1, concept)) > 1e-3
-
-
-@pytest.mark.parametrize("place", [("input", 1, 0), ("input", 1, None)])
-def test_anothers_patch_of_the_same_block_is_kept(tiny_sd1, concept, place):
-    from comfy.ldm.modules.attention import optimized_attention
-
-    calls = []
-
-    def others(q, k, v, extra_options):
-        calls.append(extra_options["block"])
-        return 0.5 * optimized_attention(q, k, v, extra_options["n_heads"])
-
-    theirs = tiny_sd1.model.clone()
-    theirs.set_model_attn2_replace(others, *place)
-    model, clip = apply_concept(theirs, tiny_sd1.clip, concept)
-    positive, negative = conditioning(clip, PROMPT), conditioning(clip, "")
-    ours = sample(model, positive, negative)
-    assert calls and set(calls) == {("input", 1)}
-    bare, _ = apply_concept(theirs, tiny_sd1.clip, concept, 1.0, Details(0))
-    assert distance(ours, sample(bare, positive, negative)) > 1e-3
-    assert distance(ours, drawn(tiny_sd1, concept)) > 1e-3
 
 
 # --- what is refused --------------------------------------------------------------------------
