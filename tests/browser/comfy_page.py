@@ -1,0 +1,153 @@
+"""The frontend in a browser tab: open it, load a workflow, queue it, wait, look."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import urllib.request
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from personalize.tools.comfy_client import Run
+    from personalize.tools.comfy_server import ComfyServer
+    from playwright.sync_api import ConsoleMessage, Locator, Page
+
+SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
+PATIENCE = 60.0  # seconds; two busy processor cores are slow
+
+KNOWN_ERRORS = {
+    r"404 \(Not Found\) .*/user\.css": "a new user has no style sheet",
+    r"404 \(Not Found\) .*/api/userdata\?dir=": "a new user has no saved workflows or subgraphs",
+    r"404 \(Not Found\) .*/comfy\.templates\.json": "a new user has no node templates",
+    r"graph accessed before initialization": "the frontend's own order at its start",
+    r"https://huggingface\.co/Comfy-Org/.*Content Security Policy": (
+        "the default workflow of the frontend asks for the size of its models"
+    ),
+}
+"""Console errors that the frontend shows without this pack, by pattern, and why."""
+
+
+class Renderer(Enum):
+    CANVAS = "canvas"
+    NODES_2 = "nodes2"
+
+
+class ComfyPage:
+    """One tab. `tab` is Playwright's page, `errors` what the console told that nobody expects."""
+
+    def __init__(self, tab: Page, server: ComfyServer, renderer: Renderer) -> None:
+        self.tab, self.server, self.renderer = tab, server, renderer
+        self.errors: list[str] = []
+        tab.set_default_timeout(PATIENCE * 1000)
+        tab.on("console", self._on_console)
+        tab.on("pageerror", lambda error: self._note(f"{error.message}\n{error.stack}"))
+
+    def open(self) -> None:
+        """Go to the frontend and wait until the pack's nodes can be added."""
+        self.set_settings(
+            {
+                "Comfy.VueNodes.Enabled": self.renderer is Renderer.NODES_2,
+                "Comfy.TutorialCompleted": True,
+                "Comfy.UseNewMenu": "Top",
+                "Comfy.Minimap.Visible": False,
+            }
+        )
+        self.tab.goto(self.server.base_url)
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """After `open` or a reload: nodes are registered and a workflow is shown."""
+        self.tab.wait_for_function(
+            "window.LiteGraph?.registered_node_types?.PersonalizeApplyConcept"
+            " && window.app?.canvas?.graph && window.app.extensionManager?.workflow?.activeWorkflow"
+        )
+        self.wait_for_frames()
+
+    def reload(self) -> None:
+        self.tab.reload()
+        self.wait_until_ready()
+
+    def set_settings(self, settings: dict[str, Any]) -> None:
+        """Change settings of the frontend; a page that is open sees them after a reload."""
+        _post(f"{self.server.base_url}/api/settings", settings)
+
+    def clear(self) -> None:
+        self.load({"nodes": [], "links": [], "version": 0.4})
+
+    def load(self, workflow: dict[str, Any]) -> None:
+        """Open a workflow, as the browser saves it or in the API format."""
+        if "nodes" in workflow:
+            self.tab.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
+        else:
+            self.tab.evaluate("prompt => window.app.loadApiJson(prompt, 'test')", workflow)
+        self.wait_for_frames()
+
+    def queue(self) -> str:
+        """Queue the workflow that is shown, as the Run button does; return its prompt id."""
+        with self.tab.expect_response(re.compile(r"/api/prompt$")) as answer:
+            self.tab.evaluate("window.app.queuePrompt(0)")
+        content = answer.value.json()
+        assert answer.value.ok and not content.get("node_errors"), content
+        return content["prompt_id"]
+
+    def wait(self, prompt_id: str, timeout: float = PATIENCE) -> Run:
+        """The finished run, whatever its end; the page goes on meanwhile."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            run = self.server.client.history(prompt_id)
+            if run is not None:
+                self.wait_for_frames()
+                return run
+            self.tab.wait_for_timeout(100)
+        raise TimeoutError(f"The workflow {prompt_id} did not end within {timeout:.0f} s.")
+
+    def run(self, timeout: float = PATIENCE) -> Run:
+        """Queue the workflow that is shown and wait for its success."""
+        run = self.wait(self.queue(), timeout)
+        assert run.status == "success", run.messages
+        return run
+
+    def set_widget(self, node: int | str, name: str, value: Any) -> None:
+        """Set a widget of a node of the shown graph, as typing into it does."""
+        self.tab.evaluate(
+            """([id, name, value]) => {
+                const node = window.app.canvas.graph.getNodeById(id)
+                const widget = node.widgets.find(w => w.name === name)
+                widget.value = value
+                widget.callback?.(value, window.app.canvas, node)
+            }""",
+            [node, name, value],
+        )
+
+    def find(self, selector: str) -> Locator:
+        return self.tab.locator(selector)
+
+    def wait_for_frames(self, count: int = 2) -> None:
+        """Wait until the page has been drawn a few times."""
+        self.tab.evaluate(
+            "async n => { while (n--) await new Promise(requestAnimationFrame) }", count
+        )
+
+    def screenshot(self, name: str) -> Path:
+        """Keep a picture of the tab as an artefact."""
+        path = SCREENSHOTS / f"{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}.png"
+        self.tab.screenshot(path=path)
+        return path
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self._note(f"{message.text} {message.location.get('url', '')}")
+
+    def _note(self, error: str) -> None:
+        if not any(re.search(pattern, error) for pattern in KNOWN_ERRORS):
+            self.errors.append(error)
+
+
+def _post(address: str, content: Any) -> None:
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(address, json.dumps(content).encode(), headers)
+    with urllib.request.urlopen(request, timeout=30):
+        pass

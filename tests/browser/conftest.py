@@ -1,0 +1,65 @@
+"""Chromium on the test server: fixture `page`, once in each of the frontend's two renderers.
+
+Chromium is Debian's (apt-get install chromium) or any other on the PATH; none is downloaded. Each
+test leaves a screenshot of its end in .screenshots/, and fails when the console showed an error
+that is not the frontend's own (see KNOWN_ERRORS in comfy_page.py).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from personalize.tests.browser.comfy_page import SCREENSHOTS, ComfyPage, Renderer
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
+NO_CHROMIUM = "no Chromium on the PATH: apt-get install chromium"
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Any]:
+    """One Chromium for all tests of this folder.
+
+    It ends with them: Playwright keeps an event loop in this thread, which the websocket of
+    ComfyClient could not share.
+    """
+    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if program is None:
+        pytest.skip(NO_CHROMIUM)
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        chromium = driver.chromium.launch(executable_path=program, args=options)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(params=list(Renderer), ids=lambda renderer: renderer.value)
+def renderer(request: pytest.FixtureRequest) -> Renderer:
+    return request.param
+
+
+@pytest.fixture
+def page(
+    request: pytest.FixtureRequest, browser: Any, server: Any, renderer: Renderer
+) -> Iterator[ComfyPage]:
+    """The frontend in a tab of its own, with an empty graph and nothing remembered."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    try:
+        opened = ComfyPage(context.new_page(), server, renderer)
+        opened.open()
+        opened.clear()
+        yield opened
+        opened.screenshot(request.node.name)
+        assert not opened.errors, "\n".join(opened.errors)
+    finally:
+        context.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def screenshots() -> None:
+    """Only the pictures of the last run are kept."""
+    shutil.rmtree(SCREENSHOTS, ignore_errors=True)
+    SCREENSHOTS.mkdir()

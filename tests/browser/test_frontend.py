@@ -1,0 +1,31 @@
+"""The harness itself: the frontend starts with the pack, runs a workflow, and errors are seen."""
+
+import pytest
+from personalize.tests.browser.comfy_page import Renderer
+from personalize.tests.test_server import text_to_image
+
+pytestmark = [pytest.mark.server, pytest.mark.browser]
+
+
+def test_a_workflow_is_loaded_queued_and_shows_its_picture(page, renderer):
+    prompt = text_to_image("tiny_sd1.safetensors", "a photo of a dog")
+    ids = {name: str(number) for number, name in enumerate(prompt, start=1)}
+    for node in prompt.values():
+        for name, value in node["inputs"].items():
+            if isinstance(value, list):
+                node["inputs"][name] = [ids[value[0]], value[1]]
+    page.load({ids[name]: node for name, node in prompt.items()})
+    assert page.find("[data-node-id]").count() == (7 if renderer is Renderer.NODES_2 else 0)
+    run = page.run()
+    assert run.files("images")
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("renderer", [Renderer.CANVAS])
+def test_an_error_in_the_console_is_noted(page):
+    page.tab.evaluate("console.error('Cannot read properties of undefined')")
+    page.tab.evaluate("setTimeout(() => { throw new Error('thrown later') })")
+    page.tab.wait_for_timeout(100)
+    first, second = page.errors
+    assert "Cannot read properties" in first and "thrown later" in second
+    page.errors.clear()
