@@ -75,6 +75,7 @@ class Concept:
     training: config, seed, steps taken and versions, as plain JSON values
     encoder: of an ELITE concept, whose projections it is drawn with; large and shared, so a file
         holds its name and digest only (in `training`)
+    pictures: small copies of what it was learned from, (N, side, side, 3), uint8; never in its file
     """
 
     method: Method
@@ -86,6 +87,7 @@ class Concept:
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     encoder: EliteEncoder | None = field(default=None, repr=False, compare=False)
+    pictures: Tensor | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "placeholder", check_placeholder(self.placeholder))

@@ -10,7 +10,9 @@ import json
 import os
 import struct
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,31 +60,44 @@ def load_concept(path: Path, name: str | None = None) -> Concept:
         _check_size(path, name, MAX_FOREIGN_BYTES)
         return embedding_to_concept(read_pickled_embedding(path, name), name)
     _check_size(path, name, MAX_BYTES)
-    try:
-        with safe_open(path, framework="pt") as file:
+    with _whole(name), safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if _is_ours(metadata):
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return _read_concept(tensors, metadata, name)
+        _check_size(path, name, MAX_FOREIGN_BYTES)
+        return embedding_to_concept({k: file.get_tensor(k) for k in file.keys()}, name)  # noqa: SIM118
+
+
+def describe_concept(path: Path, name: str) -> tuple[Concept, list[str]]:
+    """What a file says of its concept, and the names of its words; no tensor of ours is read.
+
+    The concept has no words and no tensors when the file is ours. Raises as `load_concept` does.
+    """
+    if path.suffix.lower() == ".safetensors":
+        with _whole(name), safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format", "").startswith("personalize/"):
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                return _read_concept(tensors, metadata, name)
-            _check_size(path, name, MAX_FOREIGN_BYTES)
-            return embedding_to_concept({k: file.get_tensor(k) for k in file.keys()}, name)  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ConceptFileError(
-            f"'{name}' is no whole safetensors file ({error}). It may be cut off: copy or download "
-            "it again."
-        ) from error
+            if _is_ours(metadata):
+                return _read_description(metadata, name), sorted(map(_word, _words(file.keys())))
+    concept = load_concept(path, name)
+    return concept, sorted(concept.words)
 
 
 def write_safetensors(
     tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write to a temporary neighbour, then rename, so that no reader ever sees half a file."""
+    """Write tensors and metadata; the file appears whole or not at all."""
     data = _ordered(
         save(
             {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
             dict(metadata) if metadata else None,
         )
     )
+    write_whole(data, path)
+
+
+def write_whole(data: bytes, path: Path) -> None:
+    """Write to a temporary neighbour, then rename, so that no reader ever sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=".", suffix=UNFINISHED, dir=path.parent)
     try:
@@ -131,7 +146,36 @@ def _metadata(concept: Concept) -> dict[str, str]:
     }
 
 
-def _read_concept(tensors: dict[str, Tensor], metadata: dict[str, str], name: str) -> Concept:
+@contextmanager
+def _whole(name: str) -> Iterator[None]:
+    """Tell which file cannot be read."""
+    try:
+        yield
+    except (SafetensorError, OSError) as error:
+        raise ConceptFileError(
+            f"'{name}' is no whole safetensors file ({error}). It may be cut off: copy or download "
+            "it again."
+        ) from error
+
+
+def _is_ours(metadata: Mapping[str, str]) -> bool:
+    return metadata.get("format", "").startswith("personalize/")
+
+
+def _read_concept(tensors: dict[str, Tensor], metadata: Mapping[str, str], name: str) -> Concept:
+    concept = _read_description(metadata, name)
+    words = {_word(key): tensors[key] for key in _words(tensors)}
+    others = {key: t for key, t in tensors.items() if key not in _words(tensors)}
+    if "" not in words and (concept.method is not Method.CATVERSION or not others):
+        raise ConceptFileError(
+            f"'{name}' says it is a {concept.method.display_name} concept, but it lacks what was "
+            "learned (a tensor named word). Save the concept again."
+        )
+    with reading(name):
+        return replace(concept, words=words, tensors=others)
+
+
+def _read_description(metadata: Mapping[str, str], name: str) -> Concept:
     if metadata["format"] != FORMAT:
         raise ConceptFileError(
             f"'{name}' has the format {metadata['format']}, this version reads {FORMAT}. "
@@ -146,13 +190,6 @@ def _read_concept(tensors: dict[str, Tensor], metadata: dict[str, str], name: st
             f"'{name}' says {FORMAT}, but its description lacks or garbles {error}. "
             "Save the concept again."
         ) from error
-    words = {k.removeprefix("word").removeprefix("."): t for k, t in tensors.items() if _is_word(k)}
-    others = {k: t for k, t in tensors.items() if not _is_word(k)}
-    if "" not in words and (method is not Method.CATVERSION or not others):
-        raise ConceptFileError(
-            f"'{name}' says it is a {method.display_name} concept, but it lacks what was learned "
-            "(a tensor named word). Save the concept again."
-        )
     with reading(name):
         return Concept(
             method=method,
@@ -160,14 +197,17 @@ def _read_concept(tensors: dict[str, Tensor], metadata: dict[str, str], name: st
             text_width=width,
             placeholder=placeholder,
             class_word=metadata.get("class_word", ""),
-            words=words,
-            tensors=others,
             training=_read_json_object(metadata.get("training", "{}")),
         )
 
 
-def _is_word(key: str) -> bool:
-    return key == "word" or key.startswith("word.")
+def _words(keys: Iterable[str]) -> list[str]:
+    return [key for key in keys if key == "word" or key.startswith("word.")]
+
+
+def _word(key: str) -> str:
+    """The name of a word from its tensor's: ``word`` -> ``""``, ``word.pose2`` -> ``pose2``."""
+    return key.removeprefix("word").removeprefix(".")
 
 
 def _read_json_object(text: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from ..concepts.errors import ConceptFileError
 
 CONCEPTS = "concepts"
 ELITE = "elite"
+TRASH = ".trash"  # in each concepts folder, for what was deleted; its files are not listed
 EMBEDDING_PREFIX = "embedding:"
 _SUFFIXES = {".safetensors", ".pt", ".bin"}
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"|?*]')
@@ -33,8 +34,28 @@ def concept_names() -> list[str]:
         for name in folder_paths.get_filename_list("embeddings")
         if Path(name).suffix.lower() in _SUFFIXES
     ]
-    concepts = folder_paths.get_filename_list(CONCEPTS)
-    return concepts + [EMBEDDING_PREFIX + name for name in embeddings]
+    return saved_concepts() + [EMBEDDING_PREFIX + name for name in embeddings]
+
+
+def saved_concepts() -> list[str]:
+    """Names of the files in the concepts folders, without what was deleted."""
+    names = folder_paths.get_filename_list(CONCEPTS)
+    return [name for name in names if TRASH not in Path(name).parts]
+
+
+def folder_of(path: Path) -> Path:
+    """The concepts folder that a file lies in once links are followed; raise when in none.
+
+    A file that is a link itself counts as lying where the link lies.
+    """
+    place = path.parent.resolve()
+    for folder in map(Path, folder_paths.get_folder_paths(CONCEPTS)):
+        if place.is_relative_to(folder.resolve()):
+            return folder
+    raise ConceptFileError(
+        f"'{path.name}' lies in {place}, outside of the concepts folders: a link leads there. "
+        "Change it in its own place."
+    )
 
 
 def concept_path(name: str) -> Path:
@@ -99,7 +120,15 @@ def new_file(folder: Path, filename: str) -> Path:
 
     Sub-folders are allowed, leaving the folder is not. Raises ConceptFileError with a sentence.
     """
-    name = filename.strip().replace("\\", "/").removesuffix(".safetensors")
+    return free(file_in(folder, filename, ".safetensors"))
+
+
+def file_in(folder: Path, filename: str, suffix: str) -> Path:
+    """The path that a user's name for a file means in a folder; the suffix may be written or not.
+
+    Sub-folders are allowed, leaving the folder is not. Raises ConceptFileError with a sentence.
+    """
+    name = filename.strip().replace("\\", "/").removesuffix(suffix)
     parts = PurePosixPath(name).parts
     no_file = name.startswith("/") or name.endswith("/")
     if not parts or no_file or not all(_is_name(part) for part in parts):
@@ -107,12 +136,17 @@ def new_file(folder: Path, filename: str) -> Path:
             f"'{filename}' is no file name. Write a name such as my-dog or pets/my-dog: plain "
             "words of letters and digits, inside the folder."
         )
-    path = folder.joinpath(*parts[:-1], f"{parts[-1]}.safetensors")
+    path = folder.joinpath(*parts[:-1], f"{parts[-1]}{suffix}")
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ConceptFileError(f"'{filename}' leads out of {folder}. Write a plain name.")
-    number = 2
+    return path
+
+
+def free(path: Path) -> Path:
+    """The path, or with the first number that makes it free: dog, dog-2, dog-3."""
+    number, wanted = 2, path
     while path.exists():
-        path = path.with_name(f"{parts[-1]}-{number}.safetensors")
+        path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
         number += 1
     return path
 

@@ -1,13 +1,17 @@
 """Load, save and apply concepts."""
 
 from dataclasses import replace
+from typing import Any
 
 from comfy_api.latest import io
 
+from ..concepts.cards import card_of
 from ..concepts.concept import Concept, Method
 from ..concepts.elite_files import find_encoder
 from ..concepts.errors import ConceptFileError
 from ..concepts.files import load_concept, save_concept, save_embedding
+from ..host.browsers import CONCEPTS_CHANGED, tell_browsers
+from ..host.card_pictures import write_pictures
 from ..host.folders import (
     concept_names,
     concept_path,
@@ -69,7 +73,12 @@ class LoadConcept(io.ComfyNode):
         concept = load_concept(concept_path(concept_name), concept_name)
         changes = {"placeholder": placeholder.strip(), "class_word": class_word.strip()}
         concept = replace(concept, **{k: v for k, v in changes.items() if v})
-        return io.NodeOutput(with_encoder(concept))
+        return io.NodeOutput(with_encoder(concept), ui=shown(concept))
+
+
+def shown(concept: Concept) -> dict[str, list[dict[str, Any]]]:
+    """What a node tells the browser of its concept."""
+    return {"concept_card": [card_of(concept).as_json()]}
 
 
 def with_encoder(concept: Concept) -> Concept:
@@ -109,18 +118,37 @@ class SaveConcept(io.ComfyNode):
                     tooltip="Also write models/embeddings/<name>, which people without this pack "
                     "use as embedding:<name>. Only for concepts that are words and nothing else.",
                 ),
+                io.Boolean.Input(
+                    "keep_pictures", default=True, optional=True,
+                    tooltip="Also keep small copies of the training pictures beside the file, for "
+                    "the sidebar. They are not in the file, so who gets it does not get them.",
+                ),
+                io.Image.Input(
+                    "preview", optional=True,
+                    tooltip="A picture that stands for the concept in the sidebar. Without it, the "
+                    "first training picture does.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, concept: Concept, filename: str, also_as_embedding: bool) -> io.NodeOutput:
+    def execute(
+        cls,
+        concept: Concept,
+        filename: str,
+        also_as_embedding: bool,
+        keep_pictures: bool = True,
+        preview: io.Image.Type | None = None,
+    ) -> io.NodeOutput:
         path = new_file(concepts_output(), filename)
         paths = [path]
         if also_as_embedding:
             paths.append(new_file(embeddings_folder(), filename))
             save_embedding(concept, paths[1])
         save_concept(concept, path)
+        write_pictures(path, preview, concept.pictures if keep_pictures else None)
+        tell_browsers(CONCEPTS_CHANGED)
         text = "saved " + " and ".join(str(p) for p in paths)
         NodeProgress(1, cls.hidden.unique_id).show_text(text, now=True)
         return io.NodeOutput(ui={"text": [text], "concepts": [str(p) for p in paths]})
@@ -179,4 +207,5 @@ class ApplyConcept(io.ComfyNode):
         end_percent: float,
     ) -> io.NodeOutput:
         details = Details(local_strength, start_percent, end_percent)
-        return io.NodeOutput(*apply_concept(model, clip, concept, strength, details))
+        patched = apply_concept(model, clip, concept, strength, details)
+        return io.NodeOutput(*patched, ui=shown(concept))

@@ -3,14 +3,17 @@
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
+from ..host.browsers import host_routes
 from ..host.folders import register_folders
 from . import NODE_CLASS_MAPPINGS
+from .routes import add_routes
 
 
 class PersonalizeExtension(ComfyExtension):
     @override
     async def on_load(self) -> None:
         register_folders()
+        add_routes(host_routes())
 
     @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -12,6 +12,7 @@ from ..host.versions import host_versions
 from ..host.vision import layer_features, vision_shape
 from ..version import __version__
 from .masks import read_masks
+from .pictures import small_copies
 
 
 @torch.inference_mode()
@@ -63,6 +64,7 @@ def encode_elite(
             "versions": {"personalize": __version__, **host_versions()},
         },
         encoder=encoder,
+        pictures=small_copies([pictures]),
     )
 
 

@@ -19,7 +19,7 @@ from .config import TrainConfig
 from .cross_init import CrossInit, CrossInitConfig
 from .custom_diffusion import CustomDiffusion, CustomDiffusionConfig, PriorConfig
 from .loop import Learner, NoStates, OnStep, Training
-from .pictures import EncodedPictures, encode_pictures
+from .pictures import EncodedPictures, encode_pictures, small_copies
 from .prior import ClassPictures, OnPicture
 from .states import StateFolder, training_key
 from .textual_inversion import TextualInversion, TextualInversionConfig
@@ -81,6 +81,7 @@ def learn(
     Raises TrainingError, BaseModelError or PlaceholderError with a sentence; what the callback
     raises ends the training with its state kept.
     """
+    images = list(images)
     backbone = Backbone(model, clip, config.precision, config.gradient_checkpointing)
     pictures = encode_pictures(vae, images, config.resolution, config.flip)
     rows = config.batch_size * (2 if wants_prior(config) else 1)
@@ -97,7 +98,8 @@ def learn(
         if state is not None:
             training.restore(state)
         losses = training.run(keeper, on_step)
-        return Learned(described(learner, config, training.step), losses)
+        concept = described(learner, config, training.step)
+        return Learned(replace(concept, pictures=small_copies(images)), losses)
 
 
 def described(learner: Learner, config: TrainConfig, steps: int) -> Concept:

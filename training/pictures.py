@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,8 @@ from .config import MIN_RESOLUTION
 
 if TYPE_CHECKING:
     from comfy.sd import VAE
+
+SMALL, MOST_COPIES = 192, 6  # pixels and number of the pictures on a contact sheet
 
 
 def square_pictures(images: Iterable[Tensor], size: int, what: str = "Picture") -> Tensor:
@@ -28,6 +31,15 @@ def square_pictures(images: Iterable[Tensor], size: int, what: str = "Picture") 
     if not squares:
         raise TrainingError("There is no picture to learn from. Connect 1 to 6 pictures of it.")
     return torch.stack(squares)
+
+
+def small_copies(images: Iterable[Tensor]) -> Tensor:
+    """Centre crops of the first pictures as (N, SMALL, SMALL, 3), uint8, to show what was learned.
+
+    images: as for `square_pictures`, but of any size
+    """
+    pictures = islice(_single_pictures(images), MOST_COPIES)
+    return torch.stack([(_resized(p, SMALL) * 255).round().byte() for p in pictures])
 
 
 def _single_pictures(images: Iterable[Tensor]) -> Iterable[Tensor]:
@@ -50,13 +62,19 @@ def _square(picture: Tensor, size: int, name: str) -> Tensor:
             f"{MIN_RESOLUTION} x {MIN_RESOLUTION}, better {size} x {size}: remove it or find a "
             "larger one."
         )
-    with torch.inference_mode(False):
-        pixels = picture.detach().to("cpu", torch.float32, copy=True)
-    if not torch.isfinite(pixels).all():
+    if not torch.isfinite(picture).all():
         raise TrainingError(
             f"{name} holds NaN or infinite pixels. The node that made it failed: load "
             "the picture again or remove it."
         )
+    return _resized(picture, size)
+
+
+def _resized(picture: Tensor, size: int) -> Tensor:
+    """The centre square, (size, size, 3), fp32, CPU."""
+    height, width = picture.shape[:2]
+    with torch.inference_mode(False):
+        pixels = picture.detach().to("cpu", torch.float32, copy=True)
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     pixels = _rgb_on_white(pixels[top : top + side, left : left + side].clamp(0, 1))

@@ -83,6 +83,30 @@ def test_also_as_an_embedding(tiny_sd1):
     assert torch.equal(ours, stock)
 
 
+def test_pictures_are_kept_beside_the_file_unless_unwanted():
+    concept = make_concept(pictures=torch.zeros(2, 16, 16, 3, dtype=torch.uint8))
+    for name, kept, preview, expected in (
+        ("all", True, None, [".pictures.webp", ".safetensors", ".webp"]),
+        ("none", False, None, [".safetensors"]),
+        ("shown", False, torch.rand(1, 64, 64, 3), [".safetensors", ".webp"]),
+    ):
+        inputs = {"keep_pictures": kept, "preview": preview, "also_as_embedding": False}
+        run(SaveConcept, concept=concept, filename=f"pictures/{name}", **inputs)
+        written = (concepts_output() / "pictures").glob(f"{name}.*")
+        assert sorted(path.name.removeprefix(name) for path in written) == expected
+
+
+def test_load_and_apply_tell_the_browser_what_to_write(tiny_sd1):
+    run(SaveConcept, concept=make_concept(), filename="told", also_as_embedding=False)
+    loaded = run(LoadConcept, concept_name="told.safetensors", placeholder="<rex>")
+    applied = run(
+        ApplyConcept, model=tiny_sd1.model, clip=tiny_sd1.clip, concept=loaded.result[0], **APPLY
+    )
+    for output in (loaded, applied):
+        (card,) = output.ui["concept_card"]
+        assert (card["method_name"], card["write"]) == ("Cross Initialization", "<rex> dog")
+
+
 def test_nothing_is_overwritten():
     first, second = (
         saved_paths(run(SaveConcept, concept=c, filename="twice", also_as_embedding=True))

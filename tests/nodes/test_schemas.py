@@ -74,7 +74,7 @@ PROMISED = {
     "PersonalizeSaveConcept": (
         "Save Concept",
         ["concept", "filename", "also_as_embedding"],
-        [],
+        ["keep_pictures", "preview"],
         [],
     ),
     "PersonalizeApplyConcept": (

@@ -53,6 +53,7 @@ def test_a_train_node_gives_a_concept_and_its_losses(
     assert (concept.method, concept.placeholder) == (method, placeholder)
     assert concept.words[""].shape == (rows, concept.text_width)
     assert len(losses["loss"]) == 3
+    assert concept.pictures.shape == (4, 192, 192, 3) and concept.pictures.dtype == torch.uint8
     assert concept.words[""].device.type == "cpu" and not concept.words[""].is_inference()
 
 

@@ -40,7 +40,7 @@ def test_one_picture(encoder, vision, tmp_path):
     assert (concept.method, concept.base, concept.text_width) == (Method.ELITE, "sd1", 64)
     assert (concept.placeholder, concept.class_word) == ("<rex>", "dog")
     assert list(concept.words) == ["", "word1", "word2", "word3", "word4"]
-    assert concept.encoder is encoder
+    assert concept.encoder is encoder and len(concept.pictures) == 1
     features = layer_features(vision, picture)
     expected = map_words(encoder.global_stage.mapper, features)[0]
     for n, word in enumerate(concept.words.values()):

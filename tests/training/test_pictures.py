@@ -4,7 +4,12 @@ import pytest
 import torch
 from personalize.concepts.errors import BaseModelError, TrainingError
 from personalize.host.latents import LatentPosterior, encode_posterior
-from personalize.training.pictures import EncodedPictures, encode_pictures, square_pictures
+from personalize.training.pictures import (
+    EncodedPictures,
+    encode_pictures,
+    small_copies,
+    square_pictures,
+)
 from torch import Generator
 
 pytestmark = pytest.mark.host
@@ -35,6 +40,13 @@ def test_the_centre_square_is_kept(shape, size):
 def test_batches_and_single_pictures_of_many_sizes_are_one_stack():
     images = [torch.rand(2, 70, 90, 3), torch.rand(64, 64, 3), torch.rand(1, 200, 64, 4)]
     assert square_pictures(images, 64).shape == (4, 64, 64, 3)
+
+
+def test_small_copies_are_of_the_first_six():
+    images = [torch.rand(5, 30, 90, 3), torch.ones(3, 300, 300, 4)]
+    copies = small_copies(iter(images))
+    assert copies.shape == (6, 192, 192, 3) and copies.dtype == torch.uint8
+    assert (copies[5] == 255).all() and not (copies[4] == 255).all()
 
 
 def test_a_picture_of_the_right_size_is_not_resampled():

@@ -1,0 +1,63 @@
+"""A concept's card: what people need to see of it, without what was learned."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .concept import Concept, Method
+from .files import describe_concept
+from .placeholders import attribute_placeholder
+
+_LEARNED_WITH_CLASS_WORD = {Method.CROSS_INIT}
+"""Methods whose training prompts have the class word behind the placeholder."""
+
+_NO_ATTRIBUTES = {Method.ELITE}
+"""Methods whose other words are no attributes that a prompt would name."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """method: as in the concept file; method_name, base_title: for people
+    write: what to write in a prompt, such as ``<me> person``
+    attributes: what else can be written, such as ``<my-dog:pose2>``
+    """
+
+    method: str
+    method_name: str
+    base_title: str
+    placeholder: str
+    class_word: str
+    write: str
+    attributes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def card_of(concept: Concept) -> Card:
+    return _card(concept, concept.words)
+
+
+def read_card(path: Path, name: str) -> Card:
+    """The card of a file that the user calls by this name. Raises ConceptFileError."""
+    return _card(*describe_concept(path, name))
+
+
+def _card(concept: Concept, words: Iterable[str]) -> Card:
+    attributes = [] if concept.method in _NO_ATTRIBUTES else [word for word in words if word]
+    return Card(
+        method=concept.method.value,
+        method_name=concept.method.display_name,
+        base_title=concept.base_title,
+        placeholder=concept.placeholder,
+        class_word=concept.class_word,
+        write=_written(concept),
+        attributes=tuple(attribute_placeholder(concept.placeholder, a) for a in attributes),
+    )
+
+
+def _written(concept: Concept) -> str:
+    if concept.method in _LEARNED_WITH_CLASS_WORD and concept.class_word:
+        return f"{concept.placeholder} {concept.class_word}"
+    return concept.placeholder

@@ -1,0 +1,130 @@
+"""The saved concepts as a shelf: listed with cards and pictures, renamed, put into the trash.
+
+Names come from a browser. A name means one of the files that `saved_concepts` lists or nothing;
+what is changed or sent lies in a concepts folder after all links are followed.
+
+The trash is a folder `.trash` in the same concepts folder: on the same disk, so that even large
+files move at once and whole, found without this program, and without a package that the host does
+not bring.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..concepts.cards import Card, read_card
+from ..concepts.errors import ConceptFileError, PersonalizeError
+from ..concepts.files import SUFFIXES
+from .card_pictures import pictures_beside, sheet_of, thumbnail_of
+from .folders import TRASH, concept_path, file_in, folder_of, free, saved_concepts
+
+PICTURES = {"thumbnail": thumbnail_of, "sheet": sheet_of}
+"""Kinds of pictures that a concept may have, and how each is found."""
+
+
+def shelf() -> list[dict[str, Any]]:
+    """All saved concepts as plain JSON values, in the order of their names.
+
+    Each has `name`, `card` (None with a `problem` instead when the file cannot be read), `changed`
+    and, for each kind of picture, when that was changed; both in ms, 0 for no picture.
+    """
+    return [entry for name in saved_concepts() if (entry := _entry(name))]
+
+
+def picture_of(name: str, kind: str) -> Path | None:
+    """A concept's `thumbnail` or `sheet`, None when it has none. Raises ConceptFileError."""
+    path = known_path(name)
+    picture = PICTURES[kind](path) if kind in PICTURES else None
+    if picture is None or not picture.resolve().is_relative_to(folder_of(path).resolve()):
+        return None
+    return picture
+
+
+def rename(name: str, wanted: str) -> str:
+    """Give a concept file and its pictures another name; return it.
+
+    Sub-folders may be named too. Raises ConceptFileError with a sentence when the name is taken or
+    leads out of the folder.
+    """
+    path = known_path(name)
+    folder = folder_of(path)
+    target = file_in(folder, wanted, path.suffix)
+    if target.exists() and not target.samefile(path):
+        raise ConceptFileError(f"There is a file '{wanted}' already. Choose another name.")
+    _move(path, target)
+    return str(target.relative_to(folder))
+
+
+def to_trash(name: str) -> Path:
+    """Move a concept file and its pictures into the trash of its folder; return where it lies."""
+    path = known_path(name)
+    folder = folder_of(path)
+    place = folder / TRASH / _in_folder(path, folder)
+    if not place.parent.resolve().is_relative_to(folder.resolve()):
+        raise ConceptFileError(f"{folder / TRASH} leads out of {folder}. Remove that link.")
+    target = free(place)
+    _move(path, target)
+    return target
+
+
+def known_path(name: str) -> Path:
+    """The file of a listed concept; raise ConceptFileError for any other name."""
+    if name not in saved_concepts():
+        raise ConceptFileError(f"There is no concept '{name}'. Refresh the list.")
+    return concept_path(name)
+
+
+def _in_folder(path: Path, folder: Path) -> Path:
+    """Where a file lies in its folder, links to folders followed."""
+    return (path.parent.resolve() / path.name).relative_to(folder.resolve())
+
+
+def _move(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    others = {path.with_suffix(suffix) for suffix in SUFFIXES} - {path}
+    shared = any(other.is_file() for other in others)
+    pictures = {} if shared else pictures_beside(path)
+    os.replace(path, target)
+    for suffix, picture in pictures.items():
+        os.replace(picture, target.with_name(target.stem + suffix))
+
+
+@dataclass(frozen=True)
+class _Version:
+    """A file as it was at a time: an unchanged one is read once."""
+
+    path: Path
+    size: int
+    changed: int
+
+
+@lru_cache(maxsize=4096)
+def _card(name: str, version: _Version) -> Card | str:
+    try:
+        return read_card(version.path, name)
+    except (PersonalizeError, OSError) as error:
+        return str(error)
+
+
+def _entry(name: str) -> dict[str, Any] | None:
+    try:
+        path = concept_path(name)
+        stat = path.stat()
+        pictures = {kind: _changed(find(path)) for kind, find in PICTURES.items()}
+    except (ConceptFileError, OSError):  # gone since it was listed
+        return None
+    card = _card(name, _Version(path, stat.st_size, stat.st_mtime_ns))
+    known = isinstance(card, Card)
+    return {
+        "name": name,
+        "card": card.as_json() if known else None,
+        "problem": "" if known else card,
+        "changed": stat.st_mtime_ns // 10**6,
+        **pictures,
+    }
+
+
+def _changed(picture: Path | None) -> int:
+    return picture.stat().st_mtime_ns // 10**6 if picture is not None else 0

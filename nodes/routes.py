@@ -1,0 +1,81 @@
+"""Routes for the concepts in the sidebar. What they do is in host/shelf.py.
+
+A GET changes nothing. A POST must be JSON, which no other site can make a browser send unasked.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from ..concepts.errors import PersonalizeError
+from ..host.browsers import CONCEPTS_CHANGED, tell_browsers
+from ..host.card_pictures import content_type
+from ..host.shelf import picture_of, rename, shelf, to_trash
+
+PREFIX = "/personalize/concepts"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def add_routes(routes: web.RouteTableDef | None) -> None:
+    """Add the routes to the host's table, if there is one."""
+    if routes is None:
+        return
+    routes.get(PREFIX)(send_shelf)
+    routes.get(f"{PREFIX}/picture")(send_picture)
+    routes.post(f"{PREFIX}/rename")(change("name", "wanted", action=rename))
+    routes.post(f"{PREFIX}/delete")(change("name", action=to_trash))
+
+
+async def send_shelf(request: web.Request) -> web.StreamResponse:
+    return web.json_response({"concepts": await asyncio.to_thread(shelf)})
+
+
+async def send_picture(request: web.Request) -> web.StreamResponse:
+    """?name=my-dog.safetensors&kind=thumbnail or sheet"""
+    try:
+        picture = picture_of(request.query.get("name", ""), request.query.get("kind", ""))
+    except PersonalizeError as error:
+        return _refused(str(error), 404)
+    if picture is None:
+        return _refused("There is no such picture.", 404)
+    headers = {
+        "Content-Type": content_type(picture),
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-cache",
+    }
+    return web.FileResponse(picture, headers=headers)
+
+
+def change(*fields: str, action: Callable[..., object]) -> Handler:
+    """A handler that calls the action with text fields of a JSON body and tells all browsers."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        values = await _texts(request, fields)
+        if values is None:
+            return _refused(f"Expected JSON with the texts {' and '.join(fields)}.", 400)
+        try:
+            result = await asyncio.to_thread(action, *values)
+        except (PersonalizeError, OSError) as error:
+            return _refused(str(error), 400)
+        tell_browsers(CONCEPTS_CHANGED)
+        return web.json_response({"result": str(result)})
+
+    return handle
+
+
+async def _texts(request: web.Request, fields: tuple[str, ...]) -> list[str] | None:
+    if request.content_type != "application/json":
+        return None
+    try:
+        body = await request.json()
+    except ValueError:
+        return None
+    values = [body.get(field) for field in fields] if isinstance(body, dict) else []
+    texts = [value for value in values if isinstance(value, str)]
+    return texts if len(texts) == len(fields) else None
+
+
+def _refused(sentence: str, status: int) -> web.Response:
+    return web.json_response({"error": sentence}, status=status)

@@ -1,0 +1,286 @@
+"""The shelf of saved concepts: what it lists, and that no name leads out of its folders."""
+
+from pathlib import Path
+
+import folder_paths
+import pytest
+import torch
+from personalize.concepts.concept import Concept, Method
+from personalize.concepts.errors import ConceptFileError
+from personalize.concepts.files import load_concept, save_concept
+from personalize.host import shelf as shelf_module
+from personalize.host.card_pictures import contact_sheet, write_pictures
+from personalize.host.folders import concept_names
+from personalize.host.shelf import known_path, picture_of, rename, shelf, to_trash
+from PIL import Image
+
+pytestmark = pytest.mark.host
+
+ODD = "<img src=x onerror=alert(1)>"
+
+
+def concept(placeholder="<my-dog>", pictures=None):
+    words = {"": torch.ones(2, 64)}
+    return Concept(
+        Method.CROSS_INIT, "sd1", 64, placeholder, class_word="dog", words=words, pictures=pictures
+    )
+
+
+def squares(count, side=16):
+    shades = torch.arange(count, dtype=torch.uint8) * 20
+    return shades.view(-1, 1, 1, 1).expand(count, side, side, 3).contiguous()
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """Two empty concepts folders, models and output, and nothing else to find."""
+    found = [tmp_path / "models" / "concepts", tmp_path / "output" / "concepts"]
+    for folder in found:
+        folder.mkdir(parents=True)
+    known = {"concepts": ([str(f) for f in found], {".safetensors", ".pt", ".bin"})}
+    monkeypatch.setattr(
+        folder_paths, "folder_names_and_paths", {**folder_paths.folder_names_and_paths, **known}
+    )
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    return found
+
+
+@pytest.fixture
+def output(folders):
+    return folders[1]
+
+
+def put(folder, name="my-dog.safetensors", pictures=2, **changes):
+    path = folder / name
+    save_concept(concept(**changes), path)
+    write_pictures(path, None, squares(pictures) if pictures else None)
+    return path
+
+
+def files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
+
+
+def test_an_empty_shelf(folders):
+    assert shelf() == []
+
+
+def test_what_is_listed(folders):
+    put(folders[0], pictures=0)
+    put(folders[1], "pets/rex.safetensors", placeholder="<rex>")
+    entries = {entry["name"]: entry for entry in shelf()}
+    assert list(entries) == ["my-dog.safetensors", str(Path("pets", "rex.safetensors"))]
+    dog, rex = entries.values()
+    assert dog["card"]["write"] == "<my-dog> dog" and dog["problem"] == ""
+    assert dog["thumbnail"] == dog["sheet"] == 0
+    assert rex["card"]["placeholder"] == "<rex>"
+    assert rex["thumbnail"] > 0 and rex["sheet"] > 0 and rex["changed"] > 0
+
+
+def test_a_damaged_file_is_listed_with_its_problem(output):
+    (output / "damaged.safetensors").write_bytes(b"oh no")
+    (entry,) = shelf()
+    assert entry["card"] is None and "is no whole safetensors file" in entry["problem"]
+
+
+def test_an_unchanged_file_is_read_once(output, monkeypatch):
+    read = []
+    stock = shelf_module.read_card
+    monkeypatch.setattr(shelf_module, "read_card", lambda *a: read.append(a) or stock(*a))
+    path = put(output)
+    shelf(), shelf()
+    assert len(read) == 1
+    save_concept(concept("<changed-name>"), path)
+    assert shelf()[0]["card"]["placeholder"] == "<changed-name>" and len(read) == 2
+
+
+NOT_LISTED = [
+    *("", ".", "..", "gone.safetensors", "my-dog", "MY-DOG.safetensors", "./my-dog.safetensors"),
+    *("../output/concepts/my-dog.safetensors", "/etc/passwd", "..\\my-dog.safetensors", "a\x00b"),
+    *("C:\\my-dog.safetensors", "my-dog.webp", ".trash/old.safetensors", "secret.safetensors"),
+    *("../secret.safetensors", "pets/../my-dog.safetensors", "file:///etc/passwd", "%2e%2e/x"),
+]
+
+
+@pytest.mark.parametrize("name", NOT_LISTED)
+def test_a_name_that_is_not_listed_means_nothing(name, output, tmp_path):
+    put(output)
+    put(output, ".trash/old.safetensors")
+    put(tmp_path, "output/secret.safetensors")
+    before = files(tmp_path)
+    for act in (known_path, to_trash, lambda n: rename(n, "new"), lambda n: picture_of(n, "sheet")):
+        with pytest.raises(ConceptFileError, match=r"There is no concept .* Refresh the list"):
+            act(name)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("wanted", ["rex", "rex.safetensors", "pets/rex", " rex ", "犬 v1.5"])
+def test_rename_takes_the_pictures_along(wanted, output):
+    path = put(output)
+    content = path.read_bytes()
+    name = rename("my-dog.safetensors", wanted)
+    stem = wanted.strip().removesuffix(".safetensors")
+    assert name == str(Path(f"{stem}.safetensors"))
+    kept = [f"{stem}{suffix}" for suffix in (".pictures.webp", ".safetensors", ".webp")]
+    assert files(output) == sorted(str(Path(k)) for k in kept)
+    assert (output / name).read_bytes() == content
+    assert [entry["name"] for entry in shelf()] == [name]
+
+
+@pytest.mark.parametrize(
+    "wanted", ["", "..", "../evil", "/tmp/evil", "C:\\evil", "a/../../evil", ".trash/x", ODD, "NUL"]
+)
+def test_rename_refuses_names_that_lead_out_or_that_a_system_refuses(wanted, output, tmp_path):
+    put(output)
+    before = files(tmp_path)
+    with pytest.raises(ConceptFileError, match="is no file name"):
+        rename("my-dog.safetensors", wanted)
+    assert files(tmp_path) == before
+
+
+def test_rename_overwrites_nothing(output):
+    put(output)
+    content = put(output, "taken.safetensors", placeholder="<taken>").read_bytes()
+    with pytest.raises(ConceptFileError, match="There is a file 'taken' already"):
+        rename("my-dog.safetensors", "taken")
+    assert (output / "taken.safetensors").read_bytes() == content
+    assert rename("my-dog.safetensors", "my-dog") == "my-dog.safetensors"
+
+
+def test_rename_keeps_the_kind_of_file(output):
+    torch.save({"<dog>": torch.ones(768)}, output / "dog.bin")
+    assert rename("dog.bin", "rex") == "rex.bin"
+    assert load_concept(output / "rex.bin").placeholder == "<dog>"
+
+
+def test_pictures_that_two_files_share_stay(output):
+    put(output)
+    torch.save({"<dog>": torch.ones(768)}, output / "my-dog.bin")
+    rename("my-dog.bin", "rex")
+    assert {"my-dog.webp", "my-dog.pictures.webp", "rex.bin"} <= set(files(output))
+    assert "rex.webp" not in files(output)
+
+
+def test_the_trash_keeps_everything_and_is_not_listed(folders):
+    for folder in folders:
+        put(folder, "pets/rex.safetensors")
+        content = (folder / "pets" / "rex.safetensors").read_bytes()
+        place = to_trash(str(Path("pets", "rex.safetensors")))
+        assert place == folder / ".trash" / "pets" / "rex.safetensors"
+        assert place.read_bytes() == content
+        names = ("rex.pictures.webp", "rex.safetensors", "rex.webp")
+        assert files(folder) == [str(Path(".trash", "pets", name)) for name in names]
+    assert shelf() == []
+    assert not [name for name in concept_names() if "rex" in name]
+
+
+def test_the_trash_overwrites_nothing(output):
+    for _ in range(2):
+        put(output, pictures=1)
+        to_trash("my-dog.safetensors")
+    kept = [f for f in files(output) if f.endswith(".safetensors")]
+    assert [Path(k).name for k in kept] == ["my-dog-2.safetensors", "my-dog.safetensors"]
+
+
+@pytest.fixture
+def link(tmp_path):
+    def make(place, target):
+        try:
+            place.symlink_to(target, target_is_directory=target.is_dir())
+        except OSError:
+            pytest.skip("this system makes no links")
+
+    return make
+
+
+def test_nothing_behind_a_link_to_another_folder_is_changed_or_sent(output, tmp_path, link):
+    outside = tmp_path / "outside"
+    put(outside, "far.safetensors")
+    link(output / "linked", outside)
+    name = str(Path("linked", "far.safetensors"))
+    assert [entry["name"] for entry in shelf()] == [name]
+    before = files(tmp_path)
+    for act in (to_trash, lambda n: rename(n, "near"), lambda n: picture_of(n, "thumbnail")):
+        with pytest.raises(ConceptFileError, match="outside of the concepts folders: a link leads"):
+            act(name)
+    put(output)
+    with pytest.raises(ConceptFileError, match="leads out of"):
+        rename("my-dog.safetensors", "linked/my-dog")
+    assert set(files(tmp_path)) - set(before) == {
+        str(Path("output", "concepts", f"my-dog{s}"))
+        for s in (".safetensors", ".webp", ".pictures.webp")
+    }
+
+
+def test_a_linked_file_is_moved_as_a_link(output, tmp_path, link):
+    far = put(tmp_path / "big disk", "far.safetensors", pictures=0)
+    link(output / "near.safetensors", far)
+    rename("near.safetensors", "nearer")
+    to_trash("nearer.safetensors")
+    assert far.is_file()
+    assert files(output) == [str(Path(".trash", "nearer.safetensors"))]
+
+
+def test_a_linked_picture_is_not_sent(output, tmp_path, link):
+    put(output, pictures=0)
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"secret")
+    link(output / "my-dog.png", secret)
+    assert picture_of("my-dog.safetensors", "thumbnail") is None
+
+
+def test_a_trash_that_leads_out_is_refused(output, tmp_path, link):
+    put(output)
+    (tmp_path / "outside").mkdir()
+    link(output / ".trash", tmp_path / "outside")
+    with pytest.raises(ConceptFileError, match="leads out of"):
+        to_trash("my-dog.safetensors")
+    assert files(tmp_path / "outside") == []
+
+
+def test_the_folder_itself_may_be_a_link(folders, tmp_path, link):
+    big = tmp_path / "big disk"
+    big.mkdir()
+    folders[1].rmdir()
+    link(folders[1], big)
+    put(folders[1])
+    assert rename("my-dog.safetensors", "rex") == "rex.safetensors"
+    to_trash("rex.safetensors")
+    assert files(big)[0].startswith(".trash")
+
+
+def test_pictures(output):
+    path = put(output, pictures=5)
+    assert picture_of(path.name, "thumbnail") == output / "my-dog.webp"
+    assert picture_of(path.name, "sheet") == output / "my-dog.pictures.webp"
+    assert picture_of(path.name, "../secret") is None
+    with Image.open(output / "my-dog.pictures.webp") as sheet:
+        assert sheet.size == (16 * 3 + 8, 16 * 2 + 4)
+
+
+def test_a_preview_becomes_the_thumbnail(tmp_path):
+    path = tmp_path / "a.safetensors"
+    preview = torch.zeros(2, 300, 600, 3)
+    preview[0, ..., 0] = 1.0
+    write_pictures(path, preview, None)
+    assert files(tmp_path) == ["a.webp"]
+    with Image.open(tmp_path / "a.webp") as thumbnail:
+        assert thumbnail.size == (256, 128)
+        red, green, blue = thumbnail.convert("RGB").getpixel((100, 60))
+    assert red > 240 and green < 15 and blue < 15
+
+
+def test_no_pictures_no_files(tmp_path):
+    write_pictures(tmp_path / "a.safetensors", None, None)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, (16, 16)), (2, (36, 16)), (4, (56, 36))])
+def test_a_contact_sheet_is_no_larger_than_it_must_be(count, size):
+    assert contact_sheet(squares(count)).size == size
+
+
+def test_a_picture_of_another_program_is_found(output):
+    path = put(output, pictures=0)
+    Image.new("RGB", (8, 8)).save(output / "my-dog.preview.png")
+    assert picture_of(path.name, "thumbnail") == output / "my-dog.preview.png"

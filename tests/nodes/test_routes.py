@@ -1,0 +1,159 @@
+"""The routes as a browser meets them, on a server of their own with no host in it."""
+
+import asyncio
+
+import folder_paths
+import pytest
+import torch
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from personalize.concepts.concept import Concept, Method
+from personalize.concepts.files import save_concept
+from personalize.host.card_pictures import write_pictures
+from personalize.nodes import routes as module
+from personalize.nodes.routes import PREFIX, add_routes
+
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    folder = tmp_path / "concepts"
+    known = {"concepts": ([str(folder)], {".safetensors", ".pt", ".bin"})}
+    monkeypatch.setattr(
+        folder_paths, "folder_names_and_paths", {**folder_paths.folder_names_and_paths, **known}
+    )
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    words = {"": torch.ones(1, 64)}
+    save_concept(
+        Concept(Method.TEXTUAL_INVERSION, "sd1", 64, "<my-dog>", words=words),
+        folder / "my-dog.safetensors",
+    )
+    write_pictures(
+        folder / "my-dog.safetensors", None, torch.zeros(2, 16, 16, 3, dtype=torch.uint8)
+    )
+    return folder
+
+
+@pytest.fixture
+def told(monkeypatch):
+    events = []
+    monkeypatch.setattr(module, "tell_browsers", events.append)
+    return events
+
+
+def ask(method, path, **options):
+    """One request; returns (status, headers, content as JSON or bytes)."""
+
+    async def inside():
+        table = web.RouteTableDef()
+        add_routes(table)
+        application = web.Application()
+        application.add_routes(table)
+        async with TestClient(TestServer(application)) as client:
+            answer = await client.request(method, PREFIX + path, **options)
+            as_json = answer.content_type == "application/json"
+            content = await (answer.json() if as_json else answer.read())
+            return answer.status, answer.headers, content
+
+    return asyncio.run(inside())
+
+
+def files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_the_list(folder):
+    status, _, content = ask("GET", "")
+    assert status == 200
+    (entry,) = content["concepts"]
+    assert entry["name"] == "my-dog.safetensors"
+    assert entry["card"]["placeholder"] == "<my-dog>"
+
+
+@pytest.mark.parametrize("kind", ["thumbnail", "sheet"])
+def test_a_picture(kind, folder):
+    status, headers, content = ask(
+        "GET", "/picture", params={"name": "my-dog.safetensors", "kind": kind}
+    )
+    assert status == 200 and content[:4] == b"RIFF"
+    assert headers["Content-Type"] == "image/webp"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"name": "my-dog.safetensors"},
+        {"name": "my-dog.safetensors", "kind": "file"},
+        {"name": "../../etc/passwd", "kind": "thumbnail"},
+        {"name": "gone.safetensors", "kind": "sheet"},
+    ],
+)
+def test_no_other_picture(params, folder):
+    status, _, content = ask("GET", "/picture", params=params)
+    assert status == 404 and content["error"]
+
+
+def test_rename(folder, told):
+    body = {"name": "my-dog.safetensors", "wanted": "rex"}
+    status, _, content = ask("POST", "/rename", json=body)
+    assert (status, content) == (200, {"result": "rex.safetensors"})
+    assert files(folder) == ["rex.pictures.webp", "rex.safetensors", "rex.webp"]
+    assert told == ["personalize.concepts_changed"]
+
+
+def test_delete(folder, told):
+    status, _, content = ask("POST", "/delete", json={"name": "my-dog.safetensors"})
+    assert status == 200 and content["result"].endswith("my-dog.safetensors")
+    assert len(files(folder)) == 3 and all(f.startswith(".trash") for f in files(folder))
+    assert told == ["personalize.concepts_changed"]
+
+
+@pytest.mark.parametrize("path", ["/rename", "/delete"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+def test_nothing_but_a_post_changes_anything(method, path, folder, told):
+    before = files(folder)
+    params = {"name": "my-dog.safetensors", "wanted": "rex"}
+    assert ask(method, path, params=params)[0] == 405
+    assert files(folder) == before and told == []
+
+
+@pytest.mark.parametrize("path", ["/rename", "/delete"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"data": '{"name": "my-dog.safetensors", "wanted": "rex"}'},
+        {"data": {"name": "my-dog.safetensors", "wanted": "rex"}},
+        {"data": b"{oh no", "headers": {"Content-Type": "application/json"}},
+        {"json": ["my-dog.safetensors"]},
+        {"json": {"name": 1, "wanted": None}},
+        {"json": {}},
+    ],
+)
+def test_a_body_that_is_no_json_of_texts_is_refused(path, options, folder, told):
+    before = files(folder)
+    status, _, content = ask("POST", path, **options)
+    assert status == 400 and "Expected JSON" in content["error"]
+    assert files(folder) == before and told == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("/delete", {"name": "../my-dog.safetensors"}, "There is no concept"),
+        ("/rename", {"name": "my-dog.safetensors", "wanted": "../evil"}, "is no file name"),
+        ("/rename", {"name": "/etc/passwd", "wanted": "mine"}, "There is no concept"),
+    ],
+)
+def test_what_is_refused_says_why(path, body, message, folder, told):
+    before = files(folder)
+    status, _, content = ask("POST", path, json=body)
+    assert status == 400 and message in content["error"]
+    assert files(folder) == before and told == []
+
+
+def test_without_a_server_there_is_nothing_to_add():
+    add_routes(None)
