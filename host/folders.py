@@ -10,6 +10,7 @@ from ..concepts.errors import ConceptFileError
 CONCEPTS = "concepts"
 ELITE = "elite"
 TRASH = ".trash"  # in each concepts folder, for what was deleted; its files are not listed
+SAMS = "sams"  # the key that other packs have for Segment Anything
 EMBEDDING_PREFIX = "embedding:"
 _SUFFIXES = {".safetensors", ".pt", ".bin"}
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"|?*]')
@@ -18,13 +19,19 @@ _LONGEST = 200  # bytes of a name: file systems take 255, a number and a suffix 
 
 
 def register_folders() -> None:
-    """Make `concepts` and `elite` folder keys of the host: models, output, and what the user's yaml
-    adds."""
-    for key in (CONCEPTS, ELITE):
-        for parent in (folder_paths.models_dir, folder_paths.get_output_directory()):
+    """Make `concepts`, `elite` and `sams` folder keys of the host: models, output for what the pack
+    writes, and what the user's yaml adds."""
+    models, output = folder_paths.models_dir, folder_paths.get_output_directory()
+    for key, parents in {
+        CONCEPTS: (models, output),
+        ELITE: (models, output),
+        SAMS: (models,),
+    }.items():
+        for parent in parents:
             folder_paths.add_model_folder_path(key, str(Path(parent) / key))
         paths, suffixes = folder_paths.folder_names_and_paths[key]
-        folder_paths.folder_names_and_paths[key] = (paths, set(suffixes) | _SUFFIXES)
+        known = _SUFFIXES | {".pth"} if key == SAMS else _SUFFIXES
+        folder_paths.folder_names_and_paths[key] = (paths, set(suffixes) | known)
 
 
 def concept_names() -> list[str]:
@@ -91,6 +98,22 @@ def elite_path(name: str) -> Path:
 def elite_folders() -> str:
     """The folders that are searched for ELITE encoders, for a message."""
     return ", ".join(folder_paths.get_folder_paths(ELITE))
+
+
+def sam_names() -> list[str]:
+    """Names of all files in the folders for Segment Anything."""
+    return folder_paths.get_filename_list(SAMS)
+
+
+def sam_path(name: str) -> Path:
+    """The file that a name of `sam_names` means; raise when it is gone."""
+    found = folder_paths.get_full_path(SAMS, name)
+    if found is None:
+        searched = ", ".join(folder_paths.get_folder_paths(SAMS))
+        raise ConceptFileError(
+            f"There is no SAM '{name}'. Looked in {searched}. Put the file there and press R."
+        )
+    return Path(found)
 
 
 def elite_output() -> Path:

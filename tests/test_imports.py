@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,14 +18,15 @@ HOST = {
     *("latent_preview", "node_helpers", "server"),
 }
 API = {"comfy_api"}
+REQUIRED = {"segment_anything": "segment-anything"}  # what requirements.txt adds to the host
 
 # folder of the pack -> (folders of the pack, third-party packages) that it may import
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "": ({"nodes", "version"}, API),
     "version": (set(), set()),
     "concepts": (set(), {"torch", "safetensors"}),
-    "host": ({"concepts", "version"}, ENGINE | HOST),
-    "training": ({"concepts", "host", "version"}, ENGINE),
+    "host": ({"concepts", "version"}, ENGINE | HOST | set(REQUIRED)),
+    "training": ({"concepts", "host", "version"}, ENGINE | {"scipy"}),
     "samplers": ({"concepts", "host"}, ENGINE),
     "evaluation": ({"concepts"}, ENGINE),
     "nodes": (
@@ -142,12 +144,27 @@ def test_no_module_changes_what_python_can_import() -> None:
 
 
 def test_third_party_packages_come_with_the_host() -> None:
-    """requirements.txt is empty, so the host must require all that the pack imports."""
+    """The host must require all that the pack imports and requirements.txt does not name."""
     host = importlib.metadata.packages_distributions()
-    shipped = {"torch", "numpy", "Pillow", "safetensors", "aiohttp", "typing_extensions"}
-    for name in ENGINE | {"typing_extensions", "aiohttp"}:
+    shipped = {"torch", "numpy", "Pillow", "safetensors", "scipy", "aiohttp", "typing_extensions"}
+    for name in ENGINE | {"scipy", "typing_extensions", "aiohttp"}:
         names = {distribution.replace("-", "_").lower() for distribution in host.get(name, [])}
         assert names & {package.replace("-", "_").lower() for package in shipped}, name
+
+
+def test_what_the_host_lacks_is_required_and_imported_late() -> None:
+    """Late, since it brings torchvision along, which takes seconds."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    required = {re.split("[<>= ]", line)[0] for line in lines if line and not line.startswith("#")}
+    assert required == set(REQUIRED.values())
+    early = [
+        f"{path.relative_to(ROOT)}:{found.line}"
+        for folder in pack_folders()
+        for path in sources(folder)
+        for found in imports(path)
+        if found.top in {*REQUIRED, "scipy"} and not found.pack and not found.lazy
+    ]
+    assert not early, f"import these inside the function that needs them: {early}"
 
 
 def test_requirements_are_the_same_in_both_places() -> None:
