@@ -7,7 +7,7 @@ same tensors can be read from a file, used, trained and saved.
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -151,6 +151,37 @@ def mask_patches(local: Tensor, mask: Tensor) -> Tensor:
 def grid_of(patches: int) -> tuple[int, int]:
     side = math.isqrt(patches)
     return side, side
+
+
+def word_ratio(q: Tensor, k: Tensor, rows: Sequence[int] | Tensor, heads: int) -> Tensor:
+    """R = p(q, w) / max p, p the share of its attention that a query gives to the word.
+
+    q: (B, N, heads * d); k: (B, T, heads * d)
+    rows: of the word in k, several count together; or (B,), the one row of each sample
+    The maximum is over all queries and heads of a sample, never over the batch. Returns
+    (B, heads, N, 1) in fp32.
+    """
+    q, k = _split(q, heads), _split(k, heads)
+    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)  # (B, heads, N, T)
+    logits = logits.float()
+    if isinstance(rows, Tensor):
+        word = logits.take_along_dim(rows.view(-1, 1, 1, 1), dim=-1)
+    else:
+        word = logits[..., list(rows)].logsumexp(dim=-1, keepdim=True)
+    log_p = word - logits.logsumexp(dim=-1, keepdim=True)
+    return (log_p - log_p.amax(dim=(1, 2), keepdim=True)).exp()
+
+
+def weighted(out: Tensor, ratio: Tensor) -> Tensor:
+    """Rows of an attention's output (B, N, heads * d), each head's times its (B, heads, N, 1)."""
+    batch, queries, width = out.shape
+    heads = ratio.shape[1]
+    rows = out.view(batch, queries, heads, width // heads)
+    return (rows * ratio.transpose(1, 2).to(out)).view(batch, queries, width)
+
+
+def _split(x: Tensor, heads: int) -> Tensor:
+    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 def _linear(mapper: Mapper, name: str, x: Tensor) -> Tensor:

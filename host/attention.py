@@ -1,9 +1,13 @@
-"""The host's fused attention, called as its own cross attention calls it."""
+"""The host's cross attention: its fused kernel, and the places where a block's can be replaced."""
 
+from collections.abc import Callable
 from typing import Any
 
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
+
+Replace = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
+"""Takes the place of a block's attention: q, k, v after the projections, and the host's options."""
 
 
 def cross_attention(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
@@ -19,3 +23,11 @@ def cross_attention(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, An
         attn_precision=extra_options.get("attn_precision"),
         transformer_options=extra_options,
     )
+
+
+def patch_place(path: str) -> tuple[str, int, int]:
+    """The host's name of a transformer block for patches: input_blocks.1.1.transformer_blocks.0 is
+    ("input", 1, 0); the middle block counts as number 0."""
+    parts = path.split(".")
+    name = parts[0].removesuffix("_blocks").removesuffix("_block")
+    return name, 0 if name == "middle" else int(parts[1]), int(parts[-1])

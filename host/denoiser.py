@@ -3,6 +3,7 @@
 The host writes a noisy latent as x = x_0 + sigma * noise; the papers' x_t is x / sqrt(sigma^2 + 1).
 """
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -13,6 +14,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..concepts.errors import BaseModelError
+from .attention import Replace
 
 
 class Prediction(str, Enum):
@@ -45,15 +47,23 @@ class Denoiser:
         """VAE latents to the UNet's scale (times 0.18215 for Stable Diffusion)."""
         return self.model.model.process_latent_in(latents)
 
-    def predict(self, x0: Tensor, noise: Tensor, t: Tensor, context: Tensor) -> Tensor:
+    def predict(
+        self,
+        x0: Tensor,
+        noise: Tensor,
+        t: Tensor,
+        context: Tensor,
+        attention: Mapping[tuple[str, int, int], Replace] | None = None,
+    ) -> Tensor:
         """The UNet's epsilon or velocity for clean latents, noise and timesteps.
 
         x0, noise: (B, C, h, w) at the UNet's scale; t: (B,) integers; context: (B, 77 n, width)
+        attention: what takes the place of blocks' cross attention, by `patch_place`
         """
         sigma = self.sigmas(t)
         column = sigma.view(-1, 1, 1, 1)
         x = x0 + column * noise
-        options = self._transformer_options(x.shape[0], sigma)
+        options = self._transformer_options(sigma, attention or {})
         denoised = self.model.model.apply_model(
             x, sigma, c_crossattn=context, transformer_options=options
         )
@@ -68,8 +78,14 @@ class Denoiser:
         sigma = self.sigmas(t).view(-1, 1, 1, 1)
         return (noise - sigma * x0) / (sigma**2 + 1).sqrt()
 
-    def _transformer_options(self, batch: int, sigma: Tensor) -> dict[str, Any]:
+    def _transformer_options(
+        self, sigma: Tensor, attention: Mapping[tuple[str, int, int], Replace]
+    ) -> dict[str, Any]:
         options = dict(self.model.model_options.get("transformer_options", {}))
+        if attention:
+            replaced = options.get("patches_replace", {})
+            own = {**replaced.get("attn2", {}), **attention}
+            options["patches_replace"] = {**replaced, "attn2": own}
         # not every attention kernel of the host has a backward pass; torch's own has
         options["optimized_attention_override"] = _differentiable_attention
         options["cond_or_uncond"] = [0]

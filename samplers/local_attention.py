@@ -4,7 +4,7 @@ Out = Attention(Q, K_g, V_g) + lambda R Attention(Q, K_l, V_l) before the output
 conditionings whose prompt holds the concept's word. R is how much a query looks at that word.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -14,17 +14,15 @@ import torch
 from torch import Tensor
 
 from ..concepts.concept import Concept
-from ..concepts.elite import Projections
+from ..concepts.elite import Projections, weighted, word_ratio
 from ..concepts.errors import ConceptFileError, PersonalizeError
-from ..host.attention import cross_attention
+from ..host.attention import Replace, cross_attention, patch_place
 
 MENTIONS = "personalize_mentions"
 """Key in a conditioning: the rows in which each concept's word stands, by placeholder."""
 
 Chunk = tuple[int, Any]
 """A part of a batch: which list of conditionings (positive, negative), and the uuid in it."""
-
-Replace = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -45,29 +43,6 @@ class Details:
             raise PersonalizeError(
                 f"Expected 0 <= start_percent <= end_percent <= 1, got {self.start} and {self.end}."
             )
-
-
-def word_ratio(q: Tensor, k: Tensor, rows: Sequence[int], heads: int) -> Tensor:
-    """R = p(q, w) / max p, p the share of its attention that a query gives to the word.
-
-    q: (B, N, heads * d); k: (B, T, heads * d); rows: of the word in k; several count together
-    The maximum is over all queries and heads of a sample, never over the batch. Returns
-    (B, heads, N, 1) in fp32.
-    """
-    q, k = _split(q, heads), _split(k, heads)
-    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)  # (B, heads, N, T)
-    logits = logits.float()
-    word = logits[..., list(rows)].logsumexp(dim=-1, keepdim=True)
-    log_p = word - logits.logsumexp(dim=-1, keepdim=True)
-    return (log_p - log_p.amax(dim=(1, 2), keepdim=True)).exp()
-
-
-def weighted(out: Tensor, ratio: Tensor) -> Tensor:
-    """Rows of an attention's output (B, N, heads * d), each head's times its (B, heads, N, 1)."""
-    batch, queries, width = out.shape
-    heads = ratio.shape[1]
-    rows = out.view(batch, queries, heads, width // heads)
-    return (rows * ratio.transpose(1, 2).to(out)).view(batch, queries, width)
 
 
 class LocalPart:
@@ -228,14 +203,6 @@ def with_local_attention(model: Any, part: LocalPart, projections: Projections) 
     return clone
 
 
-def patch_place(path: str) -> tuple[str, int, int]:
-    """The host's name of a transformer block for patches: input_blocks.1.1.transformer_blocks.0 is
-    ("input", 1, 0); the middle block counts as number 0."""
-    parts = path.split(".")
-    name = parts[0].removesuffix("_blocks").removesuffix("_block")
-    return name, 0 if name == "middle" else int(parts[1]), int(parts[-1])
-
-
 def local_features(concept: Concept) -> Tensor | None:
     """The (P, text_width) local features of an ELITE concept, None for words alone."""
     local = concept.tensors.get("local")
@@ -253,7 +220,3 @@ def local_features(concept: Concept) -> Tensor | None:
             "training went wrong or its file is damaged: encode its picture again."
         )
     return local
-
-
-def _split(x: Tensor, heads: int) -> Tensor:
-    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)

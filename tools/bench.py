@@ -124,8 +124,8 @@ class Ours:
         stack.enter_context(self.backbone.session((1, 4, latents, latents)))
         config, self.learner = self.start()
         posterior = LatentPosterior(_randn(1, latents), torch.zeros(1, 4, latents, latents))
-        pictures = EncodedPictures(posterior, None)
-        self.training = Training(self.learner, config, self.backbone, pictures)
+        self.pictures = EncodedPictures(posterior, None)
+        self.training = Training(self.learner, config, self.backbone, self.draw)
 
     def start(self) -> tuple[Any, Any]:
         """The method's config and learner."""
@@ -137,21 +137,20 @@ class Ours:
         config = TextualInversionConfig(placeholder="<x>", init_word=INIT_WORD)
         return config, TextualInversion(config, self.backbone)
 
+    def draw(self, _: int, generator: Any) -> Any:
+        from personalize.training.batch import draw_batch
+
+        return draw_batch(self.pictures, self.backbone, 1, self.learner.prompts, generator)
+
     def step(self) -> None:
         self.training._one_step()
 
     def parts(self) -> Iterator[str]:
         import torch
-        from personalize.training.batch import denoising_loss, draw_batch
+        from personalize.training.batch import denoising_loss
 
         parameters = list(self.learner.parameters.values())
-        batch = draw_batch(
-            self.training.pictures,
-            self.backbone,
-            1,
-            self.learner.prompts,
-            self.training.generator,
-        )
+        batch = self.draw(0, self.training.generator)
         yield "draw"
         context = self.learner.context(self.backbone, batch)
         yield "text forward"

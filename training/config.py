@@ -1,4 +1,5 @@
-"""What every training has to know. Each method extends it and sets its paper's numbers."""
+"""What every training has to know, and what those of concepts have to know besides. Each method
+extends it and sets its paper's numbers."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,15 +12,13 @@ MIN_RESOLUTION = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """placeholder: the word that will stand for the concept in prompts
+class LoopConfig:
+    """resolution: side of the training pictures in pixels, a multiple of 8
 
-    resolution: side of the training pictures in pixels, a multiple of 8
     templates: one prompt template a line, empty for the method's own
     save_every: steps between saved training states, 0 to save only at the end and when cancelled
     """
 
-    placeholder: str
     steps: int
     batch_size: int
     learning_rate: float
@@ -33,7 +32,6 @@ class TrainConfig:
     save_every: int = 100
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "placeholder", check_placeholder(self.placeholder))
         object.__setattr__(self, "precision", Precision(self.precision))
         if self.steps < 1 or self.batch_size < 1:
             raise TrainingError(
@@ -59,3 +57,14 @@ class TrainConfig:
 
     def as_json(self) -> dict[str, Any]:
         return {k: v.value if isinstance(v, Precision) else v for k, v in asdict(self).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(LoopConfig):
+    """placeholder: the word that will stand for the concept in prompts"""
+
+    placeholder: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "placeholder", check_placeholder(self.placeholder))
+        super().__post_init__()

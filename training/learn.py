@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ..concepts.concept import Concept
 from ..concepts.errors import TrainingError
 from ..host.backbone import Backbone
 from ..host.versions import host_versions
 from ..version import __version__
+from .batch import Batch, draw_batch
 from .catversion import CatVersion, CatVersionConfig
 from .config import TrainConfig
 from .cross_init import CrossInit, CrossInitConfig
 from .custom_diffusion import CustomDiffusion, CustomDiffusionConfig, PriorConfig
-from .loop import Learner, NoStates, OnStep, Training
+from .loop import ConceptLearner, NoStates, OnStep, Training
 from .pictures import EncodedPictures, encode_pictures, small_copies
 from .prior import ClassPictures, OnPicture
 from .states import StateFolder, training_key
@@ -90,7 +91,12 @@ def learn(
             prior = encode_prior(config, backbone, (model, clip, vae), material)
             pictures = replace(pictures, prior=prior)
         learner = METHODS[type(config)](config, backbone)
-        training = Training(learner, config, backbone, pictures)
+
+        def draw(_: int, generator: Generator) -> Batch:
+            size = config.batch_size
+            return draw_batch(pictures, backbone, size, learner.prompts, generator)
+
+        training = Training(learner, config, backbone, draw)
         keeper = NoStates()
         if states is not None:
             keeper = StateFolder(states, _key(config, backbone, pictures))
@@ -102,7 +108,7 @@ def learn(
         return Learned(replace(concept, pictures=small_copies(images)), losses)
 
 
-def described(learner: Learner, config: TrainConfig, steps: int) -> Concept:
+def described(learner: ConceptLearner, config: TrainConfig, steps: int) -> Concept:
     """The learner's concept with the record of its training."""
     record = {
         "config": config.as_json(),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -11,26 +11,29 @@ from torch import Generator, Tensor
 from ..concepts.concept import Concept
 from ..concepts.errors import TrainingError
 from ..host.backbone import Backbone
-from .batch import Batch, draw_batch
-from .config import TrainConfig
-from .pictures import EncodedPictures
+from .config import LoopConfig
+from .descent import AveragedAdamW, Descent, clipped
 
 
 class Learner(Protocol):
-    """A method in training: its trainable tensors and their loss."""
+    """Something in training: its trainable tensors and their loss."""
 
     @property
     def parameters(self) -> dict[str, Tensor]:
         """Trainable fp32 leaves by name."""
         ...
 
+    def loss(self, backbone: Backbone, batch: Any) -> dict[str, Tensor]:
+        """Terms of the loss by name, weights included; their sum is minimised."""
+        ...
+
+
+class ConceptLearner(Learner, Protocol):
+    """A method that learns a concept from a few pictures."""
+
     @property
     def prompts(self) -> int:
         """How many training prompts there are to draw from."""
-        ...
-
-    def loss(self, backbone: Backbone, batch: Batch) -> dict[str, Tensor]:
-        """Terms of the loss by name, weights included; their sum is minimised."""
         ...
 
     def to_concept(self) -> Concept:
@@ -57,11 +60,15 @@ class StepReport:
     step: int
     steps: int
     losses: dict[str, list[float]]
-    learner: Learner
+    learner: Any  # a Learner; callbacks know of which kind
     backbone: Backbone
 
 
 OnStep = Callable[[StepReport], None]
+
+Draw = Callable[[int, Generator], Any]
+"""The batch of a number, counted from 0; what is random in it comes from the generator, or from the
+number alone."""
 
 
 class StateKeeper(Protocol):
@@ -87,16 +94,18 @@ class Training:
     """A training under way: parameters, optimizer, random numbers and loss history."""
 
     learner: Learner
-    config: TrainConfig
+    config: LoopConfig
     backbone: Backbone
-    pictures: EncodedPictures
+    draw: Draw
+    descent: Descent = field(default_factory=Descent)
     step: int = 0
     losses: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.generator = Generator().manual_seed(self.config.train_seed)
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = AveragedAdamW(
             list(self.learner.parameters.values()),
+            self.descent.average,
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
         )
@@ -133,27 +142,40 @@ class Training:
             raise
 
     def _draw_and_descend(self) -> None:
-        batch = draw_batch(
-            self.pictures,
-            self.backbone,
-            self.config.batch_size,
-            self.learner.prompts,
-            self.generator,
-        )
-        terms = self.learner.loss(self.backbone, batch)
-        total = torch.stack(list(terms.values())).sum()
-        values = {"loss": total.item()} | {name: term.item() for name, term in terms.items()}
+        values, scaled = self._averaged()
         self._check(values)
-        parameters = list(self.learner.parameters.values())
-        gradients = self.scale.gradients(total, parameters)
+        gradients = self.scale.unscaled(scaled)
         if gradients is not None:
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+            self._descend(clipped(gradients, self.descent.clip_norm))
         for name, value in values.items():
             self.losses.setdefault(name, []).append(value)
         self.step += 1
+
+    def _averaged(self) -> tuple[dict[str, float], list[Tensor]]:
+        """The loss terms of a step and their scaled gradients, over its batches and processes."""
+        names, rows, gradients = [], [], []
+        parameters = list(self.learner.parameters.values())
+        for number in range(self.descent.batches):
+            batch = self.draw(self.step * self.descent.batches + number, self.generator)
+            terms = self.learner.loss(self.backbone, batch)
+            total = torch.stack(list(terms.values())).sum()
+            names = ["loss", *terms]
+            rows.append(torch.stack([total, *terms.values()]).detach().double())
+            new = torch.autograd.grad(total * self.scale.value, parameters)
+            gradients = [a + b for a, b in zip(gradients, new, strict=True)] if number else [*new]
+        if self.descent.batches > 1:
+            gradients = [g / self.descent.batches for g in gradients]
+        means = torch.stack(rows).mean(dim=0)
+        values, *gradients = self.descent.processes.mean([means, *gradients])
+        return dict(zip(names, values.tolist(), strict=True)), gradients
+
+    def _descend(self, gradients: list[Tensor]) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * self.descent.rate(self.step)
+        for parameter, gradient in zip(self.learner.parameters.values(), gradients, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _check(self, values: dict[str, float]) -> None:
         wrong = [name for name, value in values.items() if not math.isfinite(value)]
@@ -210,11 +232,10 @@ class LossScale:
     def __init__(self, dtype: torch.dtype) -> None:
         self.value = 2.0**14 if dtype == torch.float16 else 1.0
 
-    def gradients(self, loss: Tensor, parameters: list[Tensor]) -> list[Tensor] | None:
-        """Gradients of the loss, or None when they overflowed."""
-        scaled = torch.autograd.grad(loss * self.value, parameters)
+    def unscaled(self, scaled: list[Tensor]) -> list[Tensor] | None:
+        """Gradients of the loss from those of loss * value, or None when they overflowed."""
         if self.value == 1.0:
-            return list(scaled)
+            return scaled
         if all(bool(torch.isfinite(g).all()) for g in scaled):
             return [g / self.value for g in scaled]
         self.value /= 2
