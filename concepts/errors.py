@@ -31,3 +31,7 @@ class BaseModelError(PersonalizeError):
 
 class TrainingError(PersonalizeError):
     """Training data or settings that cannot work, or a training that went wrong."""
+
+
+class EvaluationError(PersonalizeError):
+    """Pictures, masks, prompts or models that cannot be scored."""

@@ -5,12 +5,13 @@ from pathlib import Path, PurePosixPath
 
 import folder_paths
 
-from ..concepts.errors import ConceptFileError
+from ..concepts.errors import ConceptFileError, EvaluationError
 
 CONCEPTS = "concepts"
 ELITE = "elite"
 TRASH = ".trash"  # in each concepts folder, for what was deleted; its files are not listed
 SAMS = "sams"  # the key that other packs have for Segment Anything
+SCORES = "clip_metrics"
 EMBEDDING_PREFIX = "embedding:"
 _SUFFIXES = {".safetensors", ".pt", ".bin"}
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"|?*]')
@@ -19,8 +20,8 @@ _LONGEST = 200  # bytes of a name: file systems take 255, a number and a suffix 
 
 
 def register_folders() -> None:
-    """Make `concepts`, `elite` and `sams` folder keys of the host: models, output for what the pack
-    writes, and what the user's yaml adds."""
+    """Make `concepts`, `elite`, `sams` and `clip_metrics` folder keys of the host: models, output
+    for what the pack writes, and what the user's yaml adds."""
     models, output = folder_paths.models_dir, folder_paths.get_output_directory()
     for key, parents in {
         CONCEPTS: (models, output),
@@ -32,6 +33,7 @@ def register_folders() -> None:
         paths, suffixes = folder_paths.folder_names_and_paths[key]
         known = _SUFFIXES | {".pth"} if key == SAMS else _SUFFIXES
         folder_paths.folder_names_and_paths[key] = (paths, set(suffixes) | known)
+    folder_paths.add_model_folder_path(SCORES, str(Path(models) / SCORES))
 
 
 def concept_names() -> list[str]:
@@ -116,6 +118,38 @@ def sam_path(name: str) -> Path:
     return Path(found)
 
 
+def score_models() -> list[str]:
+    """Folders in `clip_metrics` that hold a model, and those that should but do not."""
+    found: set[str] = set()
+    for root in map(Path, folder_paths.get_folder_paths(SCORES)):
+        models = {config.parent for config in root.rglob("config.json")} - {root}
+        tops = {path for path in root.glob("*") if path.is_dir()}
+        empty = {top for top in tops if not any(m.is_relative_to(top) for m in models)}
+        found |= {path.relative_to(root).as_posix() for path in models | empty}
+    return sorted(name for name in found if not name.startswith("."))
+
+
+def score_model_path(name: str) -> Path:
+    """The folder that a name of `score_models` means; raise when it is gone."""
+    for root in map(Path, folder_paths.get_folder_paths(SCORES)):
+        if name in score_models() and (root / name).is_dir():
+            return root / name
+    raise EvaluationError(
+        f"There is no folder '{name}' with a model to score with. Looked in {score_folders()}. "
+        "Copy the files of a model there, such as those of openai/clip-vit-large-patch14 into "
+        "clip_metrics/clip-vit-large-patch14, and press R."
+    )
+
+
+def score_folders() -> str:
+    """The folders that are searched for models to score with, for a message."""
+    return ", ".join(folder_paths.get_folder_paths(SCORES))
+
+
+def scores_output() -> Path:
+    return Path(folder_paths.get_output_directory()) / "scores"
+
+
 def elite_output() -> Path:
     return Path(folder_paths.get_output_directory()) / ELITE
 
@@ -138,12 +172,12 @@ def prior_folder() -> Path:
     return Path(folder_paths.get_output_directory()) / "personalize" / "prior"
 
 
-def new_file(folder: Path, filename: str) -> Path:
-    """A free ``.safetensors`` path in a folder; a taken name gets a number: dog, dog-2, dog-3.
+def new_file(folder: Path, filename: str, suffix: str = ".safetensors") -> Path:
+    """A free path with a suffix in a folder; a taken name gets a number: dog, dog-2, dog-3.
 
     Sub-folders are allowed, leaving the folder is not. Raises ConceptFileError with a sentence.
     """
-    return free(file_in(folder, filename, ".safetensors"))
+    return free(file_in(folder, filename, suffix))
 
 
 def file_in(folder: Path, filename: str, suffix: str) -> Path:

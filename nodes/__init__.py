@@ -2,6 +2,7 @@
 
 from .concept import ApplyConcept, LoadConcept, SaveConcept
 from .elite import EncodeELITE, LoadELITE, SaveELITE
+from .evaluate import EvaluateConcept
 from .train import (
     TrainCatVersion,
     TrainCrossInit,
@@ -20,4 +21,5 @@ NODE_CLASS_MAPPINGS = {
     "PersonalizeLoadConcept": LoadConcept,
     "PersonalizeSaveConcept": SaveConcept,
     "PersonalizeApplyConcept": ApplyConcept,
+    "PersonalizeEvaluate": EvaluateConcept,
 }

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "host": ({"concepts", "version"}, ENGINE | HOST | set(REQUIRED)),
     "training": ({"concepts", "host", "version"}, ENGINE | {"scipy"}),
     "samplers": ({"concepts", "host"}, ENGINE),
-    "evaluation": ({"concepts"}, ENGINE),
+    "evaluation": ({"concepts"}, ENGINE | {"transformers"}),
     "nodes": (
         {"concepts", "host", "training", "samplers", "evaluation", "version"},
         ENGINE | HOST | API | {"typing_extensions", "aiohttp"},
@@ -146,8 +146,11 @@ def test_no_module_changes_what_python_can_import() -> None:
 def test_third_party_packages_come_with_the_host() -> None:
     """The host must require all that the pack imports and requirements.txt does not name."""
     host = importlib.metadata.packages_distributions()
-    shipped = {"torch", "numpy", "Pillow", "safetensors", "scipy", "aiohttp", "typing_extensions"}
-    for name in ENGINE | {"scipy", "typing_extensions", "aiohttp"}:
+    shipped = {
+        *("torch", "numpy", "Pillow", "safetensors", "scipy", "transformers"),
+        *("aiohttp", "typing_extensions"),
+    }
+    for name in ENGINE | {"scipy", "transformers", "typing_extensions", "aiohttp"}:
         names = {distribution.replace("-", "_").lower() for distribution in host.get(name, [])}
         assert names & {package.replace("-", "_").lower() for package in shipped}, name
 

@@ -21,7 +21,7 @@ STOP_SECONDS = 20.0
 
 
 MODEL_FOLDERS = (
-    *("checkpoints", "clip_vision", "concepts", "elite", "embeddings"),
+    *("checkpoints", "clip_metrics", "clip_vision", "concepts", "elite", "embeddings"),
     *("loras", "sams", "text_encoders", "vae"),
 )
 

@@ -86,6 +86,19 @@ PROMISED = {
         [],
         ["model", "clip"],
     ),
+    "PersonalizeEvaluate": (
+        "Evaluate Concept",
+        ["generated", "references", "prompt", "class_word", "clip_folder"],
+        [
+            *("generated_masks", "reference_masks", "dino_folder", "identity_folder"),
+            *("placeholder", "filename", "file_format"),
+        ],
+        ["scores", "report"],
+    ),
+}
+OUTPUT_NODES = {
+    *("PersonalizeSaveConcept", "PersonalizeSaveELITE"),
+    "PersonalizeEvaluate",  # shows its report, and may write a file
 }
 TYPES = {
     "model": "MODEL",
@@ -99,6 +112,12 @@ TYPES = {
     "clip_vision": "CLIP_VISION",
     "image": "IMAGE",
     "mask": "MASK",
+    "generated": "IMAGE",
+    "references": "IMAGE",
+    "generated_masks": "MASK",
+    "reference_masks": "MASK",
+    "scores": "STRING",
+    "report": "IMAGE",
 }
 CONFIGS = {
     "PersonalizeTrainTextualInversion": TextualInversionConfig,
@@ -150,7 +169,7 @@ def test_a_node_describes_itself(node):
     schema = node.GET_SCHEMA()
     assert schema.category.startswith("personalize/")
     assert schema.description and schema.search_aliases
-    assert schema.is_output_node == schema.node_id.startswith("PersonalizeSave")
+    assert schema.is_output_node == (schema.node_id in OUTPUT_NODES)
 
 
 def test_every_input_has_a_tooltip(node):

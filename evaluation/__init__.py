@@ -1,0 +1,1 @@
+"""How good a concept is: feature extractors, pure score functions, and a report."""

@@ -1,0 +1,154 @@
+"""The report picture: the scores as a table with bars, and the pictures they are about."""
+
+import textwrap
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from .evaluate import CLIP_I, CLIP_T, IDENTITY, MEASURES, OVERALL, Evaluation
+from .pictures import Picture
+
+WIDTH, MARGIN = 960, 32
+INSIDE = WIDTH - 2 * MARGIN
+ROW = 34
+TILE, GAP, CAPTION = 172, 9, 40
+SMALL = 104
+MOST = 40
+"""Pictures of a sheet; of more, the first ones are shown."""
+
+INK, SOFT, LINE, BAR, GOOD = "#1c2733", "#6b7785", "#e3e7eb", "#3a7ca5", "#2e8b57"
+
+
+def draw_report(
+    evaluation: Evaluation,
+    generated: Sequence[Picture],
+    references: Sequence[Picture],
+    models: str = "",
+) -> Image.Image:
+    """A sheet 960 pixels wide: prompt, scores, references, generated pictures with their scores.
+
+    models: a line that says what the scores were made with
+    """
+    parts = [
+        _title(evaluation, len(generated), len(references)),
+        _table(evaluation),
+        _heading("references", len(references)),
+        _sheet(references[:MOST], [], SMALL),
+        _heading("generated", len(generated)),
+        _sheet(generated[:MOST], _captions(evaluation), TILE),
+        _line(models, 13, SOFT, 26),
+    ]
+    page = Image.new("RGB", (WIDTH, 2 * MARGIN + sum(p.height for p in parts)), "white")
+    top = MARGIN
+    for part in parts:
+        page.paste(part, (MARGIN, top))
+        top += part.height
+    return page
+
+
+def _title(evaluation: Evaluation, generated: int, references: int) -> Image.Image:
+    prompts = list(dict.fromkeys(evaluation.prompts))
+    told = f'"{prompts[0]}"' if len(prompts) == 1 else f"{len(prompts)} prompts"
+    lines = textwrap.wrap(told, 62)[:3]
+    canvas = Image.new("RGB", (INSIDE, 34 * len(lines) + 34), "white")
+    draw = ImageDraw.Draw(canvas)
+    for number, line in enumerate(lines):
+        draw.text((0, 34 * number), line, INK, _font(27))
+    counts = f"{_counted(generated, 'generated picture')}, {_counted(references, 'reference')}"
+    draw.text((0, 34 * len(lines) + 2), counts, SOFT, _font(15))
+    return canvas
+
+
+def _table(evaluation: Evaluation) -> Image.Image:
+    """One row a score: name, mean, a bar from 0 to 1 with the range over the pictures, meaning."""
+    names, left, right = list(evaluation.means), 232, 470
+    canvas = Image.new("RGB", (INSIDE, ROW * len(names) + 14), "white")
+    draw = ImageDraw.Draw(canvas)
+    for number, name in enumerate(names):
+        middle = ROW * number + ROW // 2
+        draw.line([(0, middle + ROW // 2), (INSIDE, middle + ROW // 2)], LINE)
+        draw.text((0, middle), name, INK, _font(17), anchor="lm")
+        draw.text((205, middle), f"{evaluation.means[name]:.4f}", INK, _font(19), anchor="rm")
+        draw.rounded_rectangle([left, middle - 5, right, middle + 5], 5, LINE)
+        end = left + (right - left) * min(max(evaluation.means[name], 0.0), 1.0)
+        if end - left > 10:
+            draw.rounded_rectangle([left, middle - 5, end, middle + 5], 5, _colour(name))
+        _draw_range(draw, evaluation.per_picture[name], left, right, middle)
+        draw.text((right + 22, middle), MEASURES[name], SOFT, _font(14), anchor="lm")
+    return canvas
+
+
+def _draw_range(
+    draw: ImageDraw.ImageDraw, values: Sequence[float], left: float, right: float, middle: float
+) -> None:
+    ends = [left + (right - left) * min(max(v, 0.0), 1.0) for v in (min(values), max(values))]
+    draw.line([(ends[0], middle), (ends[1], middle)], INK, 1)
+    for end in ends:
+        draw.line([(end, middle - 4), (end, middle + 4)], INK, 1)
+
+
+def _sheet(
+    pictures: Sequence[Picture], captions: Sequence[Sequence[str]], side: int
+) -> Image.Image:
+    columns = (INSIDE + GAP) // (side + GAP)
+    height = side + GAP + (CAPTION if captions else 0)
+    rows = -(-len(pictures) // columns)
+    canvas = Image.new("RGB", (INSIDE, rows * height + 6), "white")
+    draw = ImageDraw.Draw(canvas)
+    for number, picture in enumerate(pictures):
+        row, column = divmod(number, columns)
+        x, y = column * (side + GAP), row * height
+        canvas.paste(_tile(picture, side), (x, y))
+        for line, text in enumerate(captions[number] if captions else ()):
+            draw.text((x, y + side + 4 + 16 * line), text, SOFT if line else INK, _font(13))
+    return canvas
+
+
+def _tile(picture: Picture, side: int) -> Image.Image:
+    """The whole picture in a square."""
+    image = picture.image
+    scale = side / max(image.size)
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    tile = Image.new("RGB", (side, side), "#f3f5f7")
+    resized = image.resize((width, height), Image.Resampling.LANCZOS)
+    tile.paste(resized, ((side - width) // 2, (side - height) // 2))
+    return tile
+
+
+def _captions(evaluation: Evaluation) -> list[list[str]]:
+    """The lines under each picture."""
+    shown = [n for n in (CLIP_T, CLIP_I, OVERALL, IDENTITY) if n in evaluation.per_picture]
+    first, second = shown[:2], shown[2:]
+    captions = []
+    for number in range(len(evaluation.prompts)):
+        values = {name: evaluation.per_picture[name][number] for name in shown}
+        lines = [
+            "   ".join(f"{name} {values[name]:.3f}" for name in group)
+            for group in (first, second)
+            if group
+        ]
+        captions.append(lines)
+    return captions
+
+
+def _heading(text: str, count: int) -> Image.Image:
+    shown = f"{text}, the first {MOST}" if count > MOST else text
+    return _line(shown, 17, INK, 36)
+
+
+def _line(text: str, size: int, colour: str, height: int) -> Image.Image:
+    canvas = Image.new("RGB", (INSIDE, height if text else 1), "white")
+    ImageDraw.Draw(canvas).text((0, height - 10), text, colour, _font(size), anchor="ls")
+    return canvas
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def _colour(name: str) -> str:
+    return GOOD if name in (CLIP_T, OVERALL) else BAR
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
