@@ -9,6 +9,9 @@ from torch import Tensor
 Replace = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 """Takes the place of a block's attention: q, k, v after the projections, and the host's options."""
 
+Place = tuple[str, int, int]
+"""A transformer block: part of the UNet, number in it, depth."""
+
 
 def cross_attention(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
     """Attention after the projections, (B, N, heads * d), inside a patch of a block.
@@ -25,7 +28,7 @@ def cross_attention(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, An
     )
 
 
-def patch_place(path: str) -> tuple[str, int, int]:
+def patch_place(path: str) -> Place:
     """The host's name of a transformer block for patches: input_blocks.1.1.transformer_blocks.0 is
     ("input", 1, 0); the middle block counts as number 0."""
     parts = path.split(".")

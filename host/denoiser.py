@@ -14,7 +14,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..concepts.errors import BaseModelError
-from .attention import Replace
+from .attention import Place, Replace
 
 
 class Prediction(str, Enum):
@@ -53,7 +53,7 @@ class Denoiser:
         noise: Tensor,
         t: Tensor,
         context: Tensor,
-        attention: Mapping[tuple[str, int, int], Replace] | None = None,
+        attention: Mapping[Place, Replace] | None = None,
     ) -> Tensor:
         """The UNet's epsilon or velocity for clean latents, noise and timesteps.
 
@@ -79,7 +79,7 @@ class Denoiser:
         return (noise - sigma * x0) / (sigma**2 + 1).sqrt()
 
     def _transformer_options(
-        self, sigma: Tensor, attention: Mapping[tuple[str, int, int], Replace]
+        self, sigma: Tensor, attention: Mapping[Place, Replace]
     ) -> dict[str, Any]:
         options = dict(self.model.model_options.get("transformer_options", {}))
         if attention:

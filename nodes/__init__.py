@@ -9,12 +9,14 @@ from .train import (
     TrainCustomDiffusion,
     TrainTextualInversion,
 )
+from .train_elite import TrainELITE
 
 NODE_CLASS_MAPPINGS = {
     "PersonalizeTrainTextualInversion": TrainTextualInversion,
     "PersonalizeTrainCrossInit": TrainCrossInit,
     "PersonalizeTrainCatVersion": TrainCatVersion,
     "PersonalizeTrainCustomDiffusion": TrainCustomDiffusion,
+    "PersonalizeTrainELITE": TrainELITE,
     "PersonalizeLoadELITE": LoadELITE,
     "PersonalizeSaveELITE": SaveELITE,
     "PersonalizeEncodeELITE": EncodeELITE,

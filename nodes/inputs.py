@@ -6,7 +6,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host.backbone import Precision
-from ..training.config import MIN_RESOLUTION, TrainConfig
+from ..training.config import MIN_RESOLUTION, LoopConfig, TrainConfig
 
 ConceptSocket = io.Custom("CONCEPT")
 
@@ -16,7 +16,7 @@ PLACEHOLDER_TIP = (
 )
 
 
-def default_of(config: type[TrainConfig], name: str) -> Any:
+def default_of(config: type[LoopConfig], name: str) -> Any:
     """Default of a config's field, as a plain JSON value."""
     field: Field[Any] = next(f for f in fields(config) if f.name == name)
     if field.default is MISSING:
@@ -37,7 +37,7 @@ def model_inputs() -> list[io.Input]:
     ]
 
 
-def schedule_inputs(config: type[TrainConfig]) -> list[io.Input]:
+def schedule_inputs(config: type[LoopConfig]) -> list[io.Input]:
     return [
         io.Int.Input(
             "steps", default=default_of(config, "steps"), min=1, max=100000,
@@ -89,7 +89,7 @@ def prior_options(config: type[TrainConfig]) -> list[io.Input]:
 
 
 def common_options(
-    config: type[TrainConfig], preview_every: int, preview_prompt: str = "a photo of {}"
+    config: type[LoopConfig], preview_every: int, preview_prompt: str = "a photo of {}"
 ) -> list[io.Input]:
     """Optional inputs of every Train node, all advanced but the resolution."""
     return [

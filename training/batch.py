@@ -1,11 +1,13 @@
 """One step's random draw, and the denoising loss that every method shares."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import mse_loss
 
+from ..host.attention import Place, Replace
 from ..host.backbone import Backbone
 from .pictures import EncodedPictures
 
@@ -51,9 +53,17 @@ def denoising_loss(backbone: Backbone, batch: Batch, context: Tensor) -> Tensor:
     return squared_errors(backbone, batch, context).mean()
 
 
-def squared_errors(backbone: Backbone, batch: Batch, context: Tensor) -> Tensor:
-    """(target - prediction)^2, (B, C, h, w)."""
-    prediction = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, context)
+def squared_errors(
+    backbone: Backbone,
+    batch: Batch,
+    context: Tensor,
+    attention: Mapping[Place, Replace] | None = None,
+) -> Tensor:
+    """(target - prediction)^2, (B, C, h, w).
+
+    attention: what takes the place of blocks' cross attention
+    """
+    prediction = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, context, attention)
     target = backbone.denoiser.target(batch.x0, batch.noise, batch.t)
     return mse_loss(prediction, target, reduction="none")
 

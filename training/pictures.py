@@ -27,7 +27,7 @@ def square_pictures(images: Iterable[Tensor], size: int, what: str = "Picture") 
     what: how an error calls one of them
     Returns (N, size, size, 3), fp32, CPU. Raises TrainingError for what is no picture.
     """
-    squares = [_square(p, size, f"{what} {n + 1}") for n, p in enumerate(_single_pictures(images))]
+    squares = [_square(p, size, f"{what} {n + 1}") for n, p in enumerate(single_pictures(images))]
     if not squares:
         raise TrainingError("There is no picture to learn from. Connect 1 to 6 pictures of it.")
     return torch.stack(squares)
@@ -38,11 +38,11 @@ def small_copies(images: Iterable[Tensor]) -> Tensor:
 
     images: as for `square_pictures`, but of any size
     """
-    pictures = islice(_single_pictures(images), MOST_COPIES)
+    pictures = islice(single_pictures(images), MOST_COPIES)
     return torch.stack([(_resized(p, SMALL) * 255).round().byte() for p in pictures])
 
 
-def _single_pictures(images: Iterable[Tensor]) -> Iterable[Tensor]:
+def single_pictures(images: Iterable[Tensor]) -> Iterable[Tensor]:
     for batch in images:
         if batch.ndim == 3 and batch.shape[-1] in (1, 3, 4):
             batch = batch[None]
@@ -55,6 +55,12 @@ def _single_pictures(images: Iterable[Tensor]) -> Iterable[Tensor]:
 
 
 def _square(picture: Tensor, size: int, name: str) -> Tensor:
+    check_picture(picture, size, name)
+    return _resized(picture, size)
+
+
+def check_picture(picture: Tensor, size: int, name: str) -> None:
+    """Raise TrainingError for a picture (H, W, C) that no training should see."""
     height, width = picture.shape[:2]
     if min(height, width) < MIN_RESOLUTION:
         raise TrainingError(
@@ -67,22 +73,26 @@ def _square(picture: Tensor, size: int, name: str) -> Tensor:
             f"{name} holds NaN or infinite pixels. The node that made it failed: load "
             "the picture again or remove it."
         )
-    return _resized(picture, size)
 
 
 def _resized(picture: Tensor, size: int) -> Tensor:
     """The centre square, (size, size, 3), fp32, CPU."""
     height, width = picture.shape[:2]
-    with torch.inference_mode(False):
-        pixels = picture.detach().to("cpu", torch.float32, copy=True)
+    pixels = plain_pixels(picture)
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    pixels = _rgb_on_white(pixels[top : top + side, left : left + side].clamp(0, 1))
+    pixels = pixels[top : top + side, left : left + side]
     if side == size:
-        return pixels
+        return pixels.contiguous()
     pixels = pixels.movedim(-1, 0)[None]  # HWC -> BCHW
     pixels = interpolate(pixels, (size, size), mode="bicubic", antialias=True)
     return pixels[0].movedim(0, -1).clamp(0, 1).contiguous()
+
+
+def plain_pixels(picture: Tensor) -> Tensor:
+    """A copy as (H, W, 3), fp32 in 0..1, CPU; transparent pixels become white."""
+    with torch.inference_mode(False):
+        return _rgb_on_white(picture.detach().to("cpu", torch.float32, copy=True).clamp(0, 1))
 
 
 def _rgb_on_white(pixels: Tensor) -> Tensor:

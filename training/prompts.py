@@ -29,12 +29,20 @@ class PromptTable:
     def embed(self, text: TextEncoder, which: Tensor, vectors: Tensor) -> Tensor:
         """Embedded prompts with the vectors in place, (B,), (n, d) -> (B, 77, d).
 
-        Gradients reach the vectors alone.
+        vectors: the same for all prompts, or (B, n, d). Gradients reach the vectors alone.
         """
         slots = self.slots[which].to(text.device)
         plain = text.embed(self.ids[which])
-        learned = vectors[slots.clamp(min=0)]
+        places = slots.clamp(min=0)
+        if vectors.ndim == 2:
+            learned = vectors[places]
+        else:
+            learned = vectors.take_along_dim(places[..., None], dim=1)
         return torch.where((slots >= 0)[..., None], learned, plain)
+
+    def rows_of(self, slot: int) -> Tensor:
+        """Row of each prompt in which a learned vector stands, (P,)."""
+        return (self.slots == slot).int().argmax(dim=1)
 
 
 def template_pieces(template: str, subject: Sequence[Piece]) -> list[Piece]:

@@ -47,6 +47,15 @@ PROMISED = {
         ["prior_images", "prior_count", "prior_weight", "init_word", *OPTIONS],
         ["concept", "losses"],
     ),
+    "PersonalizeTrainELITE": (
+        "Train ELITE Encoder",
+        [
+            *("model", "clip", "vae", "clip_vision", "images"),
+            *("stage", *SCHEDULE, "train_seed"),
+        ],
+        ["masks", "elite", *OPTIONS, "accumulation", "average"],
+        ["elite", "losses"],
+    ),
     "PersonalizeLoadELITE": (
         "Load ELITE Encoder",
         ["global_mapper", "local_mapper"],
@@ -118,6 +127,7 @@ TYPES = {
     "reference_masks": "MASK",
     "scores": "STRING",
     "report": "IMAGE",
+    "masks": "MASK",
 }
 CONFIGS = {
     "PersonalizeTrainTextualInversion": TextualInversionConfig,

@@ -1,0 +1,132 @@
+"""Train an ELITE encoder inside the host, from a list of pictures and masks."""
+
+from dataclasses import fields
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..host.folders import states_folder
+from ..host.progress import NodeProgress, stop_if_cancelled
+from ..host.sampling import text_to_image
+from ..samplers.apply import apply_concept
+from ..training.elite import EliteConfig, Stage
+from ..training.elite_encoding import encode_elite
+from ..training.loop import StepReport
+from ..training.train_elite import EliteModels, GivenSubjects, train_elite
+from .elite import ALIASES, EliteSocket
+from .inputs import common_options, default_of, schedule_inputs, seed_input
+from .monitor import Monitor, plottable
+
+PREVIEWED = "<subject>"
+
+
+class TrainELITE(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        steps, batch_size, _ = schedule_inputs(EliteConfig)
+        return io.Schema(
+            node_id="PersonalizeTrainELITE",
+            display_name="Train ELITE Encoder",
+            category="personalize/train",
+            description="Trains an encoder that turns one picture into a concept, from many "
+            "pictures of many subjects: first its global, then its local stage. Days of work for a "
+            "general encoder; a narrow world takes less. For several GPUs there is a command line.",
+            search_aliases=ALIASES,
+            is_input_list=True,
+            inputs=[
+                io.Model.Input("model", tooltip="The model to train with. It is not changed."),
+                io.Clip.Input("clip", tooltip="The CLIP of the same checkpoint. Not changed."),
+                io.Vae.Input("vae", tooltip="The VAE of the same checkpoint."),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    tooltip="The CLIP vision encoder that the new one will read, such as CLIP "
+                    "ViT-L/14. It is not changed.",
+                ),
+                io.Image.Input(
+                    "images",
+                    tooltip="Pictures, each of one subject that fills it, as a batch or a list. "
+                    "Each is resized as a whole to a square.",
+                ),
+                io.Combo.Input(
+                    "stage", options=Stage, default=Stage.GLOBAL,
+                    tooltip="global: the words, with the model's keys and values. local: the "
+                    "details, on top of a global stage given as elite.",
+                ),
+                steps,
+                batch_size,
+                io.Float.Input(
+                    "learning_rate", default=default_of(EliteConfig, "learning_rate"),
+                    min=0.0, max=10.0, step=1e-5, round=1e-7,
+                    tooltip="0: the paper's, for each picture of a batch 0.000001 in the global "
+                    "and 0.00001 in the local stage.",
+                ),
+                seed_input(),
+                io.Mask.Input(
+                    "masks", optional=True,
+                    tooltip="A mask for each picture, white on the subject. The local stage needs "
+                    "them, the global one does not.",
+                ),
+                EliteSocket.Input(
+                    "elite", optional=True,
+                    tooltip="An encoder to go on from. The local stage needs one, and goes on with "
+                    "its local part if it has one.",
+                ),
+                *common_options(EliteConfig, preview_every=250),
+                io.Int.Input(
+                    "accumulation", default=default_of(EliteConfig, "accumulation"),
+                    min=1, max=1024, optional=True, advanced=True,
+                    tooltip="Parts that a batch is split into, one after another, to save memory.",
+                ),
+                io.Float.Input(
+                    "average", default=default_of(EliteConfig, "average"),
+                    min=0.0, max=0.99999, step=0.001, round=0.00001, optional=True, advanced=True,
+                    tooltip="Decay of a running average over the steps, which is then the result. "
+                    "0: none; 0.999 is usual.",
+                ),
+            ],
+            outputs=[
+                EliteSocket.Output(display_name="elite"),
+                io.LossMap.Output(display_name="losses"),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, **lists: list[Any]) -> io.NodeOutput:
+        images, masks = lists.pop("images"), lists.pop("masks", [])
+        values = {name: value[0] for name, value in lists.items()}
+        known = {field.name for field in fields(EliteConfig)}
+        config = EliteConfig(**{name: v for name, v in values.items() if name in known})
+        models = EliteModels(*(values[k] for k in ("model", "clip", "vae", "clip_vision")))
+        prompt = values.get("preview_prompt", "").replace("{}", PREVIEWED)
+        subjects = GivenSubjects(images, [m for m in masks if m is not None])
+
+        def preview(report: StepReport) -> Tensor:
+            first = subjects.first
+            concept = encode_elite(
+                report.learner.to_encoder(),
+                models.clip_vision,
+                first.picture[None],
+                None if first.mask is None else first.mask[None],
+                PREVIEWED,
+            )
+            patched = apply_concept(models.model, models.clip, concept)
+            return text_to_image(*patched, models.vae, prompt, config.resolution)
+
+        progress = NodeProgress(config.steps, cls.hidden.unique_id)
+        stop_if_cancelled()
+        monitor = Monitor(progress, values.get("preview_every", 0), preview)
+        trained = train_elite(
+            config,
+            models,
+            subjects,
+            values.get("elite"),
+            monitor,
+            states_folder(),
+            values.get("resume", True),
+        )
+        if monitor.idle:
+            progress.update(config.steps)
+            progress.show_text(f"trained before, in {config.steps} steps", now=True)
+        return io.NodeOutput(trained.encoder, plottable(trained.losses["loss"]))

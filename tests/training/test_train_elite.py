@@ -1,0 +1,227 @@
+"""Training of ELITE encoders: what is learned and what is not, losses, resume, bad input."""
+
+import pytest
+import torch
+from personalize.concepts.elite import map_patches, map_words, mask_patches
+from personalize.concepts.errors import BaseModelError, PersonalizeError, TrainingError
+from personalize.host.backbone import Backbone
+from personalize.samplers.apply import apply_concept
+from personalize.samplers.local_attention import Details
+from personalize.tests.elite_models import SHAPE, clip_vision, random_encoder, weights_of
+from personalize.training.descent import Alone
+from personalize.training.elite import EliteConfig, GlobalElite, LocalElite, visible_mean
+from personalize.training.elite_encoding import encode_elite
+from personalize.training.elite_examples import EliteBatches, examples_for
+from personalize.training.train_elite import EliteModels, GivenSubjects, train_elite
+
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture(scope="module")
+def models(tiny_sd1):
+    return EliteModels(tiny_sd1.model, tiny_sd1.clip, tiny_sd1.vae, clip_vision())
+
+
+@pytest.fixture(scope="module")
+def subjects():
+    return GivenSubjects([pictures()], [masks()])
+
+
+def pictures(count=3):
+    return torch.rand(count, 64, 64, 3, generator=torch.Generator().manual_seed(0))
+
+
+def masks(count=3):
+    mask = torch.zeros(count, 64, 64)
+    mask[:, 16:48, 16:48] = 1
+    return mask
+
+
+def bits_of(tiny):
+    """What of the user's models could have changed: weights, patches, gradients."""
+    text = tiny.clip.cond_stage_model.clip_l.transformer.text_model
+    modules = (tiny.model.model.diffusion_model, text)
+    sums = [(w.double().sum().item(), w.grad) for m in modules for w in m.parameters()]
+    return sums, dict(tiny.model.patches), dict(tiny.model.model_options)
+
+
+def config(stage="global", **changes):
+    settings = {"steps": 3, "batch_size": 2, "resolution": 64, "learning_rate": 1e-3}
+    return EliteConfig(stage=stage, **settings | changes)
+
+
+def train(models, subjects, chosen, start=None, *args, **kwargs):
+    with torch.inference_mode():  # as a node runs
+        return train_elite(chosen, models, subjects, start, *args, **kwargs)
+
+
+def test_the_global_stage_learns_a_mapper_and_the_keys_and_values(models, subjects, tiny_sd1):
+    before = bits_of(tiny_sd1)
+    trained = train(models, subjects, config(steps=8, words_weight=100.0))
+    stage, own = trained.encoder.global_stage, weights_of(tiny_sd1.model)
+    assert trained.encoder.local_stage is None
+    assert (trained.encoder.base, trained.encoder.vision) == ("sd1", SHAPE)
+    assert set(stage.projections) == set(own)
+    for path, pair in stage.projections.items():
+        for new, old in zip(pair, own[path], strict=True):
+            assert new.shape == old.shape and not torch.equal(new, old)
+            assert torch.allclose(new, old, atol=0.02)
+    assert list(trained.losses) == ["loss", "denoising", "words"]
+    assert trained.losses["words"][-1] < trained.losses["words"][0]
+    assert bits_of(tiny_sd1) == before
+
+
+def test_the_local_stage_learns_on_a_frozen_global_one(models, subjects, tiny_sd1):
+    before = bits_of(tiny_sd1)
+    start = random_encoder(tiny_sd1)
+    trained = train(models, subjects, config("local", steps=8, values_weight=10.0), start)
+    assert trained.encoder.global_stage.digest == start.global_stage.digest
+    assert trained.encoder.local_stage.digest != start.local_stage.digest
+    assert list(trained.losses) == ["loss", "denoising", "values"]
+    assert trained.losses["values"][-1] < trained.losses["values"][0]
+    assert bits_of(tiny_sd1) == before
+
+
+def test_what_was_trained_encodes_and_applies(models, subjects, tiny_sd1):
+    words = train(models, subjects, config()).encoder
+    whole = train(models, subjects, config("local"), words).encoder
+    concept = encode_elite(whole, models.clip_vision, pictures(1), masks(1), "<rex>", "dog")
+    apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, details=Details(0.8))
+
+
+@pytest.mark.parametrize("stage", ["global", "local"])
+def test_the_same_seed_and_a_resume_give_the_same_encoder(
+    stage, models, subjects, tiny_sd1, tmp_path
+):
+    start = random_encoder(tiny_sd1) if stage == "local" else None
+    chosen = config(stage, steps=4, save_every=1, average=0.5, warmup=2)
+    whole = train(models, subjects, chosen, start, threads=2)
+
+    def stop(report):
+        if report.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(models, subjects, chosen, start, stop, tmp_path)
+    steps = []
+    resumed = train(
+        models, subjects, chosen, start, lambda r: steps.append(r.step), tmp_path, resume=True
+    )
+    assert steps == [3, 4]
+    assert resumed.encoder.digest == whole.encoder.digest
+    assert resumed.losses == whole.losses
+    other = train(models, subjects, config(stage, steps=4, train_seed=1), start)
+    assert other.encoder.digest != whole.encoder.digest
+
+
+@pytest.mark.parametrize("stage", ["global", "local"])
+def test_accumulated_batches_learn_as_one(stage, models, subjects, tiny_sd1):
+    start = random_encoder(tiny_sd1) if stage == "local" else None
+    settings = {"batch_size": 4, "learning_rate": 1e-4, "precision": "fp32"}
+    one = train(models, subjects, config(stage, **settings), start)
+    split = train(models, subjects, config(stage, accumulation=2, **settings), start)
+    assert split.losses["loss"] == pytest.approx(one.losses["loss"], rel=1e-5)
+
+
+def batch_of(models, subjects, chosen, backbone):
+    examples = examples_for(subjects, chosen, models.clip_vision)
+    return EliteBatches(examples, backbone, models.vae, models.clip_vision, Alone())(0, None)
+
+
+def test_the_local_loss_is_that_of_sampling_with_the_concept(models, subjects, tiny_sd1):
+    """One row of a batch predicts noise as the applied concept does at lambda 1."""
+    start = random_encoder(tiny_sd1)
+    chosen = config("local", batch_size=1, templates="a photo of a {} here")
+    backbone = Backbone(models.model, models.clip)
+    with backbone.session((1, 4, 8, 8)):
+        learner = LocalElite(chosen, backbone, start)
+        batch = batch_of(models, subjects, chosen, backbone)
+        loss = learner.loss(backbone, batch)["denoising"].item()
+        caption = learner.table.ids[batch.prompt[0]]
+        sigma = backbone.denoiser.sigmas(batch.t)
+        words = map_words(start.global_stage.mapper, batch.features)
+        local = mask_patches(map_patches(start.local_stage.mapper, batch.local), batch.masks)
+    from dataclasses import replace
+
+    concept = encode_elite(start, models.clip_vision, pictures(1), masks(1), "<rex>", "dog")
+    concept = replace(concept, words={"": words[:, 0]}, tensors={"local": local[0]})
+    text = models.clip.tokenizer.clip_l.tokenizer.decode(caption[1 : caption.tolist().index(49407)])
+    prompt = text.replace("!", "<rex>")  # token 0 holds the word's place
+    model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, details=Details(1.0))
+    expected = sampled_error(model, clip, prompt, batch, sigma)
+    visible = batch.visible.expand_as(expected)
+    assert loss == pytest.approx(float((expected * visible).sum() / visible.sum()), rel=1e-3)
+
+
+def sampled_error(model, clip, prompt, batch, sigma):
+    """(noise - epsilon)^2 of the host's own sampling step with all patches."""
+    from comfy.model_management import load_models_gpu
+    from comfy.samplers import calc_cond_batch, process_conds
+
+    cond = clip.encode_from_tokens_scheduled(clip.tokenize(prompt), show_pbar=False)
+    conds = {"positive": [[c[0], c[1]] for c in cond]}
+    from comfy.sampler_helpers import convert_cond
+
+    load_models_gpu([model])
+    x = batch.x0 + sigma.view(-1, 1, 1, 1) * batch.noise
+    conds = {"positive": convert_cond(conds["positive"])}
+    conds = process_conds(model.model, x, conds, x.device, latent_image=x)
+    model.pre_run()
+    with torch.inference_mode():
+        out = calc_cond_batch(model.model, [conds["positive"]], x, sigma, model.model_options)[0]
+        model.cleanup()
+    return ((x - out) / sigma.view(-1, 1, 1, 1) - batch.noise) ** 2
+
+
+def test_five_words_stand_at_the_placeholder_and_push_the_rest(models):
+    backbone = Backbone(models.model, models.clip)
+    with backbone.session((1, 4, 8, 8)):
+        learner = GlobalElite(config(templates="a photo of a {} here"), backbone, SHAPE)
+        words = torch.arange(2.0 * 5 * 64).view(2, 5, 64)
+        embeds = learner.table.embed(backbone.text, torch.tensor([0, 0]), words)
+        here = backbone.text.embed(torch.tensor(backbone.text.tokenize("here")))
+    assert torch.equal(embeds[:, 5:10], words)
+    assert torch.equal(embeds[0, 10], here[0])
+
+
+def test_only_what_is_visible_counts_and_every_picture_alike():
+    errors = torch.ones(2, 4, 2, 2)
+    errors[0, :, 0] = 9.0
+    visible = torch.ones(2, 1, 2, 2)
+    visible[0, :, 0] = 0
+    visible[0, :, 1, 1] = 0
+    assert visible_mean(errors, visible) == 1.0
+
+
+def test_the_papers_rates_grow_with_the_batch():
+    assert EliteConfig().learning_rate == pytest.approx(1.6e-5)
+    assert EliteConfig(stage="local", batch_size=8).learning_rate == pytest.approx(8e-5)
+
+
+BAD = [
+    ({"stage": "local"}, [pictures()], [masks()], TrainingError, "Train the global stage first"),
+    ({}, [], [], TrainingError, "no picture to train on. Connect pictures"),
+    ({}, [pictures()], [masks(2)], PersonalizeError, "got 2 masks and 3 pictures"),
+    ({}, [pictures()], [masks() * 0], PersonalizeError, "Mask 1 .* is empty"),
+    ({"average": 1.0}, [pictures()], [], TrainingError, "average from 0 .* below 1, got 1.0"),
+    ({"accumulation": 3}, [pictures()], [], TrainingError, "2 pictures cannot be shared by 1 proc"),
+    ({"templates": "a photo"}, [pictures()], [], TrainingError, "has 0 places for the subject"),
+]
+
+
+@pytest.mark.parametrize(("changes", "images", "given", "error", "says"), BAD)
+def test_bad_input(changes, images, given, error, says, models):
+    with pytest.raises(error, match=says):
+        train(models, GivenSubjects(images, given), config(**changes))
+
+
+def test_the_local_stage_needs_masks_and_what_fits(models, subjects, tiny_sd1, tiny_sd2):
+    start = random_encoder(tiny_sd1)
+    with pytest.raises(TrainingError, match="needs a mask for each picture, and there are none"):
+        train(models, GivenSubjects([pictures()]), config("local"), start)
+    other = EliteModels(tiny_sd1.model, tiny_sd1.clip, tiny_sd1.vae, clip_vision(hidden_size=48))
+    with pytest.raises(BaseModelError, match="of width 32.*this CLIP_VISION has width 48"):
+        train(other, subjects, config("local"), start)
+    second = EliteModels(tiny_sd2.model, tiny_sd2.clip, tiny_sd2.vae, models.clip_vision)
+    with pytest.raises(BaseModelError, match="places or sizes differ. Go on with the model"):
+        train(second, subjects, config("local"), start)

@@ -1,0 +1,169 @@
+"""From the host's sockets and a source of pictures to a trained ELITE encoder."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Generator, Tensor
+
+from ..concepts.elite import EliteEncoder
+from ..concepts.errors import TrainingError
+from ..host.backbone import Backbone
+from ..host.versions import host_versions
+from ..host.vision import vision_shape
+from ..version import __version__
+from .descent import Alone, Descent, Processes
+from .elite import EliteConfig, GlobalElite, LocalElite, Stage
+from .elite_encoding import check_vision
+from .elite_examples import CELL, EliteBatches, Subject, Subjects, examples_for
+from .loop import NoStates, OnStep, StateKeeper, Training, TrainState
+from .masks import read_masks
+from .pictures import check_picture, plain_pixels, single_pictures
+from .states import StateFolder, training_key
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+    from comfy.sd import CLIP, VAE
+
+
+USUAL_SIZE = 512  # pixels
+
+
+@dataclass(frozen=True)
+class EliteModels:
+    """The frozen models that an encoder is trained with."""
+
+    model: "ModelPatcher"
+    clip: "CLIP"
+    vae: "VAE"
+    clip_vision: Any
+
+
+@dataclass(frozen=True)
+class TrainedElite:
+    """losses: history of every term and of their sum, "loss"."""
+
+    encoder: EliteEncoder
+    losses: dict[str, list[float]]
+
+
+class GivenSubjects:
+    """Pictures in memory, each as a whole."""
+
+    def __init__(self, images: Iterable[Tensor], masks: Iterable[Tensor] = ()) -> None:
+        pictures = [_checked(p, n + 1) for n, p in enumerate(single_pictures(images))]
+        given = list(masks)
+        if not pictures:
+            raise TrainingError("There is no picture to train on. Connect pictures with subjects.")
+        fitting: Sequence[Tensor | None] = [None] * len(pictures)
+        if given:
+            fitting = read_masks(given, pictures)
+        self._subjects = [
+            Subject(picture, mask) for picture, mask in zip(pictures, fitting, strict=True)
+        ]
+
+    @property
+    def first(self) -> Subject:
+        return self._subjects[0]
+
+    def __len__(self) -> int:
+        return len(self._subjects)
+
+    def load(self, index: int, generator: Generator) -> Subject:
+        return self._subjects[index]
+
+    def identity(self) -> list[Any]:
+        tensors = [t for s in self._subjects for t in (s.picture, s.mask) if t is not None]
+        return [training_key(*tensors)]
+
+
+def _checked(picture: Tensor, number: int) -> Tensor:
+    check_picture(picture, USUAL_SIZE, f"Picture {number}")
+    return plain_pixels(picture)
+
+
+class FirstProcessSaves:
+    """Lets the first of several processes write states; all of them go on from what it reads."""
+
+    def __init__(self, keeper: StateKeeper, processes: Processes) -> None:
+        self._keeper, self._processes = keeper, processes
+
+    def latest(self, up_to: int) -> TrainState | None:
+        first = self._processes.index == 0
+        return self._processes.from_first(self._keeper.latest(up_to) if first else None)
+
+    def save(self, state: TrainState) -> None:
+        if self._processes.index == 0:
+            self._keeper.save(state)
+
+
+def train_elite(
+    config: EliteConfig,
+    models: EliteModels,
+    subjects: Subjects,
+    start: EliteEncoder | None = None,
+    on_step: OnStep = lambda report: None,
+    states: Path | None = None,
+    resume: bool = False,
+    processes: Processes | None = None,
+    threads: int = 0,
+) -> TrainedElite:
+    """Train one stage of an encoder.
+
+    start: an encoder to go on from; its global stage is what a local one is learned on
+    states: folder that keeps training states, None to keep none
+    threads: that read and augment pictures ahead
+    Raises TrainingError or BaseModelError with a sentence; what the callback raises ends the
+    training with its state kept.
+    """
+    processes = processes or Alone()
+    check_stage(config, subjects, start)
+    shape = vision_shape(models.clip_vision)
+    if start is not None:
+        check_vision(start, models.clip_vision)
+    backbone = Backbone(models.model, models.clip, config.precision, config.gradient_checkpointing)
+    examples = examples_for(subjects, config, models.clip_vision)
+    batches = EliteBatches(examples, backbone, models.vae, models.clip_vision, processes)
+    cells = config.resolution // CELL
+    with backbone.session((batches.share, 4, cells, cells)), batches.working(threads):
+        fingerprint = backbone.fingerprint()
+        if config.stage is Stage.LOCAL and start is not None:
+            learner = LocalElite(config, backbone, start)
+        else:
+            learner = GlobalElite(config, backbone, shape, start)
+        descent = Descent(
+            config.accumulation, config.clip_norm, config.average, config.rate, processes
+        )
+        training = Training(learner, config, backbone, batches, descent)
+        keeper: StateKeeper = NoStates()
+        if states is not None:
+            key = training_key(
+                *(config.identity(), subjects.identity(), fingerprint),
+                *(start.digest if start else "", [__version__, host_versions()]),
+            )
+            keeper = FirstProcessSaves(StateFolder(states, key), processes)
+        state = keeper.latest(up_to=config.steps) if resume else None
+        if state is not None:
+            training.restore(state)
+        losses = training.run(keeper, on_step)
+        return TrainedElite(learner.to_encoder(training.optimizer.average_of), losses)
+
+
+def check_stage(config: EliteConfig, subjects: Subjects, start: EliteEncoder | None) -> None:
+    """Refuse a local stage that lacks its masks or the encoder that it is about."""
+    if not len(subjects):
+        raise TrainingError("There is no picture to train on.")
+    if config.stage is not Stage.LOCAL:
+        return
+    if start is None:
+        raise TrainingError(
+            "The local stage is learned on top of a global one. Train the global stage first, or "
+            "load an encoder, and give it as elite."
+        )
+    if subjects.load(0, torch.Generator()).mask is None:
+        raise TrainingError(
+            "The local stage needs a mask for each picture, and there are none. Give masks, white "
+            "on the subject; the global stage needs none."
+        )
