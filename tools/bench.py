@@ -2,6 +2,7 @@
 
     make bench                                    256 px, 5 rounds
     make bench ARGS="--latents 64 --rounds 3"
+    make bench ARGS="elite --latents 64 --rounds 2"    ELITE instead: see bench_elite.py
 
 Compared, each in a process of its own so that each has its own memory peak, one step each in turn:
     ours        one step of training/ with Textual Inversion, as the node runs it
@@ -28,6 +29,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
+import bench_elite
 from alias import prepare_host, register_pack
 
 if TYPE_CHECKING:
@@ -431,6 +433,7 @@ def parts_table(parts: dict[str, list[Answer]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Seconds and memory of a training step.")
+    parser.add_argument("what", nargs="?", choices=("training", "elite"), default="training")
     parser.add_argument("--latents", type=int, default=32, help="side in latents: pixels / 8")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
@@ -448,7 +451,10 @@ def main() -> None:
         if checkpoint is None:
             checkpoint = Path(folder) / "sd15_random.safetensors"
             make_checkpoint(checkpoint)
-        print(compare(checkpoint, options.latents, options.rounds))
+        if options.what == "elite":
+            print(bench_elite.compare(*_load(checkpoint), options.latents, options.rounds))
+        else:
+            print(compare(checkpoint, options.latents, options.rounds))
 
 
 if __name__ == "__main__":
