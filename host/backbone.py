@@ -1,6 +1,7 @@
 """The frozen Stable Diffusion that a concept is learned on, as differentiable functions."""
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from enum import Enum
@@ -12,6 +13,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 from torch import Tensor, nn
 
+from ..concepts.errors import BaseModelError
+from .attention_maps import AttentionReader, cross_attentions, nearest_side
 from .autograd import checkpointed, differentiable, repeatable_kernels, standing_in
 from .bases import check_pair, check_trainable
 from .denoiser import Denoiser
@@ -64,6 +67,11 @@ class Backbone:
         cast: Any = self._model.get_model_object("manual_cast_dtype")
         return cast if cast is not None else self._model.model.get_dtype()
 
+    @property
+    def latent_side(self) -> int:
+        """Side of the session's latents."""
+        return self._latent_shape[-1]
+
     @contextmanager
     def session(self, latent_shape: tuple[int, ...]) -> Iterator[None]:
         """Load the models and give them gradients; latent_shape (B, C, h, w) sizes the memory."""
@@ -97,6 +105,28 @@ class Backbone:
         self._trained |= {layers[path]: copy for path, copy in copies.items()}
         self._stack.enter_context(standing_in(self._trained))
         return copies
+
+    def attention_reader(self, wanted_side: int) -> AttentionReader:
+        """Reads the cross attentions whose maps have that side, or else the nearest one there is.
+
+        One pass of the UNet without gradients finds the sides, inside a session.
+        """
+        every = cross_attentions(self._model.model.diffusion_model)
+        if not every:
+            raise BaseModelError("This MODEL has no cross attention, so a prompt cannot steer it.")
+        probe = AttentionReader(every)
+        latent = torch.zeros(1, *self._latent_shape[1:], device=self.device)
+        context = torch.zeros(1, 77, self.text.width, device=self.device)
+        with probe.reading(), torch.no_grad():
+            self.denoiser.predict(latent, latent, torch.zeros(1, dtype=torch.long), context)
+        sides = probe.sides()
+        side = nearest_side(list(sides.values()), wanted_side)
+        if side != wanted_side:
+            logging.warning(
+                f"This MODEL has no cross attention at {wanted_side} x {wanted_side}; attention "
+                f"maps are read at {side} x {side}."
+            )
+        return AttentionReader({path: every[path] for path in sides if sides[path] == side})
 
     def fingerprint(self) -> list[str]:
         """Tells these weights, patches and compute type from others by a few numbers a weight."""

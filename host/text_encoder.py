@@ -55,6 +55,11 @@ class TextEncoder:
         table = self.layers.embeddings.token_embedding
         return table(ids.to(self.device), out_dtype=torch.float32)
 
+    def word_norm(self) -> float:
+        """Mean norm of a word's embedding, over every sixteenth of the vocabulary."""
+        rows = self.layers.embeddings.token_embedding.weight.shape[0]
+        return self.embed(torch.arange(0, rows, 16)).norm(dim=1).mean().item()
+
     def encode(self, embeds: Tensor, residuals: Layers | None = None) -> Tensor:
         """Conditioning of a batch of embedded prompts, (B, 77, width) -> (B, 77, width), fp32.
 

@@ -13,6 +13,8 @@ from ..concepts.errors import BaseModelError
 DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)
 """ELITE's layers 24, 4, 8, 12, 16 of CLIP ViT-L/14 in this order, as parts of the depth."""
 
+_TOGETHER = 8
+
 
 def vision_shape(clip_vision: Any) -> VisionShape:
     """Width, layers and patches of a CLIP vision encoder; raise for encoders of another kind."""
@@ -43,14 +45,34 @@ def layer_features(clip_vision: Any, pictures: Tensor) -> Tensor:
     Returns (5, B, 1 + P, width), class token first, on the encoder's device.
     """
     shape = vision_shape(clip_vision)
+    pixels = _preprocessed(clip_vision, pictures)
+    states = clip_vision.model(pixel_values=pixels, intermediate_output="all")[1]
+    # (B, layers, 1 + P, width), whose first layer's output is hidden state 1
+    return states[:, [layer - 1 for layer in picked_layers(shape.layers)]].transpose(0, 1).float()
+
+
+@torch.inference_mode()
+def image_embeddings(clip_vision: Any, pictures: Tensor) -> Tensor:
+    """CLIP's embedding of whole pictures, after its projection and not normalised, (B, e), CPU.
+
+    pictures: (B, H, W, 3) in 0..1; a few at a time are encoded
+    """
+    vision_shape(clip_vision)
+    parts = [
+        clip_vision.model(pixel_values=_preprocessed(clip_vision, some))[2]
+        for some in pictures.split(_TOGETHER)
+    ]
+    embeddings = torch.cat(parts).float().cpu()
+    with torch.inference_mode(False):
+        return embeddings.clone()
+
+
+def _preprocessed(clip_vision: Any, pictures: Tensor) -> Tensor:
     model_management.load_model_gpu(clip_vision.patcher)
-    pixels = clip_preprocess(
+    return clip_preprocess(
         pictures.to(clip_vision.load_device, torch.float32),
         size=clip_vision.image_size,
         mean=clip_vision.image_mean,
         std=clip_vision.image_std,
         crop=False,
     )
-    states = clip_vision.model(pixel_values=pixels, intermediate_output="all")[1]
-    # (B, layers, 1 + P, width), whose first layer's output is hidden state 1
-    return states[:, [layer - 1 for layer in picked_layers(shape.layers)]].transpose(0, 1).float()

@@ -7,6 +7,7 @@ from .train import (
     TrainCatVersion,
     TrainCrossInit,
     TrainCustomDiffusion,
+    TrainDETEX,
     TrainTextualInversion,
 )
 from .train_elite import TrainELITE
@@ -16,6 +17,7 @@ NODE_CLASS_MAPPINGS = {
     "PersonalizeTrainCrossInit": TrainCrossInit,
     "PersonalizeTrainCatVersion": TrainCatVersion,
     "PersonalizeTrainCustomDiffusion": TrainCustomDiffusion,
+    "PersonalizeTrainDETEX": TrainDETEX,
     "PersonalizeTrainELITE": TrainELITE,
     "PersonalizeLoadELITE": LoadELITE,
     "PersonalizeSaveELITE": SaveELITE,

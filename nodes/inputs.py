@@ -81,11 +81,14 @@ def prior_options(config: type[TrainConfig]) -> list[io.Input]:
             min=0.0, max=100.0, step=0.1, round=0.001, optional=True,
             tooltip="How firmly the class keeps its meaning. 0: no pictures of it are needed.",
         ),
-        io.String.Input(
-            "init_word", default=default_of(config, "init_word"), optional=True, advanced=True,
-            tooltip="A rare word of one token, whose embedding the learned word starts from.",
-        ),
     ]  # fmt: skip
+
+
+def init_word_option(config: type[TrainConfig]) -> io.Input:
+    return io.String.Input(
+        "init_word", default=default_of(config, "init_word"), optional=True, advanced=True,
+        tooltip="A rare word of one token, whose embedding the learned word starts from.",
+    )  # fmt: skip
 
 
 def common_options(

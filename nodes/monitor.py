@@ -47,8 +47,7 @@ class Monitor:
             self._first = step, since + time.monotonic() - started
 
     def _line(self, report: StepReport) -> str:
-        recent = report.losses["loss"][-SMOOTHING:]
-        line = f"step {report.step}/{report.steps}  loss {sum(recent) / len(recent):.4f}"
+        line = f"step {report.step}/{report.steps}  {shown_losses(report.losses)}"
         now = time.monotonic()
         if self._first is None:
             self._first = report.step, now
@@ -59,6 +58,16 @@ class Monitor:
         left = (report.steps - report.step) / max(rate, 1e-9)
         speed = f"{rate:.2f} steps/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.1f} s/step"
         return f"{line}  {speed}  {_clock(left)} left"
+
+
+def shown_losses(losses: dict[str, list[float]]) -> str:
+    """The recent mean of the loss, and of its terms where there are several."""
+    recent = {name: values[-SMOOTHING:] for name, values in losses.items()}
+    means = {name: sum(values) / len(values) for name, values in recent.items()}
+    line = f"loss {means.pop('loss'):.4f}"
+    if len(means) < 2:
+        return line
+    return f"{line} ({', '.join(f'{name} {mean:.2g}' for name, mean in means.items())})"
 
 
 def _clock(seconds: float) -> str:

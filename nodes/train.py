@@ -3,9 +3,11 @@
 from dataclasses import fields
 from typing import Any, ClassVar
 
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..concepts.placeholders import attribute_placeholder
 from ..host.folders import prior_folder, states_folder
 from ..host.progress import NodeProgress, stop_if_cancelled
 from ..host.sampling import text_to_image
@@ -14,6 +16,7 @@ from ..training.catversion import CatVersionConfig
 from ..training.config import TrainConfig
 from ..training.cross_init import PRESETS, CrossInitConfig, InitFrom, Regulariser
 from ..training.custom_diffusion import CustomDiffusionConfig
+from ..training.detex import DetexConfig, PoseWord
 from ..training.learn import Material, learn
 from ..training.loop import StepReport
 from ..training.textual_inversion import TextualInversionConfig
@@ -22,6 +25,7 @@ from .inputs import (
     ConceptSocket,
     common_options,
     default_of,
+    init_word_option,
     model_inputs,
     prior_options,
     schedule_inputs,
@@ -43,16 +47,22 @@ class TrainNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, **lists: list[Any]) -> io.NodeOutput:
-        images, prior_images = lists.pop("images"), lists.pop("prior_images", ())
+        images, masks = lists.pop("images"), lists.pop("masks", ())
+        prior_images = lists.pop("prior_images", ())
         values = {name: value[0] for name, value in lists.items()}
         model, clip, vae = (values.pop(name) for name in ("model", "clip", "vae"))
         config = cls.make_config(values)
-        prompt = values.get("preview_prompt", "").replace("{}", config.placeholder)
-        prompt = prompt.replace("{class}", values.get("class_word", ""))
+        prompts = [
+            prompt.replace("{}", config.placeholder).replace(
+                "{class}", values.get("class_word", "")
+            )
+            for prompt in cls.preview_prompts(values)
+        ]
 
         def preview(report: StepReport) -> Tensor:
             patched = apply_concept(model, clip, report.learner.to_concept())
-            return text_to_image(*patched, vae, prompt, config.resolution)
+            size = config.resolution
+            return torch.cat([text_to_image(*patched, vae, prompt, size) for prompt in prompts])
 
         progress = NodeProgress(config.steps, cls.hidden.unique_id)
         progress.show_text("encoding the pictures", now=True)
@@ -72,7 +82,7 @@ class TrainNode(io.ComfyNode):
             monitor,
             states_folder(),
             values.get("resume", True),
-            Material(prior_images, prior_folder(), on_prior),
+            Material(prior_images, prior_folder(), on_prior, masks, values.get("clip_vision")),
         )
         if monitor.idle:
             progress.update(config.steps)
@@ -85,9 +95,19 @@ class TrainNode(io.ComfyNode):
         known = {field.name for field in fields(cls.config)}
         return cls.config(**{name: v for name, v in values.items() if name in known})
 
+    @classmethod
+    def preview_prompts(cls, values: dict[str, Any]) -> list[str]:
+        """Prompts of the preview pictures; {} is the concept, {class} the class word."""
+        return [values.get("preview_prompt", "")]
+
 
 def _schema(
-    node_id: str, name: str, description: str, own: list[io.Input], options: list[io.Input]
+    node_id: str,
+    name: str,
+    description: str,
+    own: list[io.Input],
+    options: list[io.Input],
+    sockets: list[io.Input] | None = None,
 ) -> io.Schema:
     return io.Schema(
         node_id=node_id,
@@ -96,7 +116,7 @@ def _schema(
         description=description,
         search_aliases=ALIASES,
         is_input_list=True,
-        inputs=[*model_inputs(), *own, *options],
+        inputs=[*(sockets or model_inputs()), *own, *options],
         outputs=[
             ConceptSocket.Output(display_name="concept"),
             io.LossMap.Output(display_name="losses"),
@@ -197,8 +217,76 @@ class TrainCustomDiffusion(TrainNode):
             "Learns a subject as a word and the keys and values of the model's cross attention "
             "(Kumari et al. 2023), the baseline of DETEX. Pictures of the class keep its meaning.",
             own,
-            [*prior_options(cls.config), *common_options(cls.config, preview_every=50)],
+            [
+                *prior_options(cls.config),
+                init_word_option(cls.config),
+                *common_options(cls.config, preview_every=50),
+            ],
         )
+
+
+class TrainDETEX(TrainNode):
+    config = DetexConfig
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        model, clip, vae, images = model_inputs()
+        sockets = [
+            model, clip, vae,
+            io.ClipVision.Input(
+                "clip_vision", tooltip="A CLIP vision encoder, such as CLIP ViT-L/14, which sees "
+                "each picture's pose and background. It is not changed.",
+            ),
+            images,
+            io.Mask.Input(
+                "masks", tooltip="A mask for each picture in the same order, 1 on the subject, "
+                "such as Segment Subject makes.",
+            ),
+        ]  # fmt: skip
+        own = [
+            io.String.Input("placeholder", default="<my-dog>", tooltip=PLACEHOLDER_TIP),
+            io.String.Input("class_word", default="dog", tooltip=CLASS_WORD_TIP),
+            io.Combo.Input(
+                "pose_word", options=PoseWord, default=PoseWord.POSE,
+                tooltip="pose for what moves; view for rigid things, whose texture a pose word "
+                "would take.",
+            ),
+            *schedule_inputs(cls.config),
+            seed_input(),
+        ]  # fmt: skip
+        options = [
+            *prior_options(cls.config),
+            io.Float.Input(
+                "attention_weight", default=default_of(cls.config, "attention_weight"),
+                min=0.0, max=10.0, step=0.001, round=0.0001, optional=True, advanced=True,
+                tooltip="How firmly a pose word is held to the subject and a background word to "
+                "what is around it.",
+            ),
+            io.Float.Input(
+                "mask_probability", default=default_of(cls.config, "mask_probability"),
+                min=0.0, max=1.0, step=0.05, round=0.001, optional=True, advanced=True,
+                tooltip="How often the background is removed from a picture and its prompt.",
+            ),
+            init_word_option(cls.config),
+            *common_options(cls.config, preview_every=100),
+        ]  # fmt: skip
+        return _schema(
+            "PersonalizeTrainDETEX",
+            "Train DETEX",
+            "Learns a subject apart from its poses and backgrounds (Cai et al. 2024): "
+            "<my-dog> is the subject alone, <my-dog:pose2> and <my-dog:background1> are the second "
+            "picture's pose and the first one's background.",
+            own,
+            options,
+            sockets,
+        )
+
+    @classmethod
+    def preview_prompts(cls, values: dict[str, Any]) -> list[str]:
+        name = values["placeholder"].strip()
+        pose, background = (attribute_placeholder(name, a) for a in ("pose1", "background1"))
+        attributes = f" with {pose} {values['pose_word']} in {background} background"
+        return [*super().preview_prompts(values), f"photo of a {{}}{attributes}"]
 
 
 class TrainCrossInit(TrainNode):

@@ -60,6 +60,7 @@ PATCHES: dict[Method, Callable[["ModelPatcher", AppliedConcept, Details], "Model
     Method.CROSS_INIT: _unpatched,
     Method.CATVERSION: _unpatched,
     Method.CUSTOM_DIFFUSION: with_differences,
+    Method.DETEX: with_differences,
     Method.ELITE: with_elite,
 }
 """What each method does to the MODEL."""

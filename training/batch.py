@@ -1,7 +1,7 @@
 """One step's random draw, and the denoising loss that every method shares."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -17,7 +17,10 @@ class Batch:
     """Clean latents, noise and timesteps of one step, on the model's device.
 
     x0, noise: (B, C, h, w) at the UNet's scale; t: (B,); index: picture of each row, (B,);
-    prompt: training prompt of each row, (B,); prior: as many pictures of the class, to preserve it
+    prompt: training prompt of each row, (B,); mirrored: which rows are mirror images, (B,)
+    prior: as many pictures of the class, to preserve it
+    blanked: the same latents as x0, of the pictures without their background; chance: a number in
+        0..1 for each row, by which a method may choose between x0 and blanked
     """
 
     x0: Tensor
@@ -25,7 +28,10 @@ class Batch:
     t: Tensor
     index: Tensor
     prompt: Tensor
+    mirrored: Tensor | None = None
     prior: "Batch | None" = None
+    blanked: Tensor | None = None
+    chance: Tensor | None = None
 
 
 def draw_batch(
@@ -41,11 +47,17 @@ def draw_batch(
     latents = pictures.sample(index, mirrored, generator)
     noise = torch.randn(latents.shape, generator=generator)
     t = torch.randint(backbone.denoiser.timesteps, (size,), generator=generator)
-    x0 = backbone.denoiser.scale_latents(latents.to(backbone.device))
-    prior = None
+    device, scaled = backbone.device, backbone.denoiser.scale_latents
+    batch = Batch(scaled(latents.to(device)), noise.to(device), t, index, prompt, mirrored)
+    if pictures.mirrored is None:
+        batch = replace(batch, mirrored=torch.zeros_like(mirrored))
     if pictures.prior is not None:
-        prior = draw_batch(pictures.prior, backbone, size, 1, generator)
-    return Batch(x0, noise.to(backbone.device), t, index, prompt, prior)
+        batch = replace(batch, prior=draw_batch(pictures.prior, backbone, size, 1, generator))
+    if pictures.views is not None and pictures.views.blanked is not None:
+        blanked = pictures.views.blanked.sample(index, mirrored, generator)
+        chance = torch.rand(size, generator=generator)
+        batch = replace(batch, blanked=scaled(blanked.to(device)), chance=chance.to(device))
+    return batch
 
 
 def denoising_loss(backbone: Backbone, batch: Batch, context: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Generator, Tensor
@@ -13,14 +13,25 @@ from ..concepts.concept import Concept
 from ..concepts.errors import TrainingError
 from ..host.backbone import Backbone
 from ..host.versions import host_versions
+from ..host.vision import image_embeddings
 from ..version import __version__
 from .batch import Batch, draw_batch
 from .catversion import CatVersion, CatVersionConfig
 from .config import TrainConfig
 from .cross_init import CrossInit, CrossInitConfig
 from .custom_diffusion import CustomDiffusion, CustomDiffusionConfig, PriorConfig
+from .detex import BLANK, Detex, DetexConfig
 from .loop import ConceptLearner, NoStates, OnStep, Training
-from .pictures import EncodedPictures, encode_pictures, small_copies
+from .masks import square_masks
+from .pictures import (
+    EncodedPictures,
+    Views,
+    encode_pictures,
+    encode_squares,
+    single_pictures,
+    small_copies,
+    square_pictures,
+)
 from .prior import ClassPictures, OnPicture
 from .states import StateFolder, training_key
 from .textual_inversion import TextualInversion, TextualInversionConfig
@@ -34,6 +45,7 @@ METHODS = {
     CrossInitConfig: CrossInit,
     CatVersionConfig: CatVersion,
     CustomDiffusionConfig: CustomDiffusion,
+    DetexConfig: Detex,
 }
 """Every method's config and learner; a new method is one more line."""
 
@@ -45,11 +57,15 @@ class Material:
     prior_images: pictures of the class, batches as `images`; without any, the model makes them
     prior_folder: keeps those that the model made, None to keep none
     on_prior: told how many of them there are, of how many
+    masks: one for each picture, 1 on the subject, as `read_masks` takes them
+    clip_vision: the host's CLIP_VISION
     """
 
     prior_images: Sequence[Tensor] = ()
     prior_folder: Path | None = None
     on_prior: OnPicture = lambda made, count: None
+    masks: Sequence[Tensor] = ()
+    clip_vision: Any = None
 
 
 _NOTHING = Material()
@@ -85,12 +101,14 @@ def learn(
     images = list(images)
     backbone = Backbone(model, clip, config.precision, config.gradient_checkpointing)
     pictures = encode_pictures(vae, images, config.resolution, config.flip)
+    if isinstance(config, DetexConfig):
+        pictures = replace(pictures, views=encode_views(config, vae, images, material))
     rows = config.batch_size * (2 if wants_prior(config) else 1)
     with told_what_to_lower(config), backbone.session((rows, *pictures.latent_shape)):
         if wants_prior(config):
             prior = encode_prior(config, backbone, (model, clip, vae), material)
             pictures = replace(pictures, prior=prior)
-        learner = METHODS[type(config)](config, backbone)
+        learner = make_learner(config, backbone, pictures)
 
         def draw(_: int, generator: Generator) -> Batch:
             size = config.batch_size
@@ -108,6 +126,17 @@ def learn(
         return Learned(replace(concept, pictures=small_copies(images)), losses)
 
 
+def make_learner(
+    config: TrainConfig, backbone: Backbone, pictures: EncodedPictures
+) -> ConceptLearner:
+    """The learner of the config's method, inside a session."""
+    if isinstance(config, DetexConfig):
+        if pictures.views is None:
+            raise TrainingError("DETEX needs the masks and image embeddings of its pictures.")
+        return Detex(config, backbone, pictures.views)
+    return METHODS[type(config)](config, backbone)
+
+
 def described(learner: ConceptLearner, config: TrainConfig, steps: int) -> Concept:
     """The learner's concept with the record of its training."""
     record = {
@@ -116,6 +145,19 @@ def described(learner: ConceptLearner, config: TrainConfig, steps: int) -> Conce
         "versions": {"personalize": __version__, **host_versions()},
     }
     return replace(learner.to_concept(), training=record)
+
+
+def encode_views(
+    config: DetexConfig, vae: "VAE", images: Sequence[Tensor], material: Material
+) -> Views:
+    """What DETEX knows of the pictures besides their latents."""
+    squares = square_pictures(images, config.resolution)
+    masks = square_masks(material.masks, list(single_pictures(images)), config.resolution)
+    blanked = None
+    if config.mask_probability:
+        inside = masks[..., None]
+        blanked = encode_squares(vae, squares * inside + BLANK * (1 - inside), config.flip)
+    return Views(image_embeddings(material.clip_vision, squares), masks, blanked)
 
 
 def wants_prior(config: TrainConfig) -> TypeGuard[PriorConfig]:

@@ -161,7 +161,10 @@ class Training:
             total = torch.stack(list(terms.values())).sum()
             names = ["loss", *terms]
             rows.append(torch.stack([total, *terms.values()]).detach().double())
-            new = torch.autograd.grad(total * self.scale.value, parameters)
+            # a batch may leave parameters unused, such as a background word without background
+            new = torch.autograd.grad(
+                total * self.scale.value, parameters, allow_unused=True, materialize_grads=True
+            )
             gradients = [a + b for a, b in zip(gradients, new, strict=True)] if number else [*new]
         if self.descent.batches > 1:
             gradients = [g / self.descent.batches for g in gradients]

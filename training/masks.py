@@ -75,3 +75,29 @@ def _fitting(mask: Tensor, height: int, width: int, number: int) -> Tensor:
     if (h, w) != (height, width):
         mask = interpolate(mask[None, None], (height, width), mode="nearest")[0, 0]
     return mask.clamp(0, 1)
+
+
+def square_masks(masks: Iterable[Tensor], pictures: Sequence[Tensor], size: int) -> Tensor:
+    """The masks cropped and resized as their pictures are for training, (N, size, size).
+
+    Raises PersonalizeError for masks that cannot be about these pictures, and for one that marks
+    nothing in the centre square.
+    """
+    whole = read_masks(masks, pictures)
+    return torch.stack([_centre_square(mask, size, n + 1) for n, mask in enumerate(whole)])
+
+
+def _centre_square(mask: Tensor, size: int, number: int) -> Tensor:
+    height, width = mask.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = mask[top : top + side, left : left + side]
+    if side != size:
+        square = interpolate(square[None, None], (size, size), mode="bilinear", antialias=True)
+        square = square[0, 0].clamp(0, 1)
+    if not (square > 0.5).any():
+        raise PersonalizeError(
+            f"Mask {number} is empty within the centre square of its picture, to which pictures "
+            "are cropped. Crop picture and mask around the subject."
+        )
+    return square.contiguous()

@@ -43,6 +43,7 @@ def small_copies(images: Iterable[Tensor]) -> Tensor:
 
 
 def single_pictures(images: Iterable[Tensor]) -> Iterable[Tensor]:
+    """Every picture of the batches, (H, W, C); raise TrainingError for what is no picture."""
     for batch in images:
         if batch.ndim == 3 and batch.shape[-1] in (1, 3, 4):
             batch = batch[None]
@@ -105,6 +106,23 @@ def _rgb_on_white(pixels: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Views:
+    """What DETEX knows of each picture besides its latents.
+
+    embeddings: CLIP's of the pictures, (N, e); masks: 1 on the subject, (N, size, size);
+    blanked: the pictures without their background, None when they are not needed
+    """
+
+    embeddings: Tensor
+    masks: Tensor
+    blanked: "EncodedPictures | None"
+
+    def tensors(self) -> list[Tensor]:
+        blanked = self.blanked.tensors() if self.blanked is not None else []
+        return [self.embeddings, self.masks, *blanked]
+
+
+@dataclass(frozen=True)
 class EncodedPictures:
     """Posteriors of the training pictures, encoded once; `mirrored` when flips are wanted.
 
@@ -114,6 +132,7 @@ class EncodedPictures:
     upright: LatentPosterior
     mirrored: LatentPosterior | None
     prior: "EncodedPictures | None" = None
+    views: Views | None = None
 
     def __len__(self) -> int:
         return len(self.upright)
@@ -127,7 +146,8 @@ class EncodedPictures:
         """All numbers that a training could see."""
         parts = [p for p in (self.upright, self.mirrored) if p is not None]
         own = [tensor for p in parts for tensor in (p.mean, p.std)]
-        return own + (self.prior.tensors() if self.prior is not None else [])
+        others = [part.tensors() for part in (self.prior, self.views) if part is not None]
+        return [*own, *(tensor for tensors in others for tensor in tensors)]
 
     def sample(self, index: Tensor, mirrored: Tensor, generator: Generator) -> Tensor:
         """Latents of the indexed pictures, (B, C, h, w), sampled anew from their posteriors.
@@ -145,6 +165,10 @@ def encode_pictures(
     vae: "VAE", images: Iterable[Tensor], size: int, flip: bool, what: str = "Picture"
 ) -> EncodedPictures:
     """Crop, resize and encode the pictures, and their mirror images when flip is on."""
-    squares = square_pictures(images, size, what)
+    return encode_squares(vae, square_pictures(images, size, what), flip)
+
+
+def encode_squares(vae: "VAE", squares: Tensor, flip: bool) -> EncodedPictures:
+    """Encode pictures (N, size, size, 3), and their mirror images when flip is on."""
     mirrored = encode_posterior(vae, squares.flip(2)) if flip else None
     return EncodedPictures(encode_posterior(vae, squares), mirrored)

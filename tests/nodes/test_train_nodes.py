@@ -6,9 +6,17 @@ import pytest
 import torch
 from personalize.concepts.concept import Method
 from personalize.concepts.errors import BaseModelError, PlaceholderError, TrainingError
-from personalize.nodes.train import TrainCrossInit, TrainTextualInversion
+from personalize.host.progress import NodeProgress
+from personalize.nodes.train import (
+    TrainCrossInit,
+    TrainCustomDiffusion,
+    TrainDETEX,
+    TrainTextualInversion,
+)
+from personalize.tests.elite_models import clip_vision
 from personalize.training.cross_init import PRESETS
 from personalize.training.learn import learn
+from personalize.training.prior import SAMPLING
 from personalize.training.textual_inversion import TextualInversionConfig
 
 pytestmark = pytest.mark.host
@@ -18,7 +26,7 @@ def picture(*shape):
     return torch.rand(shape or (1, 64, 64, 3), generator=torch.Generator().manual_seed(0))
 
 
-def run(node, tiny, images=None, **widgets):
+def run(node, tiny, images=None, lists=None, **widgets):
     """Execute a Train node as the host does: every input is a list, under inference mode."""
     defaults = {
         name: entry[1]["default"]
@@ -31,7 +39,7 @@ def run(node, tiny, images=None, **widgets):
     values = {name: [v] for name, v in (sockets | defaults | small | widgets).items()}
     with torch.inference_mode():
         clone = node.PREPARE_CLASS_CLONE(None)
-        output = clone.EXECUTE_NORMALIZED(images=images or [picture()], **values)
+        output = clone.EXECUTE_NORMALIZED(images=images or [picture()], **values | (lists or {}))
     assert output.result is not None
     return output.result
 
@@ -55,6 +63,42 @@ def test_a_train_node_gives_a_concept_and_its_losses(
     assert len(losses["loss"]) == 3
     assert concept.pictures.shape == (4, 192, 192, 3) and concept.pictures.dtype == torch.uint8
     assert concept.words[""].device.type == "cpu" and not concept.words[""].is_inference()
+
+
+@pytest.mark.parametrize(
+    ("node", "sockets", "strips", "names"),
+    [
+        (TrainCustomDiffusion, {}, 64, [""]),
+        (
+            TrainDETEX,
+            {"clip_vision": True, "masks": [torch.ones(64, 64)]},
+            128,
+            ["", "pose1", "background1"],
+        ),
+    ],
+)
+def test_nodes_that_preserve_the_class(node, sockets, strips, names, tiny_sd1, monkeypatch):
+    """The preview of DETEX shows the subject alone, and with pose and background of a picture."""
+    seen = []
+    monkeypatch.setattr(
+        NodeProgress, "show_picture", lambda self, step, shown: seen.append(shown.shape)
+    )
+    lists = {"prior_images": [picture(2, 64, 80, 3)]} | sockets
+    if "clip_vision" in lists:
+        lists["clip_vision"] = [clip_vision()]
+    concept, losses = run(node, tiny_sd1, lists=lists, steps=2, preview_every=2)
+    assert list(concept.words) == names and len(losses["loss"]) == 2
+    assert seen == [(strips // 64, 64, 64, 3)]
+
+
+def test_pictures_of_the_class_are_made_in_the_node(tiny_sd1, monkeypatch, host_base):
+    monkeypatch.setitem(SAMPLING, "steps", 1)
+    lines = []
+    monkeypatch.setattr(NodeProgress, "show_text", lambda self, line, now=False: lines.append(line))
+    run(TrainCustomDiffusion, tiny_sd1, prior_count=5, train_seed=77)
+    assert "making pictures of the class: 4 of 5" in lines
+    assert any("(denoising" in line and "prior" in line for line in lines)
+    assert len(list((host_base / "output" / "personalize" / "prior").glob("*/*.png"))) == 8
 
 
 @pytest.mark.parametrize("preset", PRESETS)

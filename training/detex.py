@@ -1,0 +1,258 @@
+"""DETEX (Cai et al. 2024): a subject word, and a pose and a background word for each picture.
+
+No program was published. Where the paper is silent: the mappers' first words have the length of
+the vocabulary's, the background is blanked with white, and pictures are not mirrored, since a
+mirrored picture has another pose.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import adaptive_avg_pool2d, leaky_relu, linear
+
+from ..concepts.concept import Concept, Method
+from ..concepts.differences import difference_tensors
+from ..concepts.errors import TrainingError
+from ..host.backbone import Backbone
+from .batch import Batch, with_prior
+from .custom_diffusion import PriorConfig, Projections, encoded_prompt
+from .pictures import Views
+from .prompts import Piece, PromptTable
+from .textual_inversion import initial_words
+
+LAYERS = 3
+BLANK = 1.0  # what a pixel of a removed background becomes
+
+
+class PoseWord(str, Enum):
+    """What the attribute is called in training: `view` for rigid things, else `pose`."""
+
+    POSE = "pose"
+    VIEW = "view"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetexConfig(PriorConfig):
+    """attention_weight: of L_CA, which holds each attribute word to its part of the picture
+
+    mask_probability: gamma, how often the background is removed from picture and prompt
+    mappers: attribute words come from mappers on the image embedding; False trains them as they
+        are, for studies
+    """
+
+    pose_word: PoseWord = PoseWord.POSE
+    attention_weight: float = 0.01
+    mask_probability: float = 0.5
+    mappers: bool = True
+    flip: bool = False
+    steps: int = 600
+    batch_size: int = 4
+    learning_rate: float = 1e-5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "pose_word", PoseWord(self.pose_word))
+        if self.attention_weight < 0:
+            raise TrainingError(
+                f"Expected an attention_weight of 0 or more, got {self.attention_weight}. 0.01 is "
+                "usual."
+            )
+        if not 0 <= self.mask_probability <= 1:
+            raise TrainingError(
+                f"Expected a mask_probability of 0 to 1, got {self.mask_probability}. 0.5 is usual."
+            )
+
+
+class Detex:
+    """The subject word v (1, d), pose words p and background words b (N, d), the projections."""
+
+    method = Method.DETEX
+
+    def __init__(self, config: DetexConfig, backbone: Backbone, views: Views) -> None:
+        text, count = backbone.text, len(views.masks)
+        self.config, self.base, self.width = config, text.tower.base.key, text.width
+        if count == 1:
+            logging.warning(
+                "DETEX learns from one picture: what is subject and what is pose can hardly be "
+                "told apart. Better give it 4 pictures in other poses and places."
+            )
+        self.word = initial_words(text, config.init_word, 1).detach().clone().requires_grad_(True)
+        generator = Generator().manual_seed(config.train_seed)
+        embeddings = views.embeddings.to(backbone.device)
+        mappers = [
+            Mapper.started(embeddings, text.width, text.word_norm(), generator) for _ in range(2)
+        ]
+        self.pose, self.background = (
+            mapper if config.mappers else FreeWords(mapper.words().detach()) for mapper in mappers
+        )
+        self.table = prompt_table(config, backbone, count)
+        self.prior_context = encoded_prompt(backbone, config.prior_prompt)
+        self.projections = Projections(backbone)
+        self.masks = views.masks.to(backbone.device)
+        if config.attention_weight:
+            side = backbone.latent_side // 2  # 32 of the paper's 64
+            self.reader = backbone.attention_reader(side)
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        return {
+            "words": self.word,
+            **{f"pose.{name}": p for name, p in self.pose.parameters.items()},
+            **{f"background.{name}": p for name, p in self.background.parameters.items()},
+            **self.projections.weights,
+        }
+
+    @property
+    def prompts(self) -> int:
+        return 1
+
+    def loss(self, backbone: Backbone, batch: Batch) -> dict[str, Tensor]:
+        """L = L_LDM + prior_weight L_prior + attention_weight L_CA (eq. 5 of the paper)."""
+        removed = self.removed(batch)
+        if batch.blanked is not None:
+            batch = replace(batch, x0=torch.where(_column(removed), batch.blanked, batch.x0))
+        context = self.context(backbone, batch, removed)
+        weight = self.config.prior_weight
+        if not self.config.attention_weight:
+            return with_prior(backbone, batch, context, self.prior_context, weight)
+        with self.reader.reading():
+            terms = with_prior(backbone, batch, context, self.prior_context, weight)
+        attention = self.config.attention_weight * self.attention_loss(batch, removed)
+        return {**terms, "attention": attention}
+
+    def removed(self, batch: Batch) -> Tensor:
+        """Which rows lose their background, (B,), with probability gamma."""
+        if batch.chance is None:
+            return torch.zeros(len(batch.t), dtype=torch.bool, device=batch.x0.device)
+        return batch.chance < self.config.mask_probability
+
+    def context(self, backbone: Backbone, batch: Batch, removed: Tensor) -> Tensor:
+        """Conditioning of the batch's prompts, (B, 77, d)."""
+        words = torch.cat([self.word, self.pose.words(), self.background.words()])
+        rows = self.prompt_rows(batch, removed)
+        return backbone.text.encode(self.table.embed(backbone.text, rows, words))
+
+    def prompt_rows(self, batch: Batch, removed: Tensor) -> Tensor:
+        """Rows of the prompt table, (B,): with the background, and after these without it."""
+        return batch.index + len(self.masks) * removed.cpu()
+
+    def attention_loss(self, batch: Batch, removed: Tensor) -> Tensor:
+        """L_CA = E ||A(P) - m||^2 + ||A(B) - (1 - m)||^2, means over the map; a row without its
+        background has no second part."""
+        slots = self.table.slots[self.prompt_rows(batch, removed)]
+        wanted = torch.stack([1 + batch.index, 1 + len(self.masks) + batch.index], dim=1)
+        places = (slots[:, None] == wanted[..., None]).int().argmax(dim=-1)  # (B, 2)
+        maps = self.reader.word_maps(places)
+        inside = self.masks_of(batch, maps.shape[-1])
+        pose, background = (
+            (maps[:, n] - target).square().mean(dim=(1, 2))
+            for n, target in enumerate((inside, 1 - inside))
+        )
+        return (pose + background * ~removed).mean()
+
+    def masks_of(self, batch: Batch, side: int) -> Tensor:
+        """Mask of each row at a map's size, by area, (B, side, side)."""
+        masks = self.masks[batch.index.to(self.masks.device)]
+        if batch.mirrored is not None:
+            mirrored = batch.mirrored.to(masks.device)[:, None, None]
+            masks = torch.where(mirrored, masks.flip(-1), masks)
+        return adaptive_avg_pool2d(masks[:, None], side)[:, 0]
+
+    def to_concept(self) -> Concept:
+        with torch.no_grad():
+            named = {"pose": self.pose.words(), "background": self.background.words()}
+        attributes = {
+            f"{name}{n + 1}": word[None] for name, words in named.items() for n, word in
+            enumerate(words)
+        }  # fmt: skip
+        return Concept(
+            method=self.method,
+            base=self.base,
+            text_width=self.width,
+            placeholder=self.config.placeholder,
+            class_word=self.config.class_word,
+            words={"": self.word.detach(), **attributes},
+            tensors=difference_tensors(self.projections.differences()),
+        )
+
+
+def prompt_table(config: DetexConfig, backbone: Backbone, count: int) -> PromptTable:
+    """Each picture's prompt with its background, then each one's without; rows of the vectors are
+    v, then every p, then every b."""
+    prompts: list[list[Piece]] = []
+    for ending in (True, False):
+        for n in range(count):
+            pose, background = range(1 + n, 2 + n), range(1 + count + n, 2 + count + n)
+            prompt: list[Piece] = ["photo of a ", range(1), f" {config.class_word} with ", pose]
+            prompt.append(f" {config.pose_word.value}")
+            prompts.append([*prompt, " in ", background, " background"] if ending else prompt)
+    return PromptTable(backbone.text, prompts)
+
+
+class AttributeWords(Protocol):
+    """One word a picture, (N, d), and what is trained of it."""
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]: ...
+
+    def words(self) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class FreeWords:
+    """Words that are trained themselves."""
+
+    start: Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", self.start.clone().requires_grad_(True))
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        return {"words": self.start}
+
+    def words(self) -> Tensor:
+        return self.start
+
+
+@dataclass(frozen=True)
+class Mapper:
+    """M: three linear layers with LeakyReLU between, from image embeddings (N, e) to words (N, d).
+
+    parameters: `0.weight`, `0.bias`, `1.weight` ..., (out, in) and (out,)
+    """
+
+    embeddings: Tensor
+    parameters: Mapping[str, Tensor]
+
+    @classmethod
+    def started(cls, embeddings: Tensor, width: int, norm: float, generator: Generator) -> "Mapper":
+        """Uniform weights of torch's linear layers; the last layer is scaled so that the words have
+        that norm in the mean."""
+        size = embeddings.shape[1]
+        parameters = {}
+        for layer in range(LAYERS):
+            out = width if layer == LAYERS - 1 else size
+            for name, shape in (("weight", (out, size)), ("bias", (out,))):
+                uniform = torch.rand(shape, generator=generator) * 2 - 1
+                parameters[f"{layer}.{name}"] = (uniform / size**0.5).to(embeddings.device)
+        scale = norm / cls(embeddings, parameters).words().norm(dim=1).mean()
+        for name in ("weight", "bias"):
+            parameters[f"{LAYERS - 1}.{name}"] *= scale
+        return cls(embeddings, {k: p.requires_grad_(True) for k, p in parameters.items()})
+
+    def words(self) -> Tensor:
+        x = self.embeddings
+        for layer in range(LAYERS):
+            x = leaky_relu(x) if layer else x
+            x = linear(x, self.parameters[f"{layer}.weight"], self.parameters[f"{layer}.bias"])
+        return x
+
+
+def _column(rows: Tensor) -> Tensor:
+    return rows.view(-1, 1, 1, 1)
