@@ -7,6 +7,7 @@ same tensors can be read from a file, used, trained and saved.
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .errors import ConceptFileError
 
 LAYERS = 5
 """Vision layers that the mappers read, one branch each; the first gives the primary word."""
@@ -29,7 +32,8 @@ Projections = Mapping[str, tuple[Tensor, Tensor]]
 class EliteStage:
     """What one of the two trainings made: the global or the local one.
 
-    mapper: `mapping_{i}.{0,1,3,4,6}.*` for the class token, `mapping_patch_{i}.*` for the patches
+    mapper: `mapping_{i}.{0,1,3,4,6}.*` for the class token, `mapping_patch_{i}.*` for the patches;
+        empty in an encoder that came with a concept, which can be drawn with and no more
     projections: (to_k, to_v) weights by the host's path of a transformer block, such as
         `input_blocks.1.1.transformer_blocks.0`, each (channels, text_width)
     """
@@ -63,7 +67,10 @@ class VisionShape:
 
 @dataclass(frozen=True, eq=False)
 class EliteEncoder:
-    """A trained encoder. Without a local stage it makes words only."""
+    """A trained encoder. Without a local stage it makes words only.
+
+    known_digest: the digest of the whole, of one that came with a concept
+    """
 
     name: str
     base: str
@@ -71,9 +78,12 @@ class EliteEncoder:
     vision: VisionShape
     global_stage: EliteStage
     local_stage: EliteStage | None = None
+    known_digest: str = ""
 
     @cached_property
     def digest(self) -> str:
+        if self.known_digest:
+            return self.known_digest
         local = self.local_stage.digest if self.local_stage else ""
         return encoder_digest(self.global_stage.digest, local)
 
@@ -90,6 +100,50 @@ def stage_tensors(stage: EliteStage) -> dict[str, Tensor]:
         tensors[f"{path}.attn2.to_k.weight"] = to_k
         tensors[f"{path}.attn2.to_v.weight"] = to_v
     return tensors
+
+
+_EMBEDDED = "encoder."
+_EMBEDDED_NAME = re.compile(r"encoder\.(global|local)\.(.+)\.attn2\.to_([kv])\.weight")
+
+
+def embedded_tensors(encoder: EliteEncoder) -> dict[str, Tensor]:
+    """The encoder's projections by name, as a concept file has them: all it takes to draw."""
+    stages = {"global": encoder.global_stage, "local": encoder.local_stage}
+    return {
+        f"{_EMBEDDED}{key}.{name}": tensor
+        for key, stage in stages.items()
+        if stage
+        for name, tensor in stage_tensors(EliteStage({}, stage.projections)).items()
+    }
+
+
+def split_embedded(
+    tensors: Mapping[str, Tensor],
+) -> tuple[dict[str, Projections], dict[str, Tensor]]:
+    """A concept file's embedded projections by stage, and its other tensors.
+
+    Raises ConceptFileError where a key comes without its value.
+    """
+    found: dict[str, dict[str, dict[str, Tensor]]] = {}
+    others: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        match = _EMBEDDED_NAME.fullmatch(name)
+        if match is None:
+            others[name] = tensor
+        else:
+            found.setdefault(match[1], {}).setdefault(match[2], {})[match[3]] = tensor
+    for stage in found.values():
+        for path, pair in stage.items():
+            if set(pair) != {"k", "v"}:
+                raise ConceptFileError(
+                    f"The concept lacks the key or value projection of {path} of its encoder. It "
+                    "may be cut off: copy or download it again."
+                )
+    projections: dict[str, Projections] = {
+        key: {path: (pair["k"], pair["v"]) for path, pair in sorted(stage.items())}
+        for key, stage in found.items()
+    }
+    return projections, others
 
 
 def mapper_shapes(vision_width: int, text_width: int) -> dict[str, tuple[int, ...]]:

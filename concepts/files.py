@@ -21,6 +21,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .concept import BASES, Concept, Method
+from .elite import (
+    EliteEncoder,
+    EliteStage,
+    Projections,
+    VisionShape,
+    embedded_tensors,
+    split_embedded,
+)
 from .errors import ConceptFileError, reading
 from .foreign import embedding_to_concept, read_pickled_embedding
 
@@ -31,9 +39,21 @@ MAX_BYTES = 2**30  # K/V differences of Stable Diffusion 1.x are 76 MiB in fp32
 MAX_FOREIGN_BYTES = 64 * 2**20  # 75 vectors of any known encoder are far below 1 MiB
 
 
-def save_concept(concept: Concept, path: Path) -> None:
-    """Write a concept file; the file appears whole or not at all."""
-    write_safetensors(_tensors(concept), path, _metadata(concept))
+def save_concept(concept: Concept, path: Path, embed_encoder: bool = False) -> None:
+    """Write a concept file; the file appears whole or not at all.
+
+    embed_encoder: of an ELITE concept, with the projections of its encoder, so that it is drawn
+        without the encoder's file
+    """
+    tensors = _tensors(concept)
+    if embed_encoder:
+        if concept.encoder is None:
+            raise ConceptFileError(
+                f"{concept.placeholder} is a {concept.method.display_name} concept without an "
+                "encoder at hand, so none can be saved with it. Switch embed_encoder off."
+            )
+        tensors |= embedded_tensors(concept.encoder)
+    write_safetensors(tensors, path, _metadata(concept))
 
 
 def save_embedding(concept: Concept, path: Path) -> None:
@@ -172,7 +192,26 @@ def _read_concept(tensors: dict[str, Tensor], metadata: Mapping[str, str], name:
             "learned (a tensor named word). Save the concept again."
         )
     with reading(name):
-        return replace(concept, words=words, tensors=others)
+        embedded, others = split_embedded(others)
+        encoder = _embedded_encoder(concept, embedded) if embedded else None
+        return replace(concept, words=words, tensors=others, encoder=encoder)
+
+
+def _embedded_encoder(concept: Concept, embedded: Mapping[str, Projections]) -> EliteEncoder:
+    said = concept.training.get("encoder", {})
+    try:
+        vision = VisionShape(*map(int, said["vision"]))
+        stages = EliteStage({}, embedded["global"]), embedded.get("local")
+        name, digest = str(said["name"]), str(said["digest"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConceptFileError(
+            f"The concept holds projections of its encoder, but lacks or garbles {error}. Save it "
+            "again."
+        ) from error
+    local = EliteStage({}, stages[1]) if stages[1] else None
+    return EliteEncoder(
+        name, concept.base, concept.text_width, vision, stages[0], local, known_digest=digest
+    )
 
 
 def _read_description(metadata: Mapping[str, str], name: str) -> Concept:

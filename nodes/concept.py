@@ -123,6 +123,11 @@ class SaveConcept(io.ComfyNode):
                     tooltip="Also keep small copies of the training pictures beside the file, for "
                     "the sidebar. They are not in the file, so who gets it does not get them.",
                 ),
+                io.Boolean.Input(
+                    "embed_encoder", default=False, optional=True,
+                    tooltip="ELITE only: also put the encoder's projections into the file, so that "
+                    "it is drawn without the encoder's file. 77 MB in fp16, 153 MB in fp32 (SD1.x).",
+                ),
                 io.Image.Input(
                     "preview", optional=True,
                     tooltip="A picture that stands for the concept in the sidebar. Without it, the "
@@ -140,13 +145,14 @@ class SaveConcept(io.ComfyNode):
         also_as_embedding: bool,
         keep_pictures: bool = True,
         preview: io.Image.Type | None = None,
+        embed_encoder: bool = False,
     ) -> io.NodeOutput:
         path = new_file(concepts_output(), filename)
         paths = [path]
         if also_as_embedding:
             paths.append(new_file(embeddings_folder(), filename))
             save_embedding(concept, paths[1])
-        save_concept(concept, path)
+        save_concept(concept, path, embed_encoder)
         write_pictures(path, preview, concept.pictures if keep_pictures else None)
         tell_browsers(CONCEPTS_CHANGED)
         text = "saved " + " and ".join(str(p) for p in paths)

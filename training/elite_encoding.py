@@ -1,5 +1,6 @@
 """ELITE (Wei et al. 2023): a picture becomes a concept in one pass of a trained encoder."""
 
+from dataclasses import astuple
 from typing import Any
 
 import torch
@@ -58,7 +59,11 @@ def encode_elite(
         words={f"word{n}" if n else "": word[None] for n, word in enumerate(words)},
         tensors=tensors,
         training={
-            "encoder": {"name": encoder.name, "digest": encoder.digest},
+            "encoder": {
+                "name": encoder.name,
+                "digest": encoder.digest,
+                "vision": list(astuple(encoder.vision)),
+            },
             "pictures": len(pictures),
             "masked": masks is not None,
             "versions": {"personalize": __version__, **host_versions()},

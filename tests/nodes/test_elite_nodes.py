@@ -128,3 +128,69 @@ def test_load_notices_a_changed_file_and_refuses_bad_choices(saved, tiny_sd1):
         load("global_mapper.pt")
     half.unlink()
     assert elite_files.FORMAT == "personalize-elite/1"
+
+
+def test_a_concept_with_its_encoder_needs_no_other_file(tiny_sd1, tmp_path):
+    from personalize.concepts.files import load_concept
+    from personalize.samplers.apply import apply_concept
+    from personalize.tests.elite_sampling import PROMPT, conditioning, sample
+    from personalize.training.elite_encoding import encode_elite
+
+    encoder = random_encoder(tiny_sd1, seed=50)
+    picture = torch.rand(1, 56, 56, 3, generator=torch.Generator().manual_seed(0))
+    concept = encode_elite(encoder, clip_vision(), picture, None, "<rex>")
+    saved = run(SaveConcept, concept=concept, filename="whole", also_as_embedding=False,
+                embed_encoder=True)  # fmt: skip
+    (loaded,) = result(LoadConcept, concept_name="whole.safetensors")
+    assert loaded.encoder.digest == encoder.digest and loaded.encoder.name == "random-50"
+    assert loaded.encoder.vision == encoder.vision and set(loaded.tensors) == {"local"}
+
+    def draw(concept):
+        model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept)
+        return sample(model, conditioning(clip, PROMPT), conditioning(clip, ""), steps=2)
+
+    assert torch.equal(draw(loaded), draw(concept))
+    # beside a concept of the same encoder, read from its own file
+    model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, loaded)
+    apply_concept(model, clip, concept.renamed("<cup>"))
+    # no more than the projections, in their own type
+    path = concepts_output() / "whole.safetensors"
+    assert saved.ui["concepts"] == [str(path)]
+    stages = encoder.global_stage, encoder.local_stage
+    weights = [w for stage in stages for pair in stage.projections.values() for w in pair]
+    size = sum(w.nbytes for w in weights)
+    assert size < path.stat().st_size < size + 20_000
+    assert load_concept(path).encoder.local_stage is not None
+
+
+def test_an_encoder_that_cannot_be_embedded_or_read(tiny_sd1, tmp_path):
+    from dataclasses import replace
+
+    from personalize.concepts.files import load_concept, save_concept
+    from personalize.tests.stock import make_concept
+    from personalize.training.elite_encoding import encode_elite
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with pytest.raises(ConceptFileError, match="Textual Inversion concept without an encoder"):
+        save_concept(make_concept(tiny_sd1), tmp_path / "word.safetensors", embed_encoder=True)
+    encoder = random_encoder(tiny_sd1, seed=51)
+    concept = encode_elite(encoder, clip_vision(), torch.rand(1, 56, 56, 3), None, "<rex>")
+    words_only = replace(concept, encoder=replace(encoder, local_stage=None))
+    path = tmp_path / "c.safetensors"
+    save_concept(words_only, path, embed_encoder=True)
+    assert load_concept(path).encoder.local_stage is None
+    with safe_open(path, "pt") as file:
+        metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    half = {
+        k: t
+        for k, t in tensors.items()
+        if "middle_block.1.transformer_blocks.0.attn2.to_v" not in k
+    }
+    for kept, said, says in (
+        (half, metadata, "lacks the key or value projection of middle_block"),
+        (tensors, metadata | {"training": "{}"}, "lacks or garbles 'vision'"),
+    ):
+        save_file(kept, path, said)
+        with pytest.raises(ConceptFileError, match=says):
+            load_concept(path)

@@ -96,7 +96,7 @@ PROMISED = {
     "PersonalizeSaveConcept": (
         "Save Concept",
         ["concept", "filename", "also_as_embedding"],
-        ["keep_pictures", "preview"],
+        ["keep_pictures", "embed_encoder", "preview"],
         [],
     ),
     "PersonalizeApplyConcept": (
