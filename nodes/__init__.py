@@ -3,6 +3,7 @@
 from .concept import ApplyConcept, LoadConcept, SaveConcept
 from .elite import EncodeELITE, LoadELITE, SaveELITE
 from .evaluate import EvaluateConcept
+from .segment import LoadSAM, SegmentSubject
 from .train import (
     TrainCatVersion,
     TrainCrossInit,
@@ -26,4 +27,6 @@ NODE_CLASS_MAPPINGS = {
     "PersonalizeSaveConcept": SaveConcept,
     "PersonalizeApplyConcept": ApplyConcept,
     "PersonalizeEvaluate": EvaluateConcept,
+    "PersonalizeLoadSAM": LoadSAM,
+    "PersonalizeSegmentSubject": SegmentSubject,
 }

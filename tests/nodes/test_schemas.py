@@ -117,6 +117,21 @@ PROMISED = {
         ],
         ["scores", "report"],
     ),
+    "PersonalizeLoadSAM": (
+        "Load SAM",
+        ["sam_name"],
+        [],
+        ["sam_model"],
+    ),
+    "PersonalizeSegmentSubject": (
+        "Segment Subject",
+        ["sam_model", "image"],
+        [
+            *("points", "box", "negative_points", "candidate"),
+            *("largest_part", "fill_holes", "grow", "soften"),
+        ],
+        ["mask", "candidates", "overlay"],
+    ),
 }
 OUTPUT_NODES = {
     *("PersonalizeSaveConcept", "PersonalizeSaveELITE"),
@@ -141,6 +156,9 @@ TYPES = {
     "reference_masks": "MASK",
     "scores": "STRING",
     "report": "IMAGE",
+    "sam_model": "SAM_MODEL",
+    "candidates": "MASK",
+    "overlay": "IMAGE",
 }
 CONFIGS = {
     "PersonalizeTrainTextualInversion": TextualInversionConfig,

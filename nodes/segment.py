@@ -1,0 +1,171 @@
+"""Masks of the subject by Segment Anything."""
+
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..concepts.errors import PersonalizeError
+from ..host.folders import sam_names, sam_path
+from ..host.progress import NodeProgress, stop_if_cancelled
+from ..host.sam import SamModel, load_sam
+from ..training.overlay import draw_overlay, draw_sheet
+from ..training.segment_prompt import SegmentPrompt
+from ..training.segmentation import Choice, Finish, Segmented, segment_pictures
+
+SamSocket = io.Custom("SAM_MODEL")
+
+CATEGORY = "personalize/masks"
+ALIASES = ["personalize", "sam", "segment anything", "mask", "cut out", "background", "subject"]
+
+
+class LoadSAM(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonalizeLoadSAM",
+            display_name="Load SAM",
+            category=CATEGORY,
+            description="Loads a Segment Anything model (the first version): ViT-B, ViT-L, ViT-H "
+            "or a fine-tuned one. Files lie in models/sams, where other packs keep them too.",
+            search_aliases=ALIASES,
+            inputs=[
+                io.Combo.Input(
+                    "sam_name", options=sam_names(),
+                    tooltip="A .pth or .safetensors, such as sam_vit_b_01ec64.pth. Its size is "
+                    "read from its content. Press R after you put a file there.",
+                ),
+            ],
+            outputs=[SamSocket.Output(display_name="sam_model")],
+        )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, sam_name: str) -> tuple[int, int]:
+        stat = sam_path(sam_name).stat()
+        return stat.st_size, stat.st_mtime_ns
+
+    @classmethod
+    def execute(cls, sam_name: str) -> io.NodeOutput:
+        return io.NodeOutput(load_sam(sam_path(sam_name)))
+
+
+class SegmentSubject(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        finish = Finish()
+        return io.Schema(
+            node_id="PersonalizeSegmentSubject",
+            display_name="Segment Subject",
+            category=CATEGORY,
+            description="Finds the subject of each picture and gives its mask. Without a prompt it "
+            "looks for one subject in the middle; points and a box say what else is meant.",
+            search_aliases=ALIASES,
+            is_input_list=True,
+            inputs=[
+                SamSocket.Input("sam_model", tooltip="A model, from Load SAM."),
+                io.Image.Input(
+                    "image",
+                    tooltip="One or more pictures, as a batch or a list; each gets its mask.",
+                ),
+                io.String.Input(
+                    "points", default="", optional=True,
+                    tooltip="Points on the subject: x, y in pixels or per cent, with a semicolon "
+                    "between points, such as 120, 80; 50%, 30%. Or what a points editor gives. "
+                    "Empty: the middle of the picture, unless there is a box.",
+                ),
+                io.String.Input(
+                    "box", default="", optional=True,
+                    tooltip="A box around the subject: left, top, right, bottom in pixels or per "
+                    "cent, such as 10%, 10%, 90%, 90%. Empty: none.",
+                ),
+                io.String.Input(
+                    "negative_points", default="", optional=True,
+                    tooltip="Points on what does not belong to the subject, written as points.",
+                ),
+                io.Combo.Input(
+                    "candidate", options=Choice, default=finish.candidate, optional=True,
+                    tooltip="Which of SAM's three candidates is the mask; the preview shows them, "
+                    "from a part to the whole as a rule. best chooses for you.",
+                ),
+                io.Boolean.Input(
+                    "largest_part", default=finish.largest_part, optional=True,
+                    tooltip="Keep the largest part of the mask only. Off, when something in front "
+                    "cuts the subject in two.",
+                ),
+                io.Float.Input(
+                    "fill_holes", default=finish.fill_holes, min=0.0, max=1.0, step=0.01,
+                    round=0.001, optional=True,
+                    tooltip="Fill holes up to this part of the subject's area. 0: none; 1: all, "
+                    "such as that in the handle of a mug.",
+                ),
+                io.Int.Input(
+                    "grow", default=finish.grow, min=-512, max=512, optional=True,
+                    tooltip="Move the edge outwards by this many pixels, inwards when negative.",
+                ),
+                io.Int.Input(
+                    "soften", default=finish.soften, min=0, max=512, optional=True,
+                    tooltip="Let the edge fade over this many pixels. 0: a hard edge.",
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(
+                    display_name="mask", is_output_list=True,
+                    tooltip="White on the subject: for each batch of pictures one of masks.",
+                ),
+                io.Mask.Output(
+                    display_name="candidates", is_output_list=True,
+                    tooltip="SAM's three candidates as they are, a batch of three a picture.",
+                ),
+                io.Image.Output(
+                    display_name="overlay", is_output_list=True,
+                    tooltip="Each picture, dark where the mask is not, with the prompt on it.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, **lists: list[Any]) -> io.NodeOutput:
+        model = lists["sam_model"][0]
+        if not isinstance(model, SamModel):
+            raise PersonalizeError(
+                f"This SAM_MODEL is a {type(model).__name__} of another pack. Connect Load SAM of "
+                "this pack, which reads the same files."
+            )
+        given = {f.name: lists[f.name][0] for f in fields(Finish) if f.name in lists}
+        finish = Finish(**given | {"candidate": Choice(given.get("candidate", Choice.BEST))})
+        texts = [lists.get(name) or [""] for name in ("points", "negative_points", "box")]
+        prompts = [
+            SegmentPrompt.parse(*(text[min(n, len(text) - 1)] for text in texts))
+            for n in range(max(map(len, texts)))
+        ]
+        report = partial(_report, cls.hidden.unique_id)
+        batches = segment_pictures(model, lists["image"], prompts, finish, report)
+        batches = [batch for batch in batches if batch]
+        results = [result for batch in batches for result in batch]
+        NodeProgress(1, cls.hidden.unique_id).show_text(_summary(results), now=True)
+        return io.NodeOutput(
+            [torch.stack([result.mask for result in batch]) for batch in batches],
+            [torch.cat([result.candidates for result in batch]) for batch in batches],
+            [torch.stack([draw_overlay(result) for result in batch]) for batch in batches],
+            ui=ui.PreviewImage([draw_sheet(result) for result in results]),
+        )
+
+
+def _report(node_id: str | None, done: int, total: int) -> None:
+    stop_if_cancelled()
+    progress = NodeProgress(total, node_id)
+    progress.update(done)
+    progress.show_text(f"{done} of {total} pictures", now=True)
+
+
+def _summary(results: list[Segmented]) -> str:
+    empty = [str(n + 1) for n, result in enumerate(results) if not result.area]
+    if empty:
+        return (
+            f"nothing was found in picture {', '.join(empty)}: put a point on the subject, or "
+            "choose another candidate"
+        )
+    return "the mask covers " + ", ".join(f"{result.area:.0%}" for result in results)
