@@ -1,12 +1,14 @@
 """Load, save and apply concepts."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..concepts.cards import card_of
 from ..concepts.concept import Concept, Method
+from ..concepts.differences import compressed
 from ..concepts.elite_files import find_encoder
 from ..concepts.errors import ConceptFileError
 from ..concepts.files import load_concept, save_concept, save_embedding
@@ -133,6 +135,12 @@ class SaveConcept(io.ComfyNode):
                     tooltip="A picture that stands for the concept in the sidebar. Without it, the "
                     "first training picture does.",
                 ),
+                io.Int.Input(
+                    "rank", default=0, min=0, max=1024, optional=True, advanced=True,
+                    tooltip="Custom Diffusion and DETEX only: keep the changes of the weights as "
+                    "matrices of this rank, which makes a smaller file. The node says what was "
+                    "lost. 0: keep all.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )  # fmt: skip
@@ -146,7 +154,12 @@ class SaveConcept(io.ComfyNode):
         keep_pictures: bool = True,
         preview: io.Image.Type | None = None,
         embed_encoder: bool = False,
+        rank: int = 0,
     ) -> io.NodeOutput:
+        lost = ""
+        if rank:
+            concept, error = compressed(concept, rank)
+            lost = f"; the weights' changes at rank {rank} have a relative error of {error:.1%}"
         path = new_file(concepts_output(), filename)
         paths = [path]
         if also_as_embedding:
@@ -155,9 +168,15 @@ class SaveConcept(io.ComfyNode):
         save_concept(concept, path, embed_encoder)
         write_pictures(path, preview, concept.pictures if keep_pictures else None)
         tell_browsers(CONCEPTS_CHANGED)
-        text = "saved " + " and ".join(str(p) for p in paths)
+        text = "saved " + " and ".join(f"{p} ({shown_size(p)})" for p in paths) + lost
         NodeProgress(1, cls.hidden.unique_id).show_text(text, now=True)
         return io.NodeOutput(ui={"text": [text], "concepts": [str(p) for p in paths]})
+
+
+def shown_size(path: Path) -> str:
+    """Of a file, in kB or MB of a thousand."""
+    size = path.stat().st_size / 1000
+    return f"{size:.1f} kB" if size < 1000 else f"{size / 1000:.1f} MB"
 
 
 class ApplyConcept(io.ComfyNode):

@@ -1,9 +1,12 @@
 """Load, Save and Apply as the host runs them, in this process."""
 
+from pathlib import Path
+
 import folder_paths
 import pytest
 import torch
 from personalize.concepts.concept import Concept, Method
+from personalize.concepts.differences import compressed, weight_differences
 from personalize.concepts.errors import (
     BaseModelError,
     ConceptFileError,
@@ -55,7 +58,8 @@ def test_save_load_apply(tiny_sd1):
     concept = make_concept()
     output = run(SaveConcept, concept=concept, filename="pets/round", also_as_embedding=False)
     assert saved_paths(output) == [str(concepts_output() / "pets" / "round.safetensors")]
-    assert output.ui["text"] == [f"saved {saved_paths(output)[0]}"]
+    assert output.ui["text"][0].startswith(f"saved {saved_paths(output)[0]} (0.")
+    assert output.ui["text"][0].endswith(" kB)")
     assert "pets/round.safetensors" in combo()
     (loaded,) = result(LoadConcept, concept_name="pets/round.safetensors", placeholder="")
     assert torch.equal(loaded.words[""], concept.words[""])
@@ -209,3 +213,22 @@ def test_a_strength_that_is_no_number_is_refused(tiny_sd1, strength):
 
 def test_the_folder_key_is_the_hosts():
     assert str(concepts_output()) in folder_paths.get_folder_paths("concepts")
+
+
+def test_a_rank_makes_the_file_smaller_and_says_what_was_lost():
+    weight = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    concept = make_concept(method=Method.DETEX, tensors={"difference.a.to_k": weight})
+    sizes = []
+    for rank in (0, 2):
+        output = run(
+            SaveConcept, concept=concept, filename="ranked", also_as_embedding=False, rank=rank
+        )
+        sizes.append(Path(saved_paths(output)[0]).stat().st_size)
+    assert sizes[1] < sizes[0] - 6000
+    small, error = compressed(concept, 2)
+    assert f"at rank 2 have a relative error of {error:.1%}" in output.ui["text"][0]
+    loaded = load_concept(saved_paths(output)[0])
+    kept = weight_differences(loaded)["a.to_k"]
+    assert torch.equal(kept, weight_differences(small)["a.to_k"])
+    with pytest.raises(PersonalizeError, match="has no weights to compress"):
+        run(SaveConcept, concept=make_concept(), filename="x", also_as_embedding=False, rank=2)

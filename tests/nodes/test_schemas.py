@@ -96,7 +96,7 @@ PROMISED = {
     "PersonalizeSaveConcept": (
         "Save Concept",
         ["concept", "filename", "also_as_embedding"],
-        ["keep_pictures", "embed_encoder", "preview"],
+        ["keep_pictures", "embed_encoder", "preview", "rank"],
         [],
     ),
     "PersonalizeApplyConcept": (
