@@ -83,9 +83,11 @@ def load_official(global_mapper: Path, local_mapper: Path) -> EliteEncoder:
             "global_mapper.pt and its local_mapper.pt."
         )
     vision, width = OFFICIAL_VISION, OFFICIAL_BASE.text_width
-    stages = [official_stage(_unpickle(p), p.name, vision.width, width)
-              for p in (global_mapper, local_mapper)]  # fmt: skip
-    return EliteEncoder(global_mapper.stem, OFFICIAL_BASE.key, width, vision, *stages)
+    first, second = (
+        official_stage(_unpickle(path), path.name, vision.width, width)
+        for path in (global_mapper, local_mapper)
+    )
+    return EliteEncoder(global_mapper.stem, OFFICIAL_BASE.key, width, vision, first, second)
 
 
 def official_stage(

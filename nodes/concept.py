@@ -128,7 +128,7 @@ class SaveConcept(io.ComfyNode):
                 io.Boolean.Input(
                     "embed_encoder", default=False, optional=True,
                     tooltip="ELITE only: also put the encoder's projections into the file, so that "
-                    "it is drawn without the encoder's file. 77 MB in fp16, 153 MB in fp32 (SD1.x).",
+                    "it is drawn without the encoder's file: 77 MB in fp16, 153 MB in fp32 more.",
                 ),
                 io.Image.Input(
                     "preview", optional=True,

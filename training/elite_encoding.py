@@ -36,7 +36,7 @@ def encode_elite(
     """
     check_vision(encoder, clip_vision)
     if masks is not None:
-        masks = torch.stack(read_masks(masks, pictures))[:, None]
+        masks = torch.stack(read_masks(masks, list(pictures)))[:, None]
         _check_grid(masks, encoder.vision.patches)
     seen, local = pictures[..., :3], encoder.local_stage
     if local is not None:

@@ -272,3 +272,17 @@ def test_bad_input(tiny_sd1, tiny_sd2, encoder, concept):
     fewer = EliteStage(stage.mapper, dict(list(stage.projections.items())[1:]))
     lacking = replace(concept, encoder=replace(encoder, global_stage=fewer))
     refused("projections for 6 cross attentions, this MODEL has 7", lacking, error=BaseModelError)
+
+
+@pytest.mark.parametrize("family", ["SDXL", "Flux"])
+def test_models_of_other_families_are_refused(tiny_sd1, concept, family):
+    from comfy import supported_models
+
+    config = getattr(supported_models, family)
+    theirs = types.SimpleNamespace(model=types.SimpleNamespace(model_config=config({})))
+    with pytest.raises(BaseModelError, match=f"MODEL is a {family}. Expected a Stable Diff.*1.x"):
+        apply_concept(theirs, tiny_sd1.clip, concept)
+    text = type(f"{family}Clip", (), {})()
+    clip = types.SimpleNamespace(cond_stage_model=text, tokenizer=None)
+    with pytest.raises(BaseModelError, match=f"CLIP is a {family}Clip.*Expected the CLIP of a St"):
+        apply_concept(tiny_sd1.model, clip, concept)

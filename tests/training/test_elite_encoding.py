@@ -1,9 +1,12 @@
 """A picture becomes a concept; masks and vision encoders that do not fit."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 from personalize.concepts.concept import Method
-from personalize.concepts.elite import map_patches, map_words
+from personalize.concepts.elite import VisionShape, map_patches, map_words
 from personalize.concepts.errors import BaseModelError, PersonalizeError
 from personalize.concepts.files import load_concept, save_concept
 from personalize.host.vision import layer_features
@@ -83,8 +86,6 @@ def test_a_mask_of_another_size_is_resized(encoder, vision):
 
 
 def test_an_encoder_of_words_alone(encoder, vision):
-    from dataclasses import replace
-
     words = replace(encoder, local_stage=None)
     concept = encode_elite(words, vision, pictures())
     assert not concept.tensors and len(concept.words) == 5
@@ -119,3 +120,19 @@ def test_another_vision_encoder_is_refused(encoder, changes):
         encode_elite(encoder, other, pictures())
     with pytest.raises(BaseModelError, match="There is no CLIP_VISION"):
         encode_elite(encoder, None, pictures())
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "says"),
+    [
+        ("clip_vision_model", (1280, 32, 14), "width 1280, 32 layers and 256 patches"),  # ViT-H
+        ("clip_vision_model", (768, 12, 32), "width 768, 12 layers and 49 patches"),  # ViT-B/32
+        ("siglip_vision_model", (1152, 27, 14), "siglip_vision_model of width 1152"),
+    ],
+)
+def test_well_known_vision_encoders_are_refused_by_an_official_encoder(encoder, kind, size, says):
+    config = dict(zip(("hidden_size", "num_hidden_layers", "patch_size"), size, strict=True))
+    other = SimpleNamespace(config=config, model_type=kind, image_size=224)
+    official = replace(encoder, name="global_mapper", vision=VisionShape(1024, 24, 256))
+    with pytest.raises(BaseModelError, match=f"{says}.*CLIP ViT-L/14"):
+        encode_elite(official, other, pictures())
