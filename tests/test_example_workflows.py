@@ -16,6 +16,7 @@ from personalize.tools.workflows import (
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "example_workflows").glob("*.json"))
 FACE = "learn-a-face-cross-initialization"
+ELITE = {"elite-one-picture": (0.8, "EmptyLatentImage"), "elite-edit-a-picture": (0.6, "VAEEncode")}
 
 
 @pytest.fixture(params=EXAMPLES, ids=lambda path: path.stem)
@@ -29,6 +30,19 @@ def by_id(example):
 
 def test_there_are_examples():
     assert FACE in {path.stem for path in EXAMPLES}
+
+
+@pytest.mark.parametrize("name", ELITE)
+def test_elite_generates_and_edits_as_its_paper_does(name):
+    example = json.loads((EXAMPLES[0].parent / f"{name}.json").read_text(encoding="utf-8"))
+    nodes = {node["type"]: node for node in example["nodes"]}
+    strength, source = ELITE[name]
+    assert strength in nodes["PersonalizeApplyConcept"]["widgets_values"]
+    encode = {slot["name"]: slot["link"] for slot in nodes["PersonalizeEncodeELITE"]["inputs"]}
+    assert None not in encode.values() and "mask" in encode
+    links = {link[0]: link for link in example["links"]}
+    latent = next(s["link"] for s in nodes["KSampler"]["inputs"] if s["name"] == "latent_image")
+    assert by_id(example)[links[latent][1]]["type"] == source
 
 
 def test_every_connection_is_told_the_same_at_both_ends(example):

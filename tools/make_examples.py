@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from .comfy_server import ComfyServer, make_base_directory
@@ -21,9 +22,12 @@ from .workflows import ObjectInfo, SavedWorkflow, inputs_of, is_widget, widgets
 
 FOLDER = ROOT / "example_workflows"
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
+VISION = "clip-vit-large-patch14.safetensors"
 COLOURS = {"model": "#3f789e", "learn": "#a1309b", "use": "#88aa44"}
 
 Schema = dict[str, Any]  # a node's entry in /api/object_info
+Widgets = Mapping[str, Any]
+NOTHING: Widgets = MappingProxyType({})
 Source = tuple[str, int]  # key of a node, number of its output
 
 
@@ -146,19 +150,48 @@ def learn_and_use(learning: Learning) -> Example:
             {"filename": learning.file},
         ),
         "losses": Node("LossGraphNode", (410, 890), (400, 300), {"loss": ("train", 1)}),
-        "use_note": note("3. Use it in prompts", use_text, (890, -290), (400, 270)),
+        **drawing(("train", 0), use_text, learning.prompt, learning.file),
+    }
+    groups = (
+        Group("1. Model and picture", (-20, -20, 370, 640), COLOURS["model"]),
+        Group("2. Learn", (390, -20, 440, 1240), COLOURS["learn"]),
+        Group("3. Use it in any prompt", (870, -20, 830, 890), COLOURS["use"]),
+    )
+    return Example(learning.name, nodes, groups)
+
+
+def drawing(
+    concept: Source,
+    text: str,
+    prompt: str,
+    file: str,
+    apply: Widgets = NOTHING,
+    sample: Widgets = NOTHING,
+    start: dict[str, Node] | None = None,
+) -> dict[str, Node]:
+    """The third column: a prompt that names the concept, drawn and saved.
+
+    apply, sample: widgets of Apply Concept and KSampler unlike those of all examples
+    start: the nodes that make the latent, the last one under the key "latent"; empty by default
+    """
+    sampling = {
+        "seed": 1,
+        "steps": 30,
+        "cfg": 7.0,
+        "sampler_name": "dpmpp_2m",
+        "scheduler": "karras",
+    }
+    return {
+        "use_note": note("3. Use it in prompts", text, (890, -290), (400, 270)),
         "apply": Node(
             "PersonalizeApplyConcept",
             (890, 60),
             (400, 180),
-            {"model": ("base", 0), "clip": ("base", 1), "concept": ("train", 0)},
+            {"model": ("base", 0), "clip": ("base", 1), "concept": concept},
+            dict(apply),
         ),
         "positive": Node(
-            "CLIPTextEncode",
-            (890, 290),
-            (400, 130),
-            {"clip": ("apply", 1)},
-            {"text": learning.prompt},
+            "CLIPTextEncode", (890, 290), (400, 130), {"clip": ("apply", 1)}, {"text": prompt}
         ),
         "negative": Node(
             "CLIPTextEncode",
@@ -167,7 +200,7 @@ def learn_and_use(learning: Learning) -> Example:
             {"clip": ("apply", 1)},
             {"text": "blurry, deformed, watermark"},
         ),
-        "latent": Node("EmptyLatentImage", (890, 630), (400, 110)),
+        **(start or {"latent": Node("EmptyLatentImage", (890, 630), (400, 110))}),
         "sample": Node(
             "KSampler",
             (1350, 60),
@@ -178,7 +211,7 @@ def learn_and_use(learning: Learning) -> Example:
                 "negative": ("negative", 0),
                 "latent_image": ("latent", 0),
             },
-            {"seed": 1, "steps": 30, "cfg": 7.0, "sampler_name": "dpmpp_2m", "scheduler": "karras"},
+            {**sampling, **sample},
         ),
         "decode": Node(
             "VAEDecode", (1350, 380), (330, 50), {"samples": ("sample", 0), "vae": ("base", 2)}
@@ -188,15 +221,56 @@ def learn_and_use(learning: Learning) -> Example:
             (1350, 480),
             (330, 360),
             {"images": ("decode", 0)},
-            {"filename_prefix": f"personalize/{learning.file}"},
+            {"filename_prefix": f"personalize/{file}"},
         ),
     }
+
+
+def encode_and_use(name: str, third: dict[str, Node]) -> Example:
+    """Checkpoint, encoder and picture, ELITE Encode with its saver, and the third column."""
+    nodes = {
+        "model_note": note(
+            "1. Model, encoder and picture", ELITE_MODEL_NOTE, (0, -290), (330, 270)
+        ),
+        "base": Node(
+            "CheckpointLoaderSimple", (0, 60), (330, 120), widgets={"ckpt_name": CHECKPOINT}
+        ),
+        "vision": Node("CLIPVisionLoader", (0, 230), (330, 60), widgets={"clip_name": VISION}),
+        "elite": Node(
+            "PersonalizeLoadELITE",
+            (0, 340),
+            (330, 90),
+            widgets={"global_mapper": "global_mapper.pt", "local_mapper": "local_mapper.pt"},
+        ),
+        "picture": Node("LoadImage", (0, 480), (330, 360), widgets={"image": "example.png"}),
+        "encode_note": note("2. Encode", ELITE_ENCODE_NOTE, (410, -290), (400, 270)),
+        "encode": Node(
+            "PersonalizeEncodeELITE",
+            (410, 60),
+            (400, 200),
+            {
+                "elite": ("elite", 0),
+                "clip_vision": ("vision", 0),
+                "image": ("picture", 0),
+                "mask": ("picture", 1),
+            },
+            {"placeholder": "<my-dog>", "class_word": "dog"},
+        ),
+        "save": Node(
+            "PersonalizeSaveConcept",
+            (410, 310),
+            (400, 170),
+            {"concept": ("encode", 0)},
+            {"filename": "my-dog-elite"},
+        ),
+        **third,
+    }
     groups = (
-        Group("1. Model and picture", (-20, -20, 370, 640), COLOURS["model"]),
-        Group("2. Learn", (390, -20, 440, 1240), COLOURS["learn"]),
-        Group("3. Use it in any prompt", (870, -20, 830, 890), COLOURS["use"]),
+        Group("1. Model, encoder and picture", (-20, -20, 370, 880), COLOURS["model"]),
+        Group("2. Encode", (390, -20, 440, 520), COLOURS["learn"]),
+        Group("3. Use it in any prompt", (870, -20, 830, 1020), COLOURS["use"]),
     )
-    return Example(learning.name, nodes, groups)
+    return Example(name, nodes, groups)
 
 
 FACE = Learning(
@@ -224,7 +298,77 @@ THING = Learning(
     ),
 )
 
-EXAMPLES = (learn_and_use(FACE), learn_and_use(THING))
+ELITE_MODEL_NOTE = f"""\
+**Start here.** Choose a Stable Diffusion 1.x checkpoint, the CLIP ViT-L/14 vision encoder \
+(this example names `{VISION}`, in `models/clip_vision`) and the encoder: the official \
+`global_mapper.pt` and `local_mapper.pt` in `models/elite`, or one of this pack.
+
+Load a **square** picture that shows the subject large, then paint over the subject: right-click, \
+*Open in Mask Editor*. Without paint the mask is empty: pull its link off to use the whole \
+picture."""
+
+ELITE_ENCODE_NOTE = """\
+One pass, no training. The picture becomes a **word** and **details** for the cross attention.
+
+What is painted in the mask counts for the details; its edge need not be exact.
+
+*Save Concept* keeps it. The file needs the encoder's file beside it, unless `embed_encoder` is \
+on."""
+
+ELITE_GENERATE_NOTE = """\
+`<my-dog>` now stands for the subject. To put it somewhere new, `local_strength` **0.8**:
+
+- a photo of `<my-dog>` on the beach
+- `<my-dog>` sleeping in a basket
+
+More keeps more of the picture's details, up to 1.2, and less lets the prompt say more. \
+`end_percent` 0.7 leaves the last steps to the model alone."""
+
+ELITE_EDIT_NOTE = """\
+To change the subject itself, `local_strength` **0.6**: the prompt gets its say.
+
+- a photo of `<my-dog>` wearing a red hat
+- `<my-dog>` made of wood
+
+Sampling starts from the picture itself. `denoise` of *KSampler* says how far to go: 0.5 keeps the \
+composition, 1 forgets the picture and keeps the subject only."""
+
+FROM_PICTURE = {
+    "scaled": Node(
+        "ImageScale",
+        (890, 630),
+        (400, 140),
+        {"image": ("picture", 0)},
+        {"upscale_method": "lanczos", "width": 512, "height": 512, "crop": "center"},
+    ),
+    "latent": Node(
+        "VAEEncode", (890, 820), (400, 50), {"pixels": ("scaled", 0), "vae": ("base", 2)}
+    ),
+}
+GENERATE = encode_and_use(
+    "elite-one-picture",
+    drawing(
+        ("encode", 0),
+        ELITE_GENERATE_NOTE,
+        "a photo of <my-dog> on the beach",
+        "my-dog-elite",
+        {"local_strength": 0.8},
+        {"cfg": 5.0},
+    ),
+)
+EDIT = encode_and_use(
+    "elite-edit-a-picture",
+    drawing(
+        ("encode", 0),
+        ELITE_EDIT_NOTE,
+        "a photo of <my-dog> wearing a red hat",
+        "my-dog-edited",
+        {"local_strength": 0.6},
+        {"cfg": 5.0, "denoise": 0.75},
+        FROM_PICTURE,
+    ),
+)
+EXAMPLES = (learn_and_use(FACE), learn_and_use(THING), GENERATE, EDIT)
 
 
 def saved_workflow(example: Example, info: ObjectInfo) -> SavedWorkflow:
