@@ -135,7 +135,8 @@ class SegmentSubject(io.ComfyNode):
                 "this pack, which reads the same files."
             )
         given = {f.name: lists[f.name][0] for f in fields(Finish) if f.name in lists}
-        finish = Finish(**given | {"candidate": Choice(given.get("candidate", Choice.BEST))})
+        given["candidate"] = Choice(given.get("candidate", Choice.BEST))
+        finish = Finish(**given)
         texts = [lists.get(name) or [""] for name in ("points", "negative_points", "box")]
         prompts = [
             SegmentPrompt.parse(*(text[min(n, len(text) - 1)] for text in texts))
@@ -146,11 +147,12 @@ class SegmentSubject(io.ComfyNode):
         batches = [batch for batch in batches if batch]
         results = [result for batch in batches for result in batch]
         NodeProgress(1, cls.hidden.unique_id).show_text(_summary(results), now=True)
+        sheets = [draw_sheet(result) for result in results]
         return io.NodeOutput(
             [torch.stack([result.mask for result in batch]) for batch in batches],
             [torch.cat([result.candidates for result in batch]) for batch in batches],
             [torch.stack([draw_overlay(result) for result in batch]) for batch in batches],
-            ui=ui.PreviewImage([draw_sheet(result) for result in results]),
+            ui=ui.PreviewImage(sheets),  # pyright: ignore[reportArgumentType] - a list does
         )
 
 

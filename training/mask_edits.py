@@ -1,5 +1,8 @@
 """Small repairs of a mask: its edge moved, its holes filled, its specks dropped."""
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,10 +33,10 @@ def fill_holes(mask: Tensor, largest: float) -> Tensor:
 
     mask: (H, W), the subject where it is above 0.5. What touches the border is no hole.
     """
-    from scipy.ndimage import binary_fill_holes, label
+    from scipy.ndimage import binary_fill_holes
 
     inside = (mask > 0.5).numpy()
-    parts, count = label(binary_fill_holes(inside) & ~inside)
+    parts, count = _parts(binary_fill_holes(inside) & ~inside)
     sizes = torch.bincount(torch.from_numpy(parts).flatten().long(), minlength=count + 1)
     small = sizes <= largest * inside.sum()
     small[0] = False  # the subject and all around it
@@ -42,10 +45,15 @@ def fill_holes(mask: Tensor, largest: float) -> Tensor:
 
 def largest_part(mask: Tensor) -> Tensor:
     """The largest connected part of a mask (H, W), corners connecting; an empty one stays so."""
-    from scipy.ndimage import label
-
-    parts, count = label((mask > 0.5).numpy(), structure=[[1] * 3] * 3)
+    parts, count = _parts((mask > 0.5).numpy(), corners=True)
     if count < 2:
         return (mask > 0.5).float()
     sizes = torch.bincount(torch.from_numpy(parts).flatten().long())
     return torch.from_numpy(parts == int(sizes[1:].argmax()) + 1).float()
+
+
+def _parts(inside: Any, corners: bool = False) -> Any:
+    """Numbers of the connected parts of a boolean array, from 1, and how many there are."""
+    from scipy.ndimage import label
+
+    return label(inside, structure=np.ones((3, 3)) if corners else None)

@@ -112,7 +112,7 @@ def parse_box(text: str) -> tuple[Length, Length, Length, Length] | None:
     if isinstance(found, dict):
         sides = [found.get(key) for key in ("x", "y", "width", "height")]
         if _numbers(sides):
-            x, y, width, height = map(float, sides)
+            x, y, width, height = (float(side or 0) for side in sides)
             return Length(x), Length(y), Length(x + width), Length(y + height)
     raise PersonalizeError(f"The box '{_short(text)}' cannot be read. {_BOX_TIP}")
 
@@ -125,7 +125,7 @@ def _json(text: str) -> Any:
 
 
 def _point_of(found: Any, text: str) -> tuple[Length, Length]:
-    pair = [found.get("x"), found.get("y")] if isinstance(found, dict) else found
+    pair: Any = [found.get("x"), found.get("y")] if isinstance(found, dict) else found
     if isinstance(pair, list) and len(pair) == 2 and _numbers(pair):
         return Length(float(pair[0])), Length(float(pair[1]))
     raise _unread_point(text)

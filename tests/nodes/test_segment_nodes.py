@@ -1,6 +1,7 @@
 """From a checkpoint in models/sams to masks: as the host runs each node, and on a server."""
 
 import io as files
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.host
 NAME = "mine/any name.pth"
 
 
-def run(node, **inputs):
+def run(node, **inputs) -> Any:
     with torch.inference_mode():
         return node.PREPARE_CLASS_CLONE(None).EXECUTE_NORMALIZED(**inputs)
 
@@ -28,7 +29,7 @@ def sam(host_base):
     return run(LoadSAM, sam_name=NAME).result[0]
 
 
-def segment(sam, *images, **inputs):
+def segment(sam, *images, **inputs) -> Any:
     """As the host calls a node that takes lists: each input as one."""
     lists = {name: value if isinstance(value, list) else [value] for name, value in inputs.items()}
     return run(SegmentSubject, sam_model=[sam], image=list(images), **lists)
