@@ -439,6 +439,7 @@ def main() -> None:
     parser.add_argument(
         "--checkpoint", type=Path, help="an SD1.5 file; made and removed if left out"
     )
+    parser.add_argument("--only", choices=bench_elite.PARTS, help="one part of elite")
     parser.add_argument("--serve", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     register_pack()
@@ -447,14 +448,23 @@ def main() -> None:
         serve(options.serve, options.checkpoint, options.latents)
         return
     with tempfile.TemporaryDirectory(prefix="personalize-bench-") as folder:
-        checkpoint = options.checkpoint
-        if checkpoint is None:
-            checkpoint = Path(folder) / "sd15_random.safetensors"
-            make_checkpoint(checkpoint)
+
+        def checkpoint() -> Path:
+            if options.checkpoint:
+                return options.checkpoint
+            made = Path(folder) / "sd15_random.safetensors"
+            make_checkpoint(made)
+            return made
+
         if options.what == "elite":
-            print(bench_elite.compare(*_load(checkpoint), options.latents, options.rounds))
+            parts = [options.only] if options.only else bench_elite.PARTS
+            print(
+                bench_elite.compare(
+                    lambda: _load(checkpoint()), options.latents, options.rounds, parts
+                )
+            )
         else:
-            print(compare(checkpoint, options.latents, options.rounds))
+            print(compare(checkpoint(), options.latents, options.rounds))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """ELITE on real SD1.5 shapes with random weights: a sampling step, and the encoding of a picture.
 
     make bench ARGS="elite --latents 64 --rounds 2"
+    make bench ARGS="elite --latents 64 --only attention"      no checkpoint, seconds
 
 Compared, in one process and in turn, each sampling two steps with a prompt and a negative:
     stock       the model without a concept
@@ -8,20 +9,25 @@ Compared, in one process and in turn, each sampling two steps with a prompt and 
     plain       with the concept, by an attention that keeps every map in memory
 The first step of a run loads and patches the weights; the second one is what is compared. Encoding
 is compared with the vision encoder alone on as many pictures: the picture and its masked copy.
+Before both, the 16 cross attentions of one step alone, from queries, keys and values on.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
+from functools import partial
 from statistics import median
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PROMPT = "a photo of <x> on the beach"
+BLOCKS = ((320, 1, 5), (640, 2, 5), (1280, 4, 5), (1280, 8, 1))
+"""Channels, latents a query and number of SD1.5's cross attentions."""
 VISION = {
     "model_type": "clip_vision_model",
     "hidden_size": 1024,
@@ -43,30 +49,83 @@ class Cost:
     flops: float = 0.0
 
 
-def compare(model: Any, clip: Any, latents: int, rounds: int) -> str:
-    """Run everything in turn, after one round to warm up; return the report."""
+PARTS = ("attention", "encoding", "step")
+
+
+def compare(
+    load: Callable[[], tuple[Any, Any]], latents: int, rounds: int, parts: Sequence[str] = PARTS
+) -> str:
+    """Run each part's variants in turn, after one round to warm up; return the report.
+
+    load: MODEL and CLIP, when they are needed
+    """
     import torch
+
+    title = (
+        f"{latents * 8} px, prompt and negative, fp32, {torch.get_num_threads()} threads, medians "
+        f"of {rounds} rounds"
+    )
+    lines = [title]
+    if "attention" in parts:
+        lines += ["", *table("16 cross attentions", in_turn(attentions(latents), rounds))]
+    if "encoding" in parts or "step" in parts:
+        lines += of_a_model(*load(), latents, rounds, parts)
+    return "\n".join(lines)
+
+
+def of_a_model(model: Any, clip: Any, latents: int, rounds: int, parts: Sequence[str]) -> list[str]:
     from personalize.samplers.apply import apply_concept
     from personalize.tests.elite_models import clip_vision
     from personalize.training.elite_encoding import encode_elite
 
-    vision, encoder = clip_vision(**VISION), random_encoder(model)
+    vision, encoder, lines = clip_vision(**VISION), random_encoder(model), list[str]()
     picture, mask = pictures()
     twice = picture.repeat(2, 1, 1, 1)
     encoding = {
         "vision forwards": lambda: measured(lambda: vision.encode_image(twice)),
         "ELITE Encode": lambda: measured(lambda: encode_elite(encoder, vision, picture, mask)),
     }
-    concept = encode_elite(encoder, vision, picture, mask, "<x>")
-    applied, words = apply_concept(model, clip, concept)
-    models = {"stock": model, "ours": applied, "plain": plain_model(model, words, concept)}
-    sampling = {name: lambda m=m: second_step(m, words, latents) for name, m in models.items()}
-    title = (
-        f"{latents * 8} px, prompt and negative, fp32, {torch.get_num_threads()} threads, medians "
-        f"of {rounds} rounds"
-    )
-    steps, encoded = (in_turn(runs, rounds) for runs in (sampling, encoding))
-    return "\n".join([title, "", *table("a sampling step", steps), "", *table("encoding", encoded)])
+    if "encoding" in parts:
+        lines += ["", *table("encoding", in_turn(encoding, rounds))]
+    if "step" in parts:
+        concept = encode_elite(encoder, vision, picture, mask, "<x>")
+        applied, words = apply_concept(model, clip, concept)
+        models = {"stock": model, "ours": applied, "plain": plain_model(model, words, concept)}
+        sampling = {name: lambda m=m: second_step(m, words, latents) for name, m in models.items()}
+        lines += ["", *table("a sampling step", in_turn(sampling, rounds))]
+    return lines
+
+
+def attentions(latents: int) -> dict[str, Callable[[], Cost]]:
+    """The cross attentions of a step on random queries, as the host calls them."""
+    import torch
+    from personalize.host.attention import cross_attention
+    from personalize.samplers.local_attention import Details, LocalAttention, LocalPart
+
+    generator = torch.Generator().manual_seed(0)
+    rand = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    named: Any = SimpleNamespace(placeholder="<x>")
+    features = rand(256, 768)
+    part = LocalPart(named, features, Details(0.8), 0.8)
+    options = {"n_heads": 8, "cond_or_uncond": [1, 0], "uuids": ["negative", "prompt"]}
+    told = {**options, part.key: {(0, "prompt"): (5,)}}
+    calls: dict[str, list[Callable[[], Any]]] = {"stock": [], "ours": [], "plain": []}
+    for channels, shrink, count in BLOCKS:
+        queries = (latents // shrink) ** 2
+        q, k, v = rand(2, queries, channels), rand(2, 77, channels), rand(2, 77, channels)
+        pair = rand(channels, 768) / 28, rand(channels, 768) / 28
+        ours = LocalAttention(part, pair).around(None)
+        plain = PlainAttention(features, pair, 5)
+        calls["stock"] += [partial(cross_attention, q, k, v, options)] * count
+        calls["ours"] += [partial(ours, q, k, v, told)] * count
+        calls["plain"] += [partial(plain, q, k, v, options)] * count
+
+    @torch.inference_mode()
+    def run(name: str) -> None:
+        for call in calls[name]:
+            call()
+
+    return {name: partial(measured, partial(run, name)) for name in calls}
 
 
 def in_turn(runs: dict[str, Callable[[], Cost]], rounds: int) -> dict[str, Cost]:
@@ -143,9 +202,9 @@ def table(what: str, costs: dict[str, Cost]) -> list[str]:
     ]
     for name, cost in costs.items():
         cells = (
-            f"{cost.seconds:.2f} | {cost.seconds / first.seconds:.3f}",
-            f"{cost.processor:.2f} | {cost.processor / first.processor:.3f}",
-            f"{cost.flops / 1e9:.0f} | {cost.flops / first.flops:.3f}",
+            f"{cost.seconds:.3f} | {cost.seconds / first.seconds:.3f}",
+            f"{cost.processor:.3f} | {cost.processor / first.processor:.3f}",
+            f"{cost.flops / 1e9:.1f} | {cost.flops / first.flops:.3f}",
         )
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
