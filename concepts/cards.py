@@ -9,7 +9,7 @@ from .concept import Concept, Method
 from .files import describe_concept
 from .placeholders import attribute_placeholder
 
-_LEARNED_WITH_CLASS_WORD = {Method.CROSS_INIT}
+LEARNED_WITH_CLASS_WORD = {Method.CROSS_INIT}
 """Methods whose training prompts have the class word behind the placeholder."""
 
 _NO_ATTRIBUTES = {Method.ELITE}
@@ -58,6 +58,6 @@ def _card(concept: Concept, words: Iterable[str]) -> Card:
 
 
 def _written(concept: Concept) -> str:
-    if concept.method in _LEARNED_WITH_CLASS_WORD and concept.class_word:
+    if concept.method in LEARNED_WITH_CLASS_WORD and concept.class_word:
         return f"{concept.placeholder} {concept.class_word}"
     return concept.placeholder

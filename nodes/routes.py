@@ -8,12 +8,24 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from ..concepts.cards import LEARNED_WITH_CLASS_WORD
+from ..concepts.concept import Method
 from ..concepts.errors import PersonalizeError
 from ..host.browsers import CONCEPTS_CHANGED, tell_browsers
 from ..host.card_pictures import content_type
 from ..host.shelf import picture_of, rename, shelf, to_trash
 
 PREFIX = "/personalize/concepts"
+
+MAKERS = {
+    "PersonalizeTrainTextualInversion": Method.TEXTUAL_INVERSION,
+    "PersonalizeTrainCrossInit": Method.CROSS_INIT,
+    "PersonalizeTrainCatVersion": Method.CATVERSION,
+    "PersonalizeTrainCustomDiffusion": Method.CUSTOM_DIFFUSION,
+    "PersonalizeTrainDETEX": Method.DETEX,
+    "PersonalizeEncodeELITE": Method.ELITE,
+}
+"""Nodes that make a concept, so that a browser can tell of it before they have run."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -29,7 +41,16 @@ def add_routes(routes: web.RouteTableDef | None) -> None:
 
 
 async def send_shelf(request: web.Request) -> web.StreamResponse:
-    return web.json_response({"concepts": await asyncio.to_thread(shelf)})
+    makers = {node_id: method_json(method) for node_id, method in MAKERS.items()}
+    return web.json_response({"concepts": await asyncio.to_thread(shelf), "makers": makers})
+
+
+def method_json(method: Method) -> dict[str, str | bool]:
+    return {
+        "method": method.value,
+        "method_name": method.display_name,
+        "with_class_word": method in LEARNED_WITH_CLASS_WORD,
+    }
 
 
 async def send_picture(request: web.Request) -> web.StreamResponse:

@@ -10,8 +10,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from personalize.concepts.concept import Concept, Method
 from personalize.concepts.files import save_concept
 from personalize.host.card_pictures import write_pictures
+from personalize.nodes import NODE_CLASS_MAPPINGS
 from personalize.nodes import routes as module
-from personalize.nodes.routes import PREFIX, add_routes
+from personalize.nodes.routes import MAKERS, PREFIX, add_routes
 
 pytestmark = pytest.mark.host
 
@@ -69,6 +70,17 @@ def test_the_list(folder):
     (entry,) = content["concepts"]
     assert entry["name"] == "my-dog.safetensors"
     assert entry["card"]["placeholder"] == "<my-dog>"
+    assert content["makers"]["PersonalizeTrainCrossInit"] == {
+        "method": "cross_init",
+        "method_name": "Cross Initialization",
+        "with_class_word": True,
+    }
+
+
+def test_every_node_that_makes_a_concept_is_known():
+    outputs = {node_id: node.GET_SCHEMA().outputs for node_id, node in NODE_CLASS_MAPPINGS.items()}
+    makers = {n for n, some in outputs.items() if "CONCEPT" in [o.get_io_type() for o in some]}
+    assert makers - {"PersonalizeLoadConcept"} <= set(MAKERS)
 
 
 @pytest.mark.parametrize("kind", ["thumbnail", "sheet"])

@@ -1,0 +1,71 @@
+// A line on Load Concept and Apply Concept: method, base model, and what to write in a prompt.
+
+import { APPLY, LOAD, allNodes, cardOf } from "./workflow.js"
+import { text } from "./texts.js"
+
+const NAME = "what_to_write"
+const HEIGHT = 62
+
+/** Hook for new nodes. */
+export function addReminder(node) {
+  if (node.comfyClass !== APPLY && node.comfyClass !== LOAD) return
+  const element = document.createElement("div")
+  element.className = "personalize-reminder"
+  const size = { getMinHeight: () => HEIGHT, getMaxHeight: () => HEIGHT }
+  const widget = node.addDOMWidget(NAME, "personalize_reminder", element, { serialize: false, hideOnZoom: false, ...size })
+  widget.serialize = false
+  node.personalizeReminder = element
+  afterwards(node, "onExecuted", (output) => keepCard(node, output))
+  afterwards(node, "onConnectionsChange", () => queueMicrotask(() => show(node)))
+  show(node)
+}
+
+/** Bring the lines of all nodes up to date. */
+export function showReminders() {
+  for (const node of allNodes()) if (node.personalizeReminder) show(node)
+}
+
+function afterwards(node, hook, then) {
+  const previous = node[hook]
+  node[hook] = function (...args) {
+    const result = previous?.apply(this, args)
+    then(...args)
+    return result
+  }
+}
+
+function keepCard(node, output) {
+  const card = output?.concept_card?.[0]
+  if (!card) return
+  node.personalizeCard = card
+  showReminders()
+}
+
+function show(node) {
+  const card = cardOf(node)
+  const lines = card ? [methodLine(card), writeLine(card)] : [line(text("reminder_unknown"))]
+  const shown = lines.map((one) => one.textContent).join("\n")
+  const element = node.personalizeReminder
+  if (element.title === shown && element.childElementCount) return
+  element.title = shown
+  element.replaceChildren(...lines)
+}
+
+function methodLine(card) {
+  return line([card.method_name, card.base_title].filter(Boolean).join(" · "))
+}
+
+function writeLine(card) {
+  const [before, after] = text("reminder_write").split("{words}")
+  const words = document.createElement("code")
+  words.textContent = [card.write, ...card.attributes].join("  ")
+  const written = line(before)
+  written.append(words, after ?? "")
+  return written
+}
+
+function line(content) {
+  const paragraph = document.createElement("p")
+  paragraph.textContent = content
+  return paragraph
+}

@@ -1,0 +1,53 @@
+// The saved concepts as the server lists them; see nodes/routes.py and host/shelf.py.
+
+import { api } from "../../../scripts/api.js"
+
+const ROUTE = "/personalize/concepts"
+const listeners = new Set()
+let concepts = []
+let makers = {}
+
+/** All saved concepts: {name, card, problem, changed, thumbnail, sheet}; card is null when there is a problem. */
+export const allConcepts = () => concepts
+
+/** What a node of this type makes: {method, method_name, with_class_word}, or undefined. */
+export const madeBy = (nodeType) => makers[nodeType]
+
+export const conceptNamed = (name) => concepts.find((concept) => concept.name === name)
+
+/** Call the listener after every change of the list; returns a function that ends this. */
+export function onShelfChange(listener) {
+  listeners.add(listener)
+  return () => listeners.delete(listener)
+}
+
+export async function refreshShelf() {
+  const answer = await api.fetchApi(ROUTE, { cache: "no-store" })
+  if (!answer.ok) return
+  ;({ concepts, makers } = await answer.json())
+  listeners.forEach((listener) => listener())
+}
+
+/** Address of a concept's "thumbnail" or "sheet"; null when it has none. */
+export function pictureOf(concept, kind) {
+  if (!concept[kind]) return null
+  const query = new URLSearchParams({ name: concept.name, kind, changed: concept[kind] })
+  return api.apiURL(`${ROUTE}/picture?${query}`)
+}
+
+/** Give a concept's file another name; returns that name. Throws with the server's sentence. */
+export const renameConcept = (name, wanted) => change("rename", { name, wanted })
+
+/** Put a concept's file into the trash; returns where it lies. Throws with the server's sentence. */
+export const deleteConcept = (name) => change("delete", { name })
+
+async function change(action, body) {
+  const answer = await api.fetchApi(`${ROUTE}/${action}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  })
+  const content = await answer.json()
+  if (!answer.ok) throw new Error(content.error)
+  return content.result
+}
