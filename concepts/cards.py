@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .concept import Concept, Method
+from .concept import BASES, Concept, Method
 from .files import describe_concept
 from .placeholders import attribute_placeholder
 
@@ -49,7 +49,7 @@ def _card(concept: Concept, words: Iterable[str]) -> Card:
     return Card(
         method=concept.method.value,
         method_name=concept.method.display_name,
-        base_title=concept.base_title,
+        base_title=BASES[concept.base].title,
         placeholder=concept.placeholder,
         class_word=concept.class_word,
         write=_written(concept),

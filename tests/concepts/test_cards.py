@@ -38,7 +38,7 @@ def test_the_card_of_a_file_is_that_of_the_loaded_concept(case, tmp_path):
     card = read_card(path, "a.safetensors")
     assert sorted(card.attributes) == sorted(card_of(load_concept(path)).attributes)
     assert (card.placeholder, card.method) == ("<me>", CONCEPTS[case].method.value)
-    assert card.base_title == "Stable Diffusion 1.x (text width 64)"
+    assert card.base_title == "Stable Diffusion 1.x"
     assert json.loads(json.dumps(card.as_json()))["method_name"] == card.method_name
 
 
