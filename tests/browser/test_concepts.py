@@ -31,14 +31,6 @@ def put(path, method, placeholder, class_word, attributes=()):
     write_pictures(path, None, shades.expand(4, 64, 64, 3).contiguous())
 
 
-@pytest.fixture
-def page(page):
-    """The frontend, with the list of concepts as it is now."""
-    page.reload()
-    page.clear()
-    return page
-
-
 def open_sidebar(page):
     page.find(".personalize-concepts-tab-button").click()
     page.find(".personalize-shelf").wait_for()
@@ -62,33 +54,87 @@ def add_prompt(page):
     return field
 
 
-def node_types(page):
-    return page.tab.evaluate("app.graph.nodes.map(node => node.type).sort()")
+def types(page):
+    return page.tab.evaluate("app.graph.nodes.map(node => node.type)")
 
 
-def test_the_sidebar_lists_and_searches(page):
+def prompt_value(page):
+    return page.tab.evaluate("app.graph.nodes[0].widgets.find(w => w.name === 'text').value")
+
+
+def suggestions(page):
+    return page.find(".personalize-completion code").all_inner_texts()
+
+
+def test_cards_prompts_and_nodes(page):
+    field = add_prompt(page)
     open_sidebar(page)
-    assert cards(page).count() == 2
-    first = cards(page).first
+    first, second = cards(page).all()
     assert "my-dog" in first.inner_text() and "DETEX · Stable Diffusion 1.x" in first.inner_text()
-    assert "<rex> dog" in cards(page).nth(1).inner_text()
+    assert "<rex> dog" in second.inner_text()
     page.tab.wait_for_function(
         "[...document.querySelectorAll('.personalize-card img')].every(i => i.naturalWidth > 0)"
     )
-    page.find(".personalize-shelf input").fill("cross rex")
-    assert cards(page).count() == 1 and "rex" in cards(page).first.inner_text()
     page.find(".personalize-shelf input").fill("nothing")
     assert page.find(".personalize-state").inner_text() == "No concept fits “nothing”."
+    page.find(".personalize-shelf input").fill("cross rex")
+    assert cards(page).count() == 1
 
-
-def test_a_click_writes_into_the_prompt_used_last(page):
-    field = add_prompt(page)
+    # a click writes into the prompt that was used last, and undo takes it back
     field.fill("a photo of, on the beach")
     field.evaluate("field => field.setSelectionRange(10, 10)")
-    open_sidebar(page)
-    cards(page).nth(1).locator(".personalize-main").click()
-    assert field.input_value() == "a photo of <rex> dog, on the beach"
-    value = "app.graph.nodes[0].widgets.find(w => w.name === 'text').value"
-    assert page.tab.evaluate(value) == "a photo of <rex> dog, on the beach"
+    cards(page).locator(".personalize-main").click()
+    assert field.input_value() == prompt_value(page) == "a photo of <rex> dog, on the beach"
     page.tab.keyboard.press("Control+z")
     assert field.input_value() == "a photo of, on the beach"
+
+    # nothing is applied yet: names decide; then a card's button applies <rex>, which comes first
+    page.find(".personalize-shelf input").fill("")
+    field.fill("")
+    page.tab.keyboard.type("a <")
+    assert suggestions(page) == ["<my-dog>", "<rex>", "<my-dog:pose1>", "<my-dog:pose2>"]
+    page.tab.keyboard.press("Escape")
+    assert suggestions(page) == []
+    cards(page).nth(1).locator(".personalize-icon").first.click()
+    assert types(page) == ["CLIPTextEncode", "PersonalizeLoadConcept", "PersonalizeApplyConcept"]
+    reminders = page.find(".personalize-reminder")
+    for reminder in reminders.all():
+        assert "Cross Initialization · Stable Diffusion 1.x" in reminder.inner_text()
+        assert "Write <rex> dog in the prompt" in reminder.inner_text()
+    field.fill("")
+    page.tab.keyboard.type("a <")
+    assert suggestions(page)[0] == "<rex>"
+    page.screenshot(f"completion-{page.renderer.value}")
+    page.tab.keyboard.type("my-dog:")
+    page.tab.keyboard.press("ArrowDown")
+    page.tab.keyboard.press("Enter")
+    assert field.input_value() == prompt_value(page) == "a <my-dog:pose2>"
+
+
+def test_drag_rename_delete_and_a_hostile_name(page, folder):
+    open_sidebar(page)
+    where = {"x": 700, "y": 600}
+    cards(page).first.drag_to(page.find("#graph-canvas"), target_position=where, force=True)
+    assert types(page) == ["PersonalizeLoadConcept", "PersonalizeApplyConcept"]
+
+    cards(page).first.locator("button[title^='Rename']").click()
+    page.find("[role=dialog] input").fill("good-dog")
+    page.tab.keyboard.press("Enter")
+    page.find(".personalize-card[data-name='good-dog.safetensors']").wait_for()
+    assert (folder / "good-dog.webp").is_file() and not (folder / "my-dog.webp").exists()
+    loads = "app.graph.nodes[0].widgets.find(w => w.name === 'concept_name').value"
+    assert page.tab.evaluate(loads) == "good-dog.safetensors"
+
+    # a file that appears is listed after a refresh, whatever it is called
+    put(folder / f"{HOSTILE}.safetensors", Method.TEXTUAL_INVERSION, "<x>", HOSTILE)
+    page.find(".personalize-shelf header button").click()
+    page.find(".personalize-card").nth(2).wait_for()
+    hostile = cards(page).filter(has_text="onerror")
+    assert HOSTILE in hostile.inner_text()
+    hostile.locator("button[title^='Delete']").click()
+    page.find("[role=dialog]").get_by_text("onerror").first.wait_for()
+    page.screenshot(f"delete-{page.renderer.value}")
+    page.find("[role=dialog]").get_by_role("button", name="Delete").click()
+    hostile.wait_for(state="detached")
+    assert (folder / ".trash" / f"{HOSTILE}.safetensors").is_file()
+    assert page.tab.title() != "hacked" and page.find("img[src='x']").count() == 0
