@@ -213,6 +213,12 @@ class ApplyConcept(io.ComfyNode):
                     "end_percent", default=1.0, min=0.0, max=1.0, step=0.01, round=0.001,
                     tooltip="ELITE only: when the details cease to act.",
                 ),
+                io.Boolean.Input(
+                    "own_prompts_only", default=False, optional=True, advanced=True,
+                    tooltip="Custom Diffusion and DETEX only: the weights change in prompts that "
+                    "name the concept and in no others, so that two such concepts in different "
+                    "prompts or areas keep apart. A step takes a little longer.",
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="model"),
@@ -230,7 +236,8 @@ class ApplyConcept(io.ComfyNode):
         local_strength: float,
         start_percent: float,
         end_percent: float,
+        own_prompts_only: bool = False,
     ) -> io.NodeOutput:
         details = Details(local_strength, start_percent, end_percent)
-        patched = apply_concept(model, clip, concept, strength, details)
+        patched = apply_concept(model, clip, concept, strength, details, own_prompts_only)
         return io.NodeOutput(*patched, ui=shown(concept))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..concepts.concept import Concept, Method
+from ..concepts.differences import METHODS as WEIGHT_METHODS
 from ..concepts.errors import BaseModelError, PersonalizeError
 from ..concepts.residuals import residual_layers
 from ..host.bases import TextTower, base_of_model, context_width, text_tower
@@ -30,12 +31,15 @@ def apply_concept(
     concept: Concept,
     strength: float = 1.0,
     details: Details = _DETAILS,
+    own_prompts: bool = False,
 ) -> tuple["ModelPatcher", "CLIP"]:
     """MODEL and CLIP that know the concept's placeholder; the given ones stay as they are.
 
     strength: 0 stands for the class word, 1 for the concept as learned, any other number between
         or beyond. Learned words and CatVersion need no patch of the MODEL: it is returned itself.
     details: of ELITE, how much of the picture's local features acts, and when
+    own_prompts: of Custom Diffusion and DETEX, whether the weights act in prompts that name the
+        concept alone, so that those of several concepts never meet in different prompts
     Raises BaseModelError when concept, MODEL and CLIP are not of one base model.
     """
     check_fits(concept, model, clip)
@@ -47,7 +51,8 @@ def apply_concept(
             f"{concept.placeholder} is a {concept.method.display_name} concept, which this version "
             "of Personalize cannot apply. Update it."
         )
-    applied = AppliedConcept(concept, strength)
+    own = own_prompts and concept.method in WEIGHT_METHODS
+    applied = AppliedConcept(concept, strength, own)
     return patch_model(model, applied, details), with_text(clip, applied)
 
 
@@ -92,7 +97,8 @@ def with_text(clip: "CLIP", applied: AppliedConcept) -> "CLIP":
     tower = text_tower(clip)
     clone.tokenizer = with_concept(clip.tokenizer, applied)
     method = applied.concept.method
-    if applied.strength == 0 or (applied.strength == 1 and method not in _ENCODED_OTHERWISE):
+    stock_encoding = method not in _ENCODED_OTHERWISE and not applied.own_prompts
+    if applied.strength == 0 or (applied.strength == 1 and stock_encoding):
         return clone
     encode = clone.patcher.get_model_object(_ENCODE)
     if not isinstance(encode, ConceptEncoding):

@@ -1,7 +1,8 @@
 """Apply Custom Diffusion and DETEX to a MODEL: differences of its cross-attention weights.
 
 They are the host's own weight patches, added to the user's weights, so LoRAs on the same weights
-keep their effect in either order. `strength` multiplies them.
+keep their effect in either order. `strength` multiplies them. Or they act in the concept's own
+prompts alone: see `local_weights.py`.
 """
 
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from ..concepts.concept import Concept
 from ..concepts.differences import weight_differences
 from ..concepts.errors import BaseModelError
 from .local_attention import Details
+from .local_weights import LocalWeights, with_local_weights
 from .prompt_words import AppliedConcept
 
 if TYPE_CHECKING:
@@ -22,9 +24,12 @@ def with_differences(model: "ModelPatcher", applied: AppliedConcept, _: Details)
     """A clone of the MODEL with the concept's differences; the MODEL itself at strength 0."""
     if applied.strength == 0:
         return model
-    clone = model.clone()
     differences = weight_differences(applied.concept)
     _check_weights(model, applied.concept, {p: tuple(d.shape) for p, d in differences.items()})
+    if applied.own_prompts:
+        placeholder = applied.concept.placeholder
+        return with_local_weights(model, LocalWeights(placeholder, differences, applied.strength))
+    clone = model.clone()
     patches = {weight_key(path): ("diff", (matrix,)) for path, matrix in differences.items()}
     clone.add_patches(patches, applied.strength)
     return clone

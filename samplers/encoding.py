@@ -50,7 +50,8 @@ class ConceptEncoding:
         mentions = {
             c.concept.placeholder: rows
             for c in written
-            if c.concept.method is Method.ELITE and (rows := mentioned_rows(tokens, c))
+            if (c.concept.method is Method.ELITE or c.own_prompts)
+            and (rows := mentioned_rows(tokens, c))
         }
         return with_mentions(encoded, mentions) if mentions else encoded
 
@@ -86,14 +87,17 @@ class ConceptEncoding:
 
 
 def mentioned_rows(tokens: dict[str, list[Chunk]], applied: AppliedConcept) -> tuple[int, ...]:
-    """Rows of the conditioning, all chunks behind one another, where the bare placeholder stands.
+    """Rows of the conditioning, all chunks behind one another, where the bare placeholder stands;
+    of a concept whose weights act in its own prompts, its attribute words, too.
 
     With fractional strengths of concepts in one prompt: where it stands in the learned one.
     """
     entries = [entry for chunks in tokens.values() for chunk in chunks for entry in chunk]
     marks = ((row, mark_of(entry[0])) for row, entry in enumerate(entries))
     return tuple(
-        row for row, mark in marks if mark and mark.applied is applied and not mark.attribute
+        row
+        for row, mark in marks
+        if mark and mark.applied is applied and (applied.own_prompts or not mark.attribute)
     )
 
 

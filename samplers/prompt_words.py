@@ -22,10 +22,14 @@ _LEADING = re.compile(r"<[^<>\s]+>")
 
 @dataclass(frozen=True, eq=False)
 class AppliedConcept:
-    """A concept in use. strength 0: its class word; 1: as learned; see `strength.py` between."""
+    """A concept in use. strength 0: its class word; 1: as learned; see `encoding.py` between.
+
+    own_prompts: its changes of the MODEL's weights act in prompts that name it, nowhere else
+    """
 
     concept: Concept
     strength: float
+    own_prompts: bool = False
 
 
 @dataclass(frozen=True)

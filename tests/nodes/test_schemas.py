@@ -105,7 +105,7 @@ PROMISED = {
             *("model", "clip", "concept"),
             *("strength", "local_strength", "start_percent", "end_percent"),
         ],
-        [],
+        ["own_prompts_only"],
         ["model", "clip"],
     ),
     "PersonalizeEvaluate": (
