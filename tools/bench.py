@@ -3,6 +3,7 @@
     make bench                                    256 px, 5 rounds
     make bench ARGS="--latents 64 --rounds 3"
     make bench ARGS="elite --latents 64 --rounds 2"    ELITE instead: see bench_elite.py
+    make bench ARGS="detex --rounds 2"                 DETEX instead: see bench_detex.py
 
 Compared, each in a process of its own so that each has its own memory peak, one step each in turn:
     ours        one step of training/ with Textual Inversion, as the node runs it
@@ -29,6 +30,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
+import bench_detex
 import bench_elite
 from alias import prepare_host, register_pack
 
@@ -433,7 +435,9 @@ def parts_table(parts: dict[str, list[Answer]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Seconds and memory of a training step.")
-    parser.add_argument("what", nargs="?", choices=("training", "elite"), default="training")
+    parser.add_argument(
+        "what", nargs="?", choices=("training", "elite", "detex"), default="training"
+    )
     parser.add_argument("--latents", type=int, default=32, help="side in latents: pixels / 8")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
@@ -463,6 +467,9 @@ def main() -> None:
                     lambda: _load(checkpoint()), options.latents, options.rounds, parts
                 )
             )
+        elif options.what == "detex":
+            file = checkpoint()
+            print(bench_detex.compare(*_load(file), file, options.latents, options.rounds))
         else:
             print(compare(checkpoint(), options.latents, options.rounds))
 
