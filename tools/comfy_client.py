@@ -158,9 +158,10 @@ class ComfyClient:
         messages = [(kind, data) for kind, data in status.get("messages", [])]
         return Run(prompt_id, entry["outputs"], status.get("status_str", "error"), messages)
 
-    def interrupt(self) -> None:
-        """Cancel the workflow that runs now."""
-        self._request("/api/interrupt", b"{}", "application/json")
+    def interrupt(self, prompt_id: str | None = None) -> None:
+        """Cancel the workflow that runs now, or only if it is this one."""
+        body = {"prompt_id": prompt_id} if prompt_id else {}
+        self._request("/api/interrupt", json.dumps(body).encode(), "application/json")
 
     def object_info(self, node: str | None = None) -> dict[str, Any]:
         """Schemas by node id, of one node or of all."""
