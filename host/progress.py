@@ -1,14 +1,20 @@
 """Progress, preview and cancel of a node that works for long."""
 
+import io
 import time
 
 import torch
-from comfy.model_management import throw_exception_if_processing_interrupted
+from comfy.model_management import (
+    InterruptProcessingException,
+    throw_exception_if_processing_interrupted,
+)
 from comfy.utils import ProgressBar
+from comfy_execution.utils import get_executing_context
 from PIL import Image
 from server import PromptServer
 from torch import Tensor
 
+Cancelled = InterruptProcessingException
 TEXT_SECONDS = 0.25
 PREVIEW_PIXELS = 512
 
@@ -35,11 +41,30 @@ class NodeProgress:
 
     def show_picture(self, value: int, pictures: Tensor) -> None:
         """Show pictures (N, H, W, 3) in 0..1 side by side."""
-        strip = torch.cat(list(pictures), dim=1).clamp(0, 1)
-        image = Image.fromarray((strip * 255).round().byte().cpu().numpy())
-        self._bar.update_absolute(value, preview=("JPEG", image, PREVIEW_PIXELS))
+        preview = ("JPEG", side_by_side(pictures), PREVIEW_PIXELS)
+        self._bar.update_absolute(value, preview=preview)
+
+
+def side_by_side(pictures: Tensor) -> Image.Image:
+    """One picture of several (N, H, W, 3) in 0..1."""
+    strip = torch.cat(list(pictures), dim=1).clamp(0, 1)
+    return Image.fromarray((strip * 255).round().byte().cpu().numpy())
+
+
+def jpeg(picture: Image.Image, longest: int = PREVIEW_PIXELS) -> bytes:
+    """The encoded picture, of at most so many pixels a side."""
+    picture.thumbnail((longest, longest))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def current_prompt() -> str:
+    """Id of the queued prompt that runs now, "" outside of one."""
+    context = get_executing_context()
+    return "" if context is None else context.prompt_id
 
 
 def stop_if_cancelled() -> None:
-    """Raise the host's own exception when the user has cancelled the run."""
+    """Raise the host's own exception, Cancelled, when the user has cancelled the run."""
     throw_exception_if_processing_interrupted()

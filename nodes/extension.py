@@ -6,6 +6,7 @@ from typing_extensions import override
 from ..host.browsers import host_routes
 from ..host.folders import register_folders
 from . import NODE_CLASS_MAPPINGS
+from .live_routes import add_live_routes
 from .routes import add_routes
 
 
@@ -14,6 +15,7 @@ class PersonalizeExtension(ComfyExtension):
     async def on_load(self) -> None:
         register_folders()
         add_routes(host_routes())
+        add_live_routes(host_routes())
 
     @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -9,6 +9,7 @@ from ..host.backbone import Precision
 from ..training.config import MIN_RESOLUTION, LoopConfig, TrainConfig
 
 ConceptSocket = io.Custom("CONCEPT")
+HIDDEN_OF_TRAINERS = [io.Hidden.unique_id, io.Hidden.extra_pnginfo]
 
 PLACEHOLDER_TIP = (
     "The word that will stand for the concept in prompts: a name in angle brackets, such as "

@@ -4,7 +4,7 @@ A GET changes nothing. A POST must be JSON, which no other site can make a brows
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -14,6 +14,7 @@ from ..concepts.errors import PersonalizeError
 from ..host.browsers import CONCEPTS_CHANGED, tell_browsers
 from ..host.card_pictures import content_type
 from ..host.shelf import picture_of, rename, shelf, to_trash
+from .answers import Handler, refused, texts_of
 
 PREFIX = "/personalize/concepts"
 
@@ -26,9 +27,6 @@ MAKERS = {
     "PersonalizeEncodeELITE": Method.ELITE,
 }
 """Nodes that make a concept, so that a browser can tell of it before they have run."""
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 def add_routes(routes: web.RouteTableDef | None) -> None:
     """Add the routes to the host's table, if there is one."""
@@ -58,9 +56,9 @@ async def send_picture(request: web.Request) -> web.StreamResponse:
     try:
         picture = picture_of(request.query.get("name", ""), request.query.get("kind", ""))
     except PersonalizeError as error:
-        return _refused(str(error), 404)
+        return refused(str(error), 404)
     if picture is None:
-        return _refused("There is no such picture.", 404)
+        return refused("There is no such picture.", 404)
     headers = {
         "Content-Type": content_type(picture),
         "X-Content-Type-Options": "nosniff",
@@ -73,30 +71,14 @@ def change(*fields: str, action: Callable[..., object]) -> Handler:
     """A handler that calls the action with text fields of a JSON body and tells all browsers."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        values = await _texts(request, fields)
+        values = await texts_of(request, fields)
         if values is None:
-            return _refused(f"Expected JSON with the texts {' and '.join(fields)}.", 400)
+            return refused(f"Expected JSON with the texts {' and '.join(fields)}.", 400)
         try:
             result = await asyncio.to_thread(action, *values)
         except (PersonalizeError, OSError) as error:
-            return _refused(str(error), 400)
+            return refused(str(error), 400)
         tell_browsers(CONCEPTS_CHANGED)
         return web.json_response({"result": str(result)})
 
     return handle
-
-
-async def _texts(request: web.Request, fields: tuple[str, ...]) -> list[str] | None:
-    if request.content_type != "application/json":
-        return None
-    try:
-        body = await request.json()
-    except ValueError:
-        return None
-    values = [body.get(field) for field in fields] if isinstance(body, dict) else []
-    texts = [value for value in values if isinstance(value, str)]
-    return texts if len(texts) == len(fields) else None
-
-
-def _refused(sentence: str, status: int) -> web.Response:
-    return web.json_response({"error": sentence}, status=status)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ..concepts.placeholders import attribute_placeholder
 from ..host.folders import prior_folder, states_folder
-from ..host.progress import NodeProgress, stop_if_cancelled
 from ..host.sampling import text_to_image
 from ..samplers.apply import apply_concept
 from ..training.catversion import CatVersionConfig
@@ -21,6 +20,7 @@ from ..training.learn import Material, learn
 from ..training.loop import StepReport
 from ..training.textual_inversion import TextualInversionConfig
 from .inputs import (
+    HIDDEN_OF_TRAINERS,
     PLACEHOLDER_TIP,
     ConceptSocket,
     common_options,
@@ -31,7 +31,7 @@ from .inputs import (
     schedule_inputs,
     seed_input,
 )
-from .monitor import Monitor, plottable
+from .monitor import plottable, times_continued, watched
 
 CATEGORY = "personalize/train"
 CLASS_WORD_TIP = (
@@ -64,30 +64,32 @@ class TrainNode(io.ComfyNode):
             size = config.resolution
             return torch.cat([text_to_image(*patched, vae, prompt, size) for prompt in prompts])
 
-        progress = NodeProgress(config.steps, cls.hidden.unique_id)
-        progress.show_text("encoding the pictures", now=True)
-        stop_if_cancelled()
+        with watched(cls.hidden, config.steps, values, preview) as monitor:
+            monitor.tell("encoding the pictures")
+            learned = learn(
+                config,
+                model,
+                clip,
+                vae,
+                images,
+                monitor,
+                states_folder(),
+                values.get("resume", True),
+                Material(
+                    prior_images,
+                    prior_folder(),
+                    monitor.tell_prior,
+                    masks,
+                    values.get("clip_vision"),
+                ),
+            )
+            monitor.finish(learned.losses)
+        losses = plottable(learned.losses["loss"])
+        return io.NodeOutput(learned.concept, losses, ui=monitor.shown)
 
-        def on_prior(made: int, count: int) -> None:
-            progress.show_text(f"making pictures of the class: {made} of {count}")
-            stop_if_cancelled()
-
-        monitor = Monitor(progress, values.get("preview_every", 0), preview)
-        learned = learn(
-            config,
-            model,
-            clip,
-            vae,
-            images,
-            monitor,
-            states_folder(),
-            values.get("resume", True),
-            Material(prior_images, prior_folder(), on_prior, masks, values.get("clip_vision")),
-        )
-        if monitor.idle:
-            progress.update(config.steps)
-            progress.show_text(f"learned before, in {config.steps} steps", now=True)
-        return io.NodeOutput(learned.concept, plottable(learned.losses["loss"]))
+    @classmethod
+    def fingerprint_inputs(cls, **lists: Any) -> int:
+        return times_continued(cls.hidden, lists)
 
     @classmethod
     def make_config(cls, values: dict[str, Any]) -> TrainConfig:
@@ -121,7 +123,7 @@ def _schema(
             ConceptSocket.Output(display_name="concept"),
             io.LossMap.Output(display_name="losses"),
         ],
-        hidden=[io.Hidden.unique_id],
+        hidden=HIDDEN_OF_TRAINERS,
     )
 
 

@@ -7,7 +7,6 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..host.folders import states_folder
-from ..host.progress import NodeProgress, stop_if_cancelled
 from ..host.sampling import text_to_image
 from ..samplers.apply import apply_concept
 from ..training.elite import EliteConfig, Stage
@@ -15,8 +14,14 @@ from ..training.elite_encoding import encode_elite
 from ..training.loop import StepReport
 from ..training.train_elite import EliteModels, GivenSubjects, train_elite
 from .elite import ALIASES, EliteSocket
-from .inputs import common_options, default_of, schedule_inputs, seed_input
-from .monitor import Monitor, plottable
+from .inputs import (
+    HIDDEN_OF_TRAINERS,
+    common_options,
+    default_of,
+    schedule_inputs,
+    seed_input,
+)
+from .monitor import plottable, times_continued, watched
 
 PREVIEWED = "<subject>"
 
@@ -89,7 +94,7 @@ class TrainELITE(io.ComfyNode):
                 EliteSocket.Output(display_name="elite"),
                 io.LossMap.Output(display_name="losses"),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=HIDDEN_OF_TRAINERS,
         )  # fmt: skip
 
     @classmethod
@@ -114,19 +119,21 @@ class TrainELITE(io.ComfyNode):
             patched = apply_concept(models.model, models.clip, concept)
             return text_to_image(*patched, models.vae, prompt, config.resolution)
 
-        progress = NodeProgress(config.steps, cls.hidden.unique_id)
-        stop_if_cancelled()
-        monitor = Monitor(progress, values.get("preview_every", 0), preview)
-        trained = train_elite(
-            config,
-            models,
-            subjects,
-            values.get("elite"),
-            monitor,
-            states_folder(),
-            values.get("resume", True),
-        )
-        if monitor.idle:
-            progress.update(config.steps)
-            progress.show_text(f"trained before, in {config.steps} steps", now=True)
-        return io.NodeOutput(trained.encoder, plottable(trained.losses["loss"]))
+        with watched(cls.hidden, config.steps, values, preview) as monitor:
+            monitor.tell("preparing the pictures")
+            trained = train_elite(
+                config,
+                models,
+                subjects,
+                values.get("elite"),
+                monitor,
+                states_folder(),
+                values.get("resume", True),
+            )
+            monitor.finish(trained.losses)
+        losses = plottable(trained.losses["loss"])
+        return io.NodeOutput(trained.encoder, losses, ui=monitor.shown)
+
+    @classmethod
+    def fingerprint_inputs(cls, **lists: Any) -> int:
+        return times_continued(cls.hidden, lists)

@@ -96,7 +96,7 @@ def learn(
     states: folder that keeps training states, None to keep none
     resume: go on from this very training's last state, if there is one
     Raises TrainingError, BaseModelError or PlaceholderError with a sentence; what the callback
-    raises ends the training with its state kept.
+    raises ends the training with its state kept; StopTraining ends it with the concept so far.
     """
     images = list(images)
     backbone = Backbone(model, clip, config.precision, config.gradient_checkpointing)

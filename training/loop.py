@@ -64,6 +64,10 @@ class StepReport:
     backbone: Backbone
 
 
+class StopTraining(Exception):
+    """Raised by a callback to end a training early with what was learned so far."""
+
+
 OnStep = Callable[[StepReport], None]
 
 Draw = Callable[[int, Generator], Any]
@@ -112,7 +116,8 @@ class Training:
         self.scale = LossScale(self.backbone.compute_dtype)
 
     def run(self, states: StateKeeper, on_step: OnStep) -> dict[str, list[float]]:
-        """Train to the last step; keep the state on the way and whenever a step or callback fails.
+        """Train to the last step, or until the callback raises StopTraining; keep the state on the
+        way and whenever a step or callback ends it.
 
         Returns the history of every loss term and of their sum, "loss".
         Raises TrainingError when the loss turns NaN, and whatever the callback raises.
@@ -125,6 +130,8 @@ class Training:
                     states.save(self.state())
                     saved = self.step
                 on_step(self._report())
+        except StopTraining:
+            pass
         finally:
             if saved != self.step and self._is_sound():
                 states.save(self.state())

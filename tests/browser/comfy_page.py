@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from personalize.tools.comfy_client import Run
+    from personalize.tools.comfy_client import Run, Workflow
     from personalize.tools.comfy_server import ComfyServer
     from playwright.sync_api import ConsoleMessage, Locator, Page
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
-PATIENCE = 60.0  # seconds; two busy processor cores are slow
+PATIENCE = 180.0  # seconds; a busy processor is slow
 
 KNOWN_ERRORS = {
     r"404 \(Not Found\) .*/user\.css": "a new user has no style sheet",
@@ -78,12 +78,18 @@ class ComfyPage:
         self.load({"nodes": [], "links": [], "version": 0.4})
 
     def load(self, workflow: dict[str, Any]) -> None:
-        """Open a workflow, as the browser saves it or in the API format."""
-        if "nodes" in workflow:
-            self.tab.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
-        else:
-            self.tab.evaluate("prompt => window.app.loadApiJson(prompt, 'test')", workflow)
+        """Open a workflow that the browser saved."""
+        self.tab.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
         self.wait_for_frames()
+
+    def load_prompt(self, prompt: Workflow) -> dict[str, int]:
+        """Open a workflow in the API format; return the number that each node has got."""
+        ids = {key: number for number, key in enumerate(prompt, start=1)}
+        numbered = {str(ids[key]): _linked(node, ids) for key, node in prompt.items()}
+        self.tab.evaluate("prompt => window.app.loadApiJson(prompt, 'test')", numbered)
+        # Only a graph that was saved and loaded has an id of its own, as those of users do.
+        self.load(self.tab.evaluate("window.app.rootGraph.serialize()"))
+        return ids
 
     def queue(self) -> str:
         """Queue the workflow that is shown, as the Run button does; return its prompt id."""
@@ -144,6 +150,15 @@ class ComfyPage:
     def _note(self, error: str) -> None:
         if not any(re.search(pattern, error) for pattern in KNOWN_ERRORS):
             self.errors.append(error)
+
+
+def _linked(node: dict[str, Any], ids: dict[str, int]) -> dict[str, Any]:
+    """A node of a prompt whose links name other nodes by number."""
+    inputs = {
+        name: [str(ids[value[0]]), value[1]] if isinstance(value, list) else value
+        for name, value in node["inputs"].items()
+    }
+    return {**node, "inputs": inputs}
 
 
 def _post(address: str, content: Any) -> None:

@@ -8,13 +8,7 @@ pytestmark = [pytest.mark.server, pytest.mark.browser]
 
 
 def test_a_workflow_is_loaded_queued_and_shows_its_picture(page, renderer):
-    prompt = text_to_image("tiny_sd1.safetensors", "a photo of a dog")
-    ids = {name: str(number) for number, name in enumerate(prompt, start=1)}
-    for node in prompt.values():
-        for name, value in node["inputs"].items():
-            if isinstance(value, list):
-                node["inputs"][name] = [ids[value[0]], value[1]]
-    page.load({ids[name]: node for name, node in prompt.items()})
+    page.load_prompt(text_to_image("tiny_sd1.safetensors", "a photo of a dog"))
     assert page.find("[data-node-id]").count() == (7 if renderer is Renderer.NODES_2 else 0)
     run = page.run()
     assert run.files("images")

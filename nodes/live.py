@@ -1,0 +1,175 @@
+"""What browsers get to see of trainings, under way and ended: bookkeeping, without a server.
+
+The training runs in one thread and the routes in another. Histories of losses only grow, so a
+reader takes as many values as there are steps.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from threading import Lock
+from typing import Any
+
+MOST_POINTS = 600
+MOST_PREVIEWS = 64
+MOST_RUNS = 16
+
+
+class Stage(str, Enum):
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+@dataclass
+class LiveRun:
+    """One training of one node in one queued prompt.
+
+    node: execution id, such as "12:7" for a node in a subgraph
+    workflow: id of the workflow that the browser queued, "" when it came without one
+    rate: steps a second; left: seconds
+    previews: encoded JPEG by step
+    """
+
+    prompt: str
+    node: str
+    workflow: str = ""
+    steps: int = 0
+    resumable: bool = True
+    settings: str = ""
+    stage: Stage = Stage.RUNNING
+    step: int = 0
+    losses: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    rate: float | None = None
+    left: float | None = None
+    previews: dict[int, bytes] = field(default_factory=dict)
+    stop_wanted: bool = False
+    _told: int | None = None
+
+    def record(
+        self,
+        step: int,
+        losses: Mapping[str, Sequence[float]],
+        rate: float | None = None,
+        left: float | None = None,
+    ) -> None:
+        """Take note of a step; `losses` is the history of every term and may go on growing."""
+        if self._told is None:
+            self._told = step - 1
+        self.losses, self.step, self.rate, self.left = losses, step, rate, left
+
+    def add_preview(self, step: int, jpeg: bytes) -> None:
+        """Keep a preview; of too many, every second one."""
+        previews = {**self.previews, step: jpeg}
+        if len(previews) > MOST_PREVIEWS:
+            previews = {s: p for n, (s, p) in enumerate(previews.items()) if n % 2 or s == step}
+        self.previews = previews
+
+    def news(self) -> dict[str, Any]:
+        """All but the losses that were told before; `start` counts the steps before them."""
+        start = self._told or 0
+        if self._told is not None:
+            self._told = self.step
+        losses = {name: _short(values[start : self.step]) for name, values in self.losses.items()}
+        return self._status() | {"start": start, "stride": 1, "losses": losses}
+
+    def history(self) -> dict[str, Any]:
+        """The whole curve, each value the mean of `stride` steps."""
+        stride = max(1, -(-self.step // MOST_POINTS))
+        losses = {
+            name: _short(means(values[: self.step], stride)) for name, values in self.losses.items()
+        }
+        return self._status() | {"start": 0, "stride": stride, "losses": losses}
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "prompt": self.prompt,
+            "node": self.node,
+            "workflow": self.workflow,
+            "stage": self.stage.value,
+            "step": self.step,
+            "steps": self.steps,
+            "rate": self.rate,
+            "left": self.left,
+            "resumable": self.resumable,
+            "previews": list(self.previews),
+        }
+
+
+class LiveRuns:
+    """The last runs, what was asked of them, and how often a stopped one was to go on."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._runs: dict[tuple[str, str], LiveRun] = {}
+        self._settings: dict[str, str] = {}
+        self._continued: dict[tuple[str, str], int] = {}
+
+    def begin(self, run: LiveRun) -> LiveRun:
+        """Keep a new run, forget the oldest ones, and return it."""
+        with self._lock:
+            run.settings = self._settings.get(run.node, "")
+            key = run.prompt, run.node
+            self._runs.pop(key, None)
+            self._runs[key] = run
+            for old in list(self._runs)[:-MOST_RUNS]:
+                del self._runs[old]
+        return run
+
+    def find(self, prompt: str, node: str) -> LiveRun | None:
+        with self._lock:
+            return self._runs.get((prompt, node))
+
+    def of_workflow(self, workflow: str) -> list[LiveRun]:
+        """The latest run of each node of a workflow."""
+        with self._lock:
+            runs = {run.node: run for run in self._runs.values() if run.workflow == workflow}
+        return list(runs.values())
+
+    def stop(self, prompt: str, node: str) -> bool:
+        """Ask a run to end with its next step and keep what it has; False when none is under way.
+
+        The workflow then goes on with the concept learned so far.
+        """
+        run = self.find(prompt, node)
+        if run is None or run.stage is not Stage.RUNNING:
+            return False
+        run.stop_wanted = True
+        return True
+
+    def go_on(self, prompt: str, node: str) -> bool:
+        """Let the host ask a stopped run's node again, whose concept it would take from its cache.
+
+        False when there is no such run.
+        """
+        run = self.find(prompt, node)
+        if run is None or run.stage is not Stage.STOPPED or not run.resumable:
+            return False
+        with self._lock:
+            key = run.node, run.settings
+            self._continued[key] = self._continued.get(key, 0) + 1
+        return True
+
+    def times_continued(self, node: str, widgets: Mapping[str, Any]) -> int:
+        """Part of the fingerprint of a node with these widgets; grows with each `go_on`."""
+        with self._lock:
+            settings = self._settings[node] = json.dumps(widgets, sort_keys=True, default=str)
+            return self._continued.get((node, settings), 0)
+
+
+LIVE = LiveRuns()
+"""The runs of this process."""
+
+
+def means(values: Sequence[float], stride: int) -> list[float]:
+    """Means of each `stride` values in turn, the last one of what is left."""
+    chunks = (values[at : at + stride] for at in range(0, len(values), stride))
+    return [sum(chunk) / len(chunk) for chunk in chunks]
+
+
+def _short(values: Sequence[float]) -> list[float]:
+    """Six digits are enough to draw."""
+    return [float(f"{value:.6g}") for value in values]

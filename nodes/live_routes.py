@@ -1,0 +1,61 @@
+"""Routes of the live view of trainings. A GET changes nothing; a POST must be JSON."""
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from .answers import Handler, refused, texts_of
+from .live import LIVE, LiveRun
+
+PREFIX = "/personalize/live"
+GONE = "This training is not known any more."
+
+
+def add_live_routes(routes: web.RouteTableDef | None) -> None:
+    """Add the routes to the host's table, if there is one."""
+    if routes is None:
+        return
+    routes.get(PREFIX)(send_runs)
+    routes.get(f"{PREFIX}/run")(send_run)
+    routes.get(f"{PREFIX}/preview")(send_preview)
+    routes.post(f"{PREFIX}/stop")(ask(LIVE.stop, "This training has ended already."))
+    routes.post(f"{PREFIX}/continue")(ask(LIVE.go_on, "This training was not stopped."))
+
+
+async def send_runs(request: web.Request) -> web.StreamResponse:
+    """?workflow=id: the history of the latest run of each of its nodes."""
+    runs = LIVE.of_workflow(request.query.get("workflow", ""))
+    return web.json_response({"runs": [run.history() for run in runs]})
+
+
+async def send_run(request: web.Request) -> web.StreamResponse:
+    """?prompt=id&node=id"""
+    run = _found(request)
+    return refused(GONE, 404) if run is None else web.json_response(run.history())
+
+
+async def send_preview(request: web.Request) -> web.StreamResponse:
+    """?prompt=id&node=id&step=250"""
+    run, step = _found(request), request.query.get("step", "")
+    jpeg = run.previews.get(int(step)) if run is not None and step.isdecimal() else None
+    if jpeg is None:
+        return refused("There is no such preview.", 404)
+    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
+    return web.Response(body=jpeg, content_type="image/jpeg", headers=headers)
+
+
+def ask(action: Callable[[str, str], bool], refusal: str) -> Handler:
+    """A handler that calls the action with the prompt and the node of a JSON body."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        values = await texts_of(request, ("prompt", "node"))
+        if values is None:
+            return refused("Expected JSON with the texts prompt and node.", 400)
+        prompt, node = values
+        return web.json_response({}) if action(prompt, node) else refused(refusal, 409)
+
+    return handle
+
+
+def _found(request: web.Request) -> LiveRun | None:
+    return LIVE.find(request.query.get("prompt", ""), request.query.get("node", ""))
