@@ -28,6 +28,7 @@ MAKERS = {
 }
 """Nodes that make a concept, so that a browser can tell of it before they have run."""
 
+
 def add_routes(routes: web.RouteTableDef | None) -> None:
     """Add the routes to the host's table, if there is one."""
     if routes is None:
