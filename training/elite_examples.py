@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 CELL = 8  # pixels of a latent
 GREY = 0.5  # beside a zoomed-out picture
-MOST_UNREADABLE = 100  # pictures in a row, before the training gives up
+MOST_UNUSABLE = 100  # pictures in a row before the training gives up
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,19 @@ class Subject:
     mask: Tensor | None
 
 
-class Unreadable(TrainingError):
-    """A picture that was there when the training began and cannot be read now."""
+class Unusable(TrainingError):
+    """A picture that cannot be read, or a subject too small or narrow: another takes its place."""
 
 
 class Subjects(Protocol):
-    """Pictures to train on, read one at a time."""
+    """Pictures to train on, read one at a time; all of them have masks, or none."""
+
+    with_masks: bool
 
     def __len__(self) -> int: ...
 
     def load(self, index: int, generator: Generator) -> Subject:
-        """A subject, cropped at random where its crop is not fixed; raises Unreadable."""
+        """A subject, cropped at random where its crop is not fixed; raises Unusable."""
         ...
 
     def identity(self) -> list[Any]:
@@ -128,17 +130,18 @@ class Examples:
         )  # fmt: skip
 
     def _subject(self, number: int, generator: Generator) -> tuple[int, Subject]:
-        """The subject of a number; in the place of an unreadable one the next."""
+        """The subject of a number; in the place of an unusable one the next."""
         count = len(self.subjects)
         epoch, place = divmod(number, count)
         seed = self.config.train_seed
-        for further in range(MOST_UNREADABLE):
+        last = ""
+        for further in range(MOST_UNUSABLE):
             index = int(order(seed, epoch, count)[(place + further) % count])
             try:
                 return index, self.subjects.load(index, generator)
-            except Unreadable as error:
-                last = error
-        raise TrainingError(f"{MOST_UNREADABLE} pictures in a row cannot be read. The last: {last}")
+            except Unusable as error:
+                last = str(error)
+        raise TrainingError(f"{MOST_UNUSABLE} pictures in a row cannot be used. The last: {last}")
 
 
 def resized(picture: Tensor, size: int) -> Tensor:
