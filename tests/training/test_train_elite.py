@@ -8,9 +8,11 @@ import torch
 from personalize.concepts.elite import map_patches, map_words, mask_patches
 from personalize.concepts.errors import BaseModelError, PersonalizeError, TrainingError
 from personalize.host.backbone import Backbone
+from personalize.host.latents import encode_posterior
 from personalize.samplers.apply import apply_concept
 from personalize.samplers.local_attention import Details
 from personalize.tests.elite_models import SHAPE, clip_vision, random_encoder, weights_of
+from personalize.training import elite_examples
 from personalize.training.descent import Alone
 from personalize.training.elite import EliteConfig, GlobalElite, LocalElite, visible_mean
 from personalize.training.elite_encoding import encode_elite
@@ -124,6 +126,23 @@ def test_accumulated_batches_learn_as_one(stage, models, subjects, tiny_sd1):
     one = train(models, subjects, config(stage, **settings), start)
     split = train(models, subjects, config(stage, accumulation=2, **settings), start)
     assert split.losses["loss"] == pytest.approx(one.losses["loss"], rel=1e-5)
+
+
+def test_the_global_stage_encodes_a_picture_once_where_memory_allows(models, subjects, monkeypatch):
+    sizes = []
+
+    def counted(vae, pictures):
+        sizes.append(len(pictures))
+        return encode_posterior(vae, pictures)
+
+    monkeypatch.setattr(elite_examples, "encode_posterior", counted)
+    chosen = config(steps=6, precision="fp32")
+    kept = train(models, subjects, chosen)
+    assert sizes == [1] * len(subjects)
+    monkeypatch.setattr(elite_examples, "MOST_KEPT", 0)
+    encoded = train(models, subjects, chosen)
+    assert sizes[len(subjects) :] == [2] * 6
+    assert kept.losses["loss"] == pytest.approx(encoded.losses["loss"], rel=1e-4)
 
 
 def batch_of(models, subjects, chosen, backbone):
