@@ -252,7 +252,7 @@ def _word(key: str) -> str:
 def _read_json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, numbers without end, a million brackets
         return {}
     return value if isinstance(value, dict) else {}
 

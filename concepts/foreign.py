@@ -21,7 +21,7 @@ from .errors import ConceptFileError, reading
 from .placeholders import placeholder_from_name
 from .residuals import is_official_adapter, official_adapter
 
-_NUMBERED = re.compile(r"(.+)_v(\d+)")
+_NUMBERED = re.compile(r"(.+)_v(\d{1,4})")
 _ANONYMOUS = {"emb_params", "*", "clip_l", "clip_h", "clip_g"}
 
 
@@ -115,10 +115,17 @@ def _tensors_of(content: Any, name: str) -> dict[str, Tensor]:
         if isinstance(content, ParameterDict):
             content = vars(content).get("_parameters")
     if isinstance(content, dict):
-        tensors = {k: v for k, v in content.items() if isinstance(k, str) and torch.is_tensor(v)}
+        tensors = {k: v for k, v in content.items() if isinstance(k, str) and _is_plain(v)}
         if tensors:
             return tensors
     raise ConceptFileError(
         f"'{name}' is no embedding: expected a dictionary of tensors, got "
         f"{type(content).__name__} without any."
     )
+
+
+def _is_plain(value: Any) -> bool:
+    """A tensor with numbers in it that lie side by side; pickles can hold other kinds."""
+    if not torch.is_tensor(value) or value.is_nested:
+        return False
+    return value.layout is torch.strided and not value.is_meta

@@ -38,17 +38,13 @@ def register_folders() -> None:
 
 def concept_names() -> list[str]:
     """Names of all concept files, then of all stock embeddings as `embedding:name.pt`."""
-    embeddings = [
-        name
-        for name in folder_paths.get_filename_list("embeddings")
-        if Path(name).suffix.lower() in _SUFFIXES
-    ]
+    embeddings = [name for name in _listed("embeddings") if Path(name).suffix.lower() in _SUFFIXES]
     return saved_concepts() + [EMBEDDING_PREFIX + name for name in embeddings]
 
 
 def saved_concepts() -> list[str]:
     """Names of the files in the concepts folders, without what was deleted."""
-    names = folder_paths.get_filename_list(CONCEPTS)
+    names = _listed(CONCEPTS)
     return [name for name in names if TRASH not in Path(name).parts]
 
 
@@ -83,7 +79,7 @@ def concept_path(name: str) -> Path:
 
 def elite_names() -> list[str]:
     """Names of all files of ELITE encoders, ours and the official mappers."""
-    return folder_paths.get_filename_list(ELITE)
+    return _listed(ELITE)
 
 
 def elite_path(name: str) -> Path:
@@ -104,7 +100,7 @@ def elite_folders() -> str:
 
 def sam_names() -> list[str]:
     """Names of all files in the folders for Segment Anything."""
-    return folder_paths.get_filename_list(SAMS)
+    return _listed(SAMS)
 
 
 def sam_path(name: str) -> Path:
@@ -206,6 +202,16 @@ def free(path: Path) -> Path:
         path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
         number += 1
     return path
+
+
+def _listed(key: str) -> list[str]:
+    """Names of the host's files of a kind, even when a folder of theirs was deleted meanwhile."""
+    try:
+        return folder_paths.get_filename_list(key)
+    except FileNotFoundError:
+        # The host asks for the time of each folder in its cache and stumbles over one that is gone.
+        folder_paths.filename_list_cache.pop(key, None)
+        return folder_paths.get_filename_list(key)
 
 
 def _is_name(part: str) -> bool:

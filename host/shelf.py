@@ -9,6 +9,7 @@ not bring.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -106,13 +107,14 @@ def _card(name: str, version: _Version) -> Card | str:
         return read_card(version.path, name)
     except (PersonalizeError, OSError) as error:
         return str(error)
+    except Exception as error:  # whatever is wrong with one file, the others are shown
+        return f"'{name}' cannot be read ({type(error).__name__}: {error})."
 
 
 def _entry(name: str) -> dict[str, Any] | None:
     try:
         path = concept_path(name)
         stat = path.stat()
-        pictures = {kind: _changed(find(path)) for kind, find in PICTURES.items()}
     except (ConceptFileError, OSError):  # gone since it was listed
         return None
     card = _card(name, _Version(path, stat.st_size, stat.st_mtime_ns))
@@ -122,9 +124,13 @@ def _entry(name: str) -> dict[str, Any] | None:
         "card": card.as_json() if known else None,
         "problem": "" if known else card,
         "changed": stat.st_mtime_ns // 10**6,
-        **pictures,
+        **{kind: _changed(find, path) for kind, find in PICTURES.items()},
     }
 
 
-def _changed(picture: Path | None) -> int:
-    return picture.stat().st_mtime_ns // 10**6 if picture is not None else 0
+def _changed(find: Callable[[Path], Path | None], path: Path) -> int:
+    try:
+        picture = find(path)
+        return picture.stat().st_mtime_ns // 10**6 if picture is not None else 0
+    except OSError:  # gone meanwhile, not to be read, or its name would be too long
+        return 0

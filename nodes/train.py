@@ -103,7 +103,7 @@ class TrainNode(io.ComfyNode):
         return [values.get("preview_prompt", "")]
 
 
-def train_schema(
+def _schema(
     node_id: str,
     name: str,
     description: str,
@@ -111,7 +111,6 @@ def train_schema(
     options: list[io.Input],
     sockets: list[io.Input] | None = None,
 ) -> io.Schema:
-    """What all Train nodes have, around a method's own inputs and options."""
     return io.Schema(
         node_id=node_id,
         display_name=name,
@@ -147,7 +146,7 @@ class TrainTextualInversion(TrainNode):
             *schedule_inputs(cls.config),
             seed_input(),
         ]  # fmt: skip
-        return train_schema(
+        return _schema(
             "PersonalizeTrainTextualInversion",
             "Train Textual Inversion",
             "Learns a subject as new words of the text encoder (Gal et al. 2022), the baseline of "
@@ -193,7 +192,7 @@ class TrainCatVersion(TrainNode):
             ),
             *common_options(cls.config, preview_every=100),
         ]  # fmt: skip
-        return train_schema(
+        return _schema(
             "PersonalizeTrainCatVersion",
             "Train CatVersion",
             "Learns a subject as residual keys and values in the last layers of the text encoder "
@@ -214,7 +213,7 @@ class TrainCustomDiffusion(TrainNode):
             *schedule_inputs(cls.config),
             seed_input(),
         ]
-        return train_schema(
+        return _schema(
             "PersonalizeTrainCustomDiffusion",
             "Train Custom Diffusion",
             "Learns a subject as a word and the keys and values of the model's cross attention "
@@ -273,7 +272,7 @@ class TrainDETEX(TrainNode):
             init_word_option(cls.config),
             *common_options(cls.config, preview_every=100),
         ]  # fmt: skip
-        return train_schema(
+        return _schema(
             "PersonalizeTrainDETEX",
             "Train DETEX",
             "Learns a subject apart from its poses and backgrounds (Cai et al. 2024): "
@@ -332,7 +331,7 @@ class TrainCrossInit(TrainNode):
                 cls.config, preview_every=50, preview_prompt="a photo of {} {class}"
             ),
         ]  # fmt: skip
-        return train_schema(
+        return _schema(
             "PersonalizeTrainCrossInit",
             "Train Cross Initialization",
             "Learns a face or another subject as two words that start from the text encoder's own "

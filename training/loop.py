@@ -62,7 +62,6 @@ class StepReport:
     losses: dict[str, list[float]]
     learner: Any  # a Learner; callbacks know of which kind
     backbone: Backbone
-    read: Callable[[Tensor], Tensor] = torch.detach  # what is kept of a parameter: its average
 
 
 class StopTraining(Exception):
@@ -139,9 +138,7 @@ class Training:
         return self.losses
 
     def _report(self) -> StepReport:
-        read = self.optimizer.average_of
-        steps = self.config.steps
-        return StepReport(self.step, steps, self.losses, self.learner, self.backbone, read)
+        return StepReport(self.step, self.config.steps, self.losses, self.learner, self.backbone)
 
     def _one_step(self) -> None:
         before = self.generator.get_state()

@@ -1,6 +1,7 @@
 """Names and folders: what a user may call a file, where it lands, and that it is listed at once."""
 
 import os
+import shutil
 from pathlib import Path
 
 import folder_paths
@@ -13,9 +14,11 @@ from personalize.host.folders import (
     concept_names,
     concept_path,
     concepts_output,
+    elite_names,
     embeddings_folder,
     new_file,
     register_folders,
+    sam_names,
     states_folder,
 )
 
@@ -149,6 +152,25 @@ def test_a_saved_concept_is_listed_at_once(folder, host_base, new_name):
     name = name.replace("/", os.sep)
     assert name not in listed_before and name in concept_names()
     assert concept_path(name) == path
+
+
+def test_a_folder_that_is_deleted_while_the_host_runs(tmp_path):
+    """The host's cache of names stumbles over a folder that is gone."""
+    for key in ("concepts", "elite", "sams", "embeddings"):
+        folder = tmp_path / key
+        (folder / "pets").mkdir(parents=True)
+        folder_paths.folder_names_and_paths[key] = ([str(folder)], {".safetensors"})
+        (folder / "kept.safetensors").touch()
+        (folder / "pets" / "gone.safetensors").touch()
+    listings = (concept_names, elite_names, sam_names)
+    assert [len(names()) for names in listings] == [4, 2, 2]
+    for key in ("concepts", "elite", "sams", "embeddings"):
+        shutil.rmtree(tmp_path / key / "pets")
+    kept = ["kept.safetensors"]
+    assert [names() for names in listings] == [[*kept, "embedding:kept.safetensors"], kept, kept]
+    for key in ("concepts", "elite", "sams", "embeddings"):
+        shutil.rmtree(tmp_path / key)
+    assert [names() for names in listings] == [[], [], []]
 
 
 def test_stock_embeddings_are_listed_by_their_prefix(host_base, new_name):

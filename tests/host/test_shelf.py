@@ -13,6 +13,7 @@ from personalize.host.card_pictures import contact_sheet, write_pictures
 from personalize.host.folders import concept_names
 from personalize.host.shelf import known_path, picture_of, rename, shelf, to_trash
 from PIL import Image
+from safetensors.torch import save_file
 
 pytestmark = pytest.mark.host
 
@@ -81,6 +82,70 @@ def test_a_damaged_file_is_listed_with_its_problem(output):
     (output / "damaged.safetensors").write_bytes(b"oh no")
     (entry,) = shelf()
     assert entry["card"] is None and "is no whole safetensors file" in entry["problem"]
+
+
+OURS = {"format": "personalize/1", "method": "detex", "base": "sd1", "text_width": "64"}
+READABLE = {"my-dog", "ours-1", "ours-2", "number", "float8"}
+DEEP = '{"a":' * 100_000
+
+
+def write_odd_files(folder):
+    """Files as no program of good will writes them, one kind each."""
+    word = {"word": torch.ones(1, 64)}
+    for number, changes in enumerate(
+        (
+            {},
+            {"placeholder": "<me>", "training": DEEP},
+            {"placeholder": "<me>", "training": f'{{"steps": {"9" * 10_000}}}'},
+            {"placeholder": "<me>", "text_width": "9" * 5_000},
+            {"placeholder": "<me>", "base": "\x00"},
+        )
+    ):
+        save_file(word, folder / f"ours-{number}.safetensors", {**OURS, **changes})
+    save_file({f"a_v{'9' * 5_000}": torch.ones(768)}, folder / "number.safetensors")
+    save_file({"*": torch.ones(768).to(torch.float8_e4m3fn)}, folder / "float8.safetensors")
+    save_file({"*": torch.tensor(1.0)}, folder / "scalar.safetensors")
+    tensors = {
+        "meta": torch.ones(768, device="meta"),
+        "nested": torch.nested.nested_tensor([torch.ones(768)]),
+        "sparse": torch.eye(768).to_sparse(),
+        "quantised": torch.quantize_per_tensor(torch.ones(768), 1.0, 0, torch.qint8),
+        "module": torch.nn.Identity(),
+    }
+    for name, content in tensors.items():
+        torch.save({"*": content}, folder / f"{name}.pt")
+    for number, content in enumerate((b"", b"\xff" * 100, b"PK\x03\x04", b"\x80\x02((((")):
+        for suffix in (".safetensors", ".bin"):
+            (folder / f"bytes-{number}{suffix}").write_bytes(content)
+
+
+def test_no_file_hides_the_others(output):
+    put(output)
+    write_odd_files(output)
+    entries = {entry["name"]: entry for entry in shelf()}
+    assert len(entries) == len(list(output.iterdir())) - 2  # pictures of my-dog
+    assert entries["my-dog.safetensors"]["card"]
+    read = {name for name, entry in entries.items() if entry["card"]}
+    assert {name.removesuffix(".safetensors") for name in read} == READABLE
+    assert all(entries[name]["problem"].endswith(".") for name in entries.keys() - read)
+
+
+def test_an_error_that_nobody_foresaw_is_told_on_its_card(output, monkeypatch):
+    def fail(path, name):
+        raise KeyError("unforeseen")
+
+    monkeypatch.setattr(shelf_module, "read_card", fail)
+    put(output)
+    (entry,) = shelf()
+    assert entry["problem"] == "'my-dog.safetensors' cannot be read (KeyError: 'unforeseen')."
+
+
+def test_a_name_too_long_for_a_picture_beside_it(output):
+    name = f"{'x' * 240}.safetensors"
+    save_concept(concept(), output / "short.safetensors")
+    (output / "short.safetensors").rename(output / name)
+    (entry,) = shelf()
+    assert entry["card"]["placeholder"] == "<my-dog>" and entry["sheet"] == 0
 
 
 def test_an_unchanged_file_is_read_once(output, monkeypatch):
