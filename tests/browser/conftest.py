@@ -18,12 +18,13 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 NO_CHROMIUM = "no Chromium on the PATH: apt-get install chromium"
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """One Chromium for all tests of this folder.
+    """One Chromium for all tests of a file.
 
-    It ends with them: Playwright keeps an event loop in this thread, which the websocket of
-    ComfyClient could not share.
+    It ends with them: Playwright keeps an event loop in this thread, which asyncio.run and the
+    websocket of ComfyClient could not share. (The scope "package" lasts to the end of the session,
+    because folders of tests are no packages.)
     """
     program = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if program is None:

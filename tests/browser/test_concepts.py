@@ -55,11 +55,22 @@ def add_prompt(page):
 
 
 def types(page):
-    return page.tab.evaluate("app.graph.nodes.map(node => node.type)")
+    return set(page.tab.evaluate("app.graph.nodes.map(node => node.type)"))
 
 
 def prompt_value(page):
-    return page.tab.evaluate("app.graph.nodes[0].widgets.find(w => w.name === 'text').value")
+    return widget_value(page, "CLIPTextEncode", "text")
+
+
+def widget_value(page, node_type, name):
+    """By type, not by place: a node that is selected moves to the end of the graph's list."""
+    return page.tab.evaluate(
+        """([type, name]) => {
+            const node = app.graph.nodes.find(n => n.type === type)
+            return node.widgets.find(w => w.name === name).value
+        }""",
+        [node_type, name],
+    )
 
 
 def suggestions(page):
@@ -96,7 +107,7 @@ def test_cards_prompts_and_nodes(page):
     page.tab.keyboard.press("Escape")
     assert suggestions(page) == []
     cards(page).nth(1).locator(".personalize-icon").first.click()
-    assert types(page) == ["CLIPTextEncode", "PersonalizeLoadConcept", "PersonalizeApplyConcept"]
+    assert types(page) == {"CLIPTextEncode", "PersonalizeLoadConcept", "PersonalizeApplyConcept"}
     reminders = page.find(".personalize-reminder")
     for reminder in reminders.all():
         assert "Cross Initialization · Stable Diffusion 1.x" in reminder.inner_text()
@@ -115,15 +126,15 @@ def test_drag_rename_delete_and_a_hostile_name(page, folder):
     open_sidebar(page)
     where = {"x": 700, "y": 600}
     cards(page).first.drag_to(page.find("#graph-canvas"), target_position=where, force=True)
-    assert types(page) == ["PersonalizeLoadConcept", "PersonalizeApplyConcept"]
+    assert types(page) == {"PersonalizeLoadConcept", "PersonalizeApplyConcept"}
 
     cards(page).first.locator("button[title^='Rename']").click()
     page.find("[role=dialog] input").fill("good-dog")
     page.tab.keyboard.press("Enter")
     page.find(".personalize-card[data-name='good-dog.safetensors']").wait_for()
     assert (folder / "good-dog.webp").is_file() and not (folder / "my-dog.webp").exists()
-    loads = "app.graph.nodes[0].widgets.find(w => w.name === 'concept_name').value"
-    assert page.tab.evaluate(loads) == "good-dog.safetensors"
+    loaded = widget_value(page, "PersonalizeLoadConcept", "concept_name")
+    assert loaded == "good-dog.safetensors"
 
     # a file that appears is listed after a refresh, whatever it is called
     put(folder / f"{HOSTILE}.safetensors", Method.TEXTUAL_INVERSION, "<x>", HOSTILE)
