@@ -35,7 +35,7 @@ THING_KINDS = [kind for kind in OBJECTS if kind != "ball"]  # a ball has no pose
 SLOT = "{}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Views:
     """pictures (n, 128, 128, 3) in 0..1; masks (n, 128, 128), 1 where the subject shows."""
 
@@ -49,7 +49,7 @@ class Views:
         return Views(self.pictures[:count], self.masks[:count])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     """A thing or a person that no training of the miniature has shown.
 

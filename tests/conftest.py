@@ -122,16 +122,17 @@ def tiny_sd2v() -> TinyModels:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ComfyServer]:
-    """A running ComfyUI with this pack, and checkpoints tiny_sd1, tiny_sd2 and tiny_sd2v."""
+    """A running ComfyUI with this pack, tiny_sd1, tiny_sd2 and tiny_sd2v, and the miniature."""
     if HOST is None:
         pytest.skip(NO_HOST)
     from personalize.tests import host_models
+    from personalize.tools.demo import PACKS, prepare_base
 
-    base = make_base_directory()
+    base = prepare_base(base=make_base_directory())
     for kind in host_models.KINDS:
         path = base / "models" / "checkpoints" / f"tiny_{kind}.safetensors"
         host_models.make_checkpoint(path, kind)
-    packs = {"personalize": ROOT, "tiny_models": ROOT / "tests" / "host_models"}
+    packs = {**PACKS, "tiny_models": ROOT / "tests" / "host_models"}
     try:
         with ComfyServer(HOST, base, packs) as running:
             yield running

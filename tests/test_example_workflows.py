@@ -4,17 +4,19 @@ import json
 from pathlib import Path
 
 import pytest
-from personalize.tools.demo import learn_and_draw
+from personalize.tools.curves import draw_face
 from personalize.tools.workflows import (
     NOTES,
     WorkflowError,
     inputs_of,
     is_widget,
+    set_inputs,
     to_api,
     widgets,
 )
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "example_workflows").glob("*.json"))
+FOLDER = Path(__file__).parents[1] / "example_workflows"
+EXAMPLES = sorted(FOLDER.glob("*.json"))
 FACE = "learn-a-face-cross-initialization"
 ELITE = {"elite-one-picture": (0.8, "EmptyLatentImage"), "elite-edit-a-picture": (0.6, "VAEEncode")}
 
@@ -108,8 +110,19 @@ def test_every_node_is_there_with_values_in_the_order_of_its_schema(example, ser
 
 
 @pytest.mark.server
-def test_the_face_example_runs_as_the_demo_does(server):
-    run = learn_and_draw(server.client, steps=3)
+def test_the_face_example_runs(server):
+    """On a tiny random model, with small pictures and few steps."""
+    client = server.client
+    example = json.loads((FOLDER / f"{FACE}.json").read_text(encoding="utf-8"))
+    prompt = to_api(example, client.object_info())
+    set_inputs(prompt, "CheckpointLoaderSimple", ckpt_name="tiny_sd1.safetensors")
+    set_inputs(prompt, "LoadImage", image=client.upload_image("drawn-face.png", draw_face()))
+    small = {"resolution": 64, "batch_size": 2, "preview_every": 1}
+    every_time = {"preset": "custom", "steps": 3, "resume": False}
+    set_inputs(prompt, "PersonalizeTrainCrossInit", **small, **every_time)
+    set_inputs(prompt, "EmptyLatentImage", width=128, height=128)
+    set_inputs(prompt, "KSampler", steps=10)
+    run = client.run(prompt)
     assert any("concepts" in output for output in run.outputs.values())
     (file,) = [f for f in run.files("images") if f["type"] == "output"]
     assert server.client.fetch(file).startswith(b"\x89PNG")

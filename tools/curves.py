@@ -26,7 +26,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .alias import ROOT, prepare_host
 from .comfy_server import make_base_directory
-from .demo import draw_face
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
 WORDS = 2
 METHODS = {"Textual Inversion": "#c0392b", "Cross Initialization": "#2471a3"}
+COLOURS = (*METHODS.values(), "#1e8449", "#b9770e", "#7d3c98", "#555555")
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def draw_curves(curves: dict[str, list[Point]]) -> Image.Image:
 
 
 def draw_panel(title: str, lines: dict[str, list[tuple[int, float]]]) -> Image.Image:
-    """Lines over steps, with the ends of both axes written on them."""
+    """Up to six lines over steps, with the ends of both axes written on them."""
     panel = Image.new("RGB", PANEL, "white")
     draw, font = ImageDraw.Draw(panel), ImageFont.load_default(13)
     left, top, right, bottom = MARGIN
@@ -217,9 +217,9 @@ def draw_panel(title: str, lines: dict[str, list[tuple[int, float]]]) -> Image.I
         draw.text((place(step, 0)[0], bottom + 8), str(step), "black", font, anchor="mt")
     draw.text((left, top - 12), title, "black", font, anchor="ls")
     for number, (method, line) in enumerate(lines.items()):
-        draw.line([place(*point) for point in line], fill=METHODS[method], width=2)
-        corner = (right, top - 14 + 15 * number)
-        draw.text(corner, method, METHODS[method], font, anchor="rs")
+        colour = COLOURS[number]
+        draw.line([place(*point) for point in line], fill=colour, width=2)
+        draw.text((right, top - 14 + 15 * number), method, colour, font, anchor="rs")
     return panel
 
 
@@ -309,6 +309,27 @@ def register_families(pack: Path) -> None:
     spec.loader.exec_module(module)
     if hasattr(module, "comfy_entrypoint"):
         asyncio.run(module.comfy_entrypoint())
+
+
+def draw_face(size: int = 256) -> bytes:
+    """A PNG of one face: hair, eyes, nose and mouth on a plain ground."""
+    picture = Image.new("RGB", (size, size), "#87b5d9")
+    draw = ImageDraw.Draw(picture)
+
+    def box(x: float, y: float, width: float, height: float) -> list[float]:
+        return [size * v for v in (x - width / 2, y - height / 2, x + width / 2, y + height / 2)]
+
+    nose = [(size * x, size * y) for x, y in ((0.5, 0.5), (0.46, 0.61), (0.54, 0.61))]
+    draw.ellipse(box(0.5, 0.42, 0.66, 0.7), fill="#7a3b12")
+    draw.ellipse(box(0.5, 0.52, 0.54, 0.68), fill="#eec39a")
+    for x in (0.39, 0.61):
+        draw.ellipse(box(x, 0.47, 0.11, 0.07), fill="#ffffff")
+        draw.ellipse(box(x, 0.47, 0.05, 0.06), fill="#2a6f4e")
+    draw.polygon(nose, fill="#d9a066")
+    draw.chord(box(0.5, 0.68, 0.24, 0.12), 0, 180, fill="#c0392b")
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
 def load_pictures(paths: Sequence[Path]) -> list[Tensor]:

@@ -1,0 +1,129 @@
+"""How each method learns on the miniature: one table for the demo, the study and their tables.
+
+A method joins by one more line; a line whose node the pack does not have (yet) is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..miniature.files import WEIGHTS
+from ..miniature.subjects import Subject
+from .miniature_models import GUIDANCE, SIZE, STEPS
+
+PLACEHOLDER = "<it>"
+DRAWING = {"steps": STEPS, "cfg": GUIDANCE, "sampler": "euler", "scheduler": "normal"}
+"""How every picture is sampled."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a method is set to on the miniature, and how prompts name what it learned.
+
+    node: id of its Train node, empty for a baseline that learns nothing
+    settings: inputs of the node unlike its defaults
+    naming: what a prompt says in the subject's place; `{class}` and `{described}` are the subject's
+    face_naming: the same for people, where it differs
+    class_input: the node's input that takes the class word
+    takes_masks: the node wants the subject's masks and a CLIP vision encoder, too
+    encoder: of ELITE, the file beside the miniature's weights that turns pictures into concepts
+    """
+
+    title: str
+    node: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    naming: str = PLACEHOLDER
+    face_naming: str = ""
+    class_input: str = "class_word"
+    takes_masks: bool = False
+    encoder: str = ""
+
+    @property
+    def learns(self) -> bool:
+        return bool(self.node)
+
+    def name(self, subject: Subject) -> str:
+        """The words that stand for the subject in prompts."""
+        words = (self.face_naming if subject.is_person else "") or self.naming
+        described = subject.described
+        return words.replace("{class}", subject.class_word).replace("{described}", described)
+
+    def inputs(self, subject: Subject) -> dict[str, Any]:
+        """Inputs of the node for a subject, its pictures and models left out."""
+        own = {"placeholder": PLACEHOLDER, self.class_input: subject.class_word}
+        if self.encoder:
+            return own
+        if self.node == "PersonalizeTrainCrossInit":
+            own["init_from"] = "names" if subject.is_person else "class word"
+        # the world has a left and a right: mirror images would teach that they are the same
+        return {"resolution": SIZE, "flip": False, **own, **self.settings}
+
+
+_CROSS_INIT: dict[str, Any] = {
+    "node": "PersonalizeTrainCrossInit",
+    "naming": f"{PLACEHOLDER} {{class}}",
+    "face_naming": f"face of {PLACEHOLDER} person",
+}
+RECIPES = {
+    "class": Recipe("class word", "", naming="{class}"),
+    "described": Recipe("described in words", "", naming="{described}"),
+    "ti": Recipe(
+        "Textual Inversion",
+        "PersonalizeTrainTextualInversion",
+        {"steps": 150, "batch_size": 4, "learning_rate": 0.005},
+        class_input="init_word",
+    ),
+    "ci-fast": Recipe(
+        "Cross Initialization, fast",
+        settings={"steps": 25, "batch_size": 4, "learning_rate": 0.08},
+        **_CROSS_INIT,
+    ),
+    "ci": Recipe(
+        "Cross Initialization",
+        settings={"steps": 150, "batch_size": 4, "learning_rate": 0.02},
+        **_CROSS_INIT,
+    ),
+    "catversion": Recipe(
+        "CatVersion",
+        "PersonalizeTrainCatVersion",
+        {"steps": 150, "batch_size": 4, "learning_rate": 0.02},
+    ),
+    "custom": Recipe(
+        "Custom Diffusion",
+        "PersonalizeTrainCustomDiffusion",
+        {"steps": 100, "batch_size": 4, "learning_rate": 1e-3, "prior_count": 16},
+    ),
+    "detex": Recipe(
+        "DETEX",
+        "PersonalizeTrainDETEX",
+        {"steps": 100, "batch_size": 4, "learning_rate": 1e-3, "prior_count": 16},
+        takes_masks=True,
+    ),
+    "elite": Recipe(
+        "ELITE",
+        "PersonalizeEncodeELITE",
+        takes_masks=True,
+        encoder="miniature_elite.safetensors",
+    ),
+}
+
+
+def recipes_for(nodes: Container[str], weights: Path = WEIGHTS) -> dict[str, Recipe]:
+    """The baselines, and the methods whose nodes and encoder are there, by key."""
+    return {
+        key: recipe
+        for key, recipe in RECIPES.items()
+        if not recipe.learns or (recipe.node in nodes and (weights / recipe.encoder).exists())
+    }
+
+
+def without_encoder(weights: Path = WEIGHTS) -> list[str]:
+    """A sentence for each method whose encoder is not beside the miniature's weights."""
+    return [
+        f"{recipe.title} is left out: there is no {weights / recipe.encoder}."
+        for recipe in RECIPES.values()
+        if not (weights / recipe.encoder).exists()
+    ]
