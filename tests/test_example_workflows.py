@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from personalize.miniature.files import WEIGHTS
 from personalize.tools.curves import draw_face
+from personalize.tools.miniature_examples import ENCODER
 from personalize.tools.workflows import (
     NOTES,
     WorkflowError,
@@ -126,6 +128,29 @@ def test_the_face_example_runs(server):
     assert any("concepts" in output for output in run.outputs.values())
     (file,) = [f for f in run.files("images") if f["type"] == "output"]
     assert server.client.fetch(file).startswith(b"\x89PNG")
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("miniature-*.json")), ids=lambda p: p.stem)
+def test_the_miniature_examples_run_as_they_are(path, server):
+    """Only a long training is cut short."""
+    client = server.client
+    prompt = to_api(json.loads(path.read_text(encoding="utf-8")), client.object_info())
+    for node in prompt.values():
+        if node["inputs"].get("steps", 0) > 30:
+            node["inputs"] |= {"steps": 3, "preview_every": 0}
+    run = client.run(prompt)
+    assert any("concepts" in output for output in run.outputs.values())
+    (file,) = [f for f in run.files("images") if f["type"] == "output"]
+    assert client.fetch(file).startswith(b"\x89PNG")
+
+
+def test_every_example_has_its_miniature_unless_it_needs_an_encoder():
+    own = {path.stem for path in EXAMPLES if not path.stem.startswith("miniature-")}
+    made = {path.stem.removeprefix("miniature-") for path in FOLDER.glob("miniature-*.json")}
+    missing = own - made
+    assert made <= own and (not missing or not (WEIGHTS / ENCODER).is_file())
+    assert all("elite" in name for name in missing)
 
 
 def test_values_that_do_not_fit_the_schema_are_refused():

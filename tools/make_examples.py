@@ -11,13 +11,16 @@ import json
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from .comfy_server import ComfyServer, make_base_directory
+from .demo import PACKS
+from .examples import Example, Group, Node, Source
 from .get_host import ROOT, get_host
+from .miniature_examples import can_run, on_miniature
 from .workflows import ObjectInfo, SavedWorkflow, inputs_of, is_widget, widgets
 
 FOLDER = ROOT / "example_workflows"
@@ -28,33 +31,6 @@ COLOURS = {"model": "#3f789e", "learn": "#a1309b", "use": "#88aa44"}
 Schema = dict[str, Any]  # a node's entry in /api/object_info
 Widgets = Mapping[str, Any]
 NOTHING: Widgets = MappingProxyType({})
-Source = tuple[str, int]  # key of a node, number of its output
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node of an example: its place, its connections, and widgets unlike their default."""
-
-    kind: str
-    place: tuple[int, int]
-    size: tuple[int, int]
-    links: dict[str, Source] = field(default_factory=dict)
-    widgets: dict[str, Any] = field(default_factory=dict)
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class Group:
-    title: str
-    bounds: tuple[int, int, int, int]
-    colour: str
-
-
-@dataclass(frozen=True)
-class Example:
-    name: str
-    nodes: dict[str, Node]
-    groups: Sequence[Group]
 
 
 def note(title: str, text: str, place: tuple[int, int], size: tuple[int, int]) -> Node:
@@ -368,7 +344,8 @@ EDIT = encode_and_use(
         FROM_PICTURE,
     ),
 )
-EXAMPLES = (learn_and_use(FACE), learn_and_use(THING), GENERATE, EDIT)
+STABLE_DIFFUSION = (learn_and_use(FACE), learn_and_use(THING), GENERATE, EDIT)
+EXAMPLES = (*STABLE_DIFFUSION, *(on_miniature(e) for e in STABLE_DIFFUSION if can_run(e)))
 
 
 def saved_workflow(example: Example, info: ObjectInfo) -> SavedWorkflow:
@@ -414,7 +391,8 @@ def _saved_node(
     number: int, node: Node, schema: Schema | None, links: Sequence[Sequence[Any]]
 ) -> dict[str, Any]:
     into = {slot: link for link, _, _, target, slot, _ in links if target == number}
-    pack = "personalize" if node.kind.startswith("Personalize") else "comfy-core"
+    packs = {"Perso": "personalize", "Minia": "personalize-miniature"}
+    pack = packs.get(node.kind[:5], "comfy-core")
     outputs = zip(schema["output_name"], schema["output"], strict=True) if schema else ()
     saved = {
         "id": number,
@@ -471,7 +449,7 @@ def main(arguments: Sequence[str]) -> int:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         base = make_base_directory(Path(folder))
-        with ComfyServer(get_host(), base, {"personalize": ROOT}) as server:
+        with ComfyServer(get_host(), base, PACKS) as server:
             info = server.client.object_info()
     for example in EXAMPLES:
         path = FOLDER / f"{example.name}.json"

@@ -1,6 +1,10 @@
-"""One node: the host's own vision loader knows only the large CLIPs."""
+"""Two nodes: the host's own vision loader knows only the large CLIPs, and subjects to learn."""
 
+import importlib.util
 import json
+import sys
+from pathlib import Path
+from typing import Any
 
 import comfy.clip_vision
 import comfy.utils
@@ -45,6 +49,52 @@ class MiniatureLoadVision(io.ComfyNode):
         )
 
 
+def subjects() -> Any:
+    """Module `subjects` of the miniature, whose package the host does not know."""
+    name, root = "personalize_miniature", Path(__file__).resolve().parents[1]
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            name, root / "__init__.py", submodule_search_locations=[str(root)]
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return importlib.import_module(f"{name}.subjects")
+
+
+class MiniatureSubject(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MiniatureSubject",
+            display_name="Miniature Subject",
+            category="loaders/miniature",
+            description="Pictures of an object or a face that the miniature Stable Diffusion has "
+            "never seen, to learn it from.",
+            inputs=[
+                io.Combo.Input("kind", options=["thing", "face"]),
+                io.Int.Input(
+                    "number", default=0, min=0, max=1_000_000,
+                    tooltip="The same number is always the same one. Nine things in a row are a "
+                    "mug, a car, a house, a duck, a fish, a dog, a robot, a teapot and a boat.",
+                ),
+                io.Int.Input("pictures", default=4, min=1, max=4),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images"),
+                io.Mask.Output(display_name="masks"),
+                io.String.Output(display_name="class_word"),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, kind: str, number: int, pictures: int) -> io.NodeOutput:
+        subject = getattr(subjects(), kind)(number)
+        views = subject.references.first(pictures)
+        return io.NodeOutput(views.pictures, views.masks, subject.class_word)
+
+
 class MiniaturePack(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [MiniatureLoadVision]
+        return [MiniatureLoadVision, MiniatureSubject]

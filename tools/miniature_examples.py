@@ -1,0 +1,78 @@
+"""The examples again, set for the miniature: with its demo pack linked, they run as they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..miniature.files import CHECKPOINT, VISION, WEIGHTS
+from .examples import Example, Node
+from .miniature_models import GUIDANCE, SIZE, STEPS
+from .recipes import RECIPES
+
+PREFIX = "miniature-"
+ENCODER = RECIPES["elite"].encoder
+SUBJECTS: dict[str, dict[str, Any]] = {
+    "person": {"kind": "face", "number": 6, "pictures": 1},
+    "dog": {"kind": "thing", "number": 5, "pictures": 4},
+}
+"""What is learned in the place of a loaded picture, by class word."""
+
+WORDS = {
+    "a photo of <me> person as a chef, in a kitchen": "a photo of a face of <me> person smiling "
+    "on the beach",
+    "blurry, deformed, watermark": "",
+}
+"""Prompts in the few words that the miniature knows, for those that it does not."""
+
+NOTE = """\
+**This example needs nothing but this repository**: link its folder `miniature/comfy_pack` into \
+`ComfyUI/custom_nodes`, and copy `miniature/weights/*.safetensors` into `models/checkpoints` \
+(miniature) and `models/clip_vision` (miniature_vision).
+
+The miniature Stable Diffusion draws 128 px pictures of a few things, places and faces. \
+*Miniature Subject* draws one that it has never seen: change `number` for another."""
+
+SAMPLING = {"steps": STEPS, "cfg": GUIDANCE, "sampler_name": "euler", "scheduler": "normal"}
+TRAINING = {
+    recipe.node: {"resolution": SIZE, "flip": False, **recipe.settings}
+    for key, recipe in RECIPES.items()
+    if recipe.settings and key != "ci"  # of Cross Initialization, the fast one
+}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
+    "CLIPVisionLoader": {"clip_name": VISION},
+    "PersonalizeLoadELITE": {"global_mapper": ENCODER, "local_mapper": "in the same file"},
+    "EmptyLatentImage": {"width": SIZE, "height": SIZE},
+    "ImageScale": {"width": SIZE, "height": SIZE},
+    "KSampler": SAMPLING,
+    **TRAINING,
+}
+OTHER_KIND = {"CLIPVisionLoader": "MiniatureLoadVision", "LoadImage": "MiniatureSubject"}
+
+
+def on_miniature(example: Example) -> Example:
+    """The same nodes and connections, other models, pictures, sizes and prompts."""
+    words = [node.widgets.get("class_word") for node in example.nodes.values()]
+    subject = next(SUBJECTS[word] for word in words if word)
+    nodes = {key: _set(node, subject) for key, node in example.nodes.items()}
+    first = next(key for key, node in nodes.items() if node.kind == "MarkdownNote")
+    nodes[first] = replace(nodes[first], widgets={"text": NOTE})
+    return replace(example, name=PREFIX + example.name, nodes=nodes)
+
+
+def _set(node: Node, subject: dict[str, Any]) -> Node:
+    changed = {**node.widgets, **SETTINGS.get(node.kind, {})}
+    if node.kind == "LoadImage":
+        changed = dict(subject)
+    if node.kind == "CLIPTextEncode":
+        changed["text"] = WORDS.get(changed["text"], changed["text"])
+    if node.kind in TRAINING:
+        changed.pop("preset", None)
+    return replace(node, kind=OTHER_KIND.get(node.kind, node.kind), widgets=changed)
+
+
+def can_run(example: Example) -> bool:
+    """Are its files beside the miniature's weights? An ELITE encoder may not be."""
+    kinds = {node.kind for node in example.nodes.values()}
+    return "PersonalizeLoadELITE" not in kinds or (WEIGHTS / ENCODER).is_file()
