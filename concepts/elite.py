@@ -9,7 +9,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -86,6 +86,22 @@ class EliteEncoder:
             return self.known_digest
         local = self.local_stage.digest if self.local_stage else ""
         return encoder_digest(self.global_stage.digest, local)
+
+
+def as_type(encoder: EliteEncoder, dtype: torch.dtype) -> EliteEncoder:
+    """The encoder with all its tensors in another type, such as fp16 for a small file."""
+
+    def cast(stage: EliteStage) -> EliteStage:
+        pairs = stage.projections.items()
+        return EliteStage(
+            {name: tensor.to(dtype) for name, tensor in stage.mapper.items()},
+            {path: (to_k.to(dtype), to_v.to(dtype)) for path, (to_k, to_v) in pairs},
+        )
+
+    local = encoder.local_stage
+    return replace(
+        encoder, global_stage=cast(encoder.global_stage), local_stage=local and cast(local)
+    )
 
 
 def encoder_digest(global_stage: str, local_stage: str) -> str:

@@ -103,7 +103,7 @@ class TrainNode(io.ComfyNode):
         return [values.get("preview_prompt", "")]
 
 
-def _schema(
+def train_schema(
     node_id: str,
     name: str,
     description: str,
@@ -111,6 +111,7 @@ def _schema(
     options: list[io.Input],
     sockets: list[io.Input] | None = None,
 ) -> io.Schema:
+    """What all Train nodes have, around a method's own inputs and options."""
     return io.Schema(
         node_id=node_id,
         display_name=name,
@@ -146,7 +147,7 @@ class TrainTextualInversion(TrainNode):
             *schedule_inputs(cls.config),
             seed_input(),
         ]  # fmt: skip
-        return _schema(
+        return train_schema(
             "PersonalizeTrainTextualInversion",
             "Train Textual Inversion",
             "Learns a subject as new words of the text encoder (Gal et al. 2022), the baseline of "
@@ -192,7 +193,7 @@ class TrainCatVersion(TrainNode):
             ),
             *common_options(cls.config, preview_every=100),
         ]  # fmt: skip
-        return _schema(
+        return train_schema(
             "PersonalizeTrainCatVersion",
             "Train CatVersion",
             "Learns a subject as residual keys and values in the last layers of the text encoder "
@@ -213,7 +214,7 @@ class TrainCustomDiffusion(TrainNode):
             *schedule_inputs(cls.config),
             seed_input(),
         ]
-        return _schema(
+        return train_schema(
             "PersonalizeTrainCustomDiffusion",
             "Train Custom Diffusion",
             "Learns a subject as a word and the keys and values of the model's cross attention "
@@ -272,7 +273,7 @@ class TrainDETEX(TrainNode):
             init_word_option(cls.config),
             *common_options(cls.config, preview_every=100),
         ]  # fmt: skip
-        return _schema(
+        return train_schema(
             "PersonalizeTrainDETEX",
             "Train DETEX",
             "Learns a subject apart from its poses and backgrounds (Cai et al. 2024): "
@@ -331,7 +332,7 @@ class TrainCrossInit(TrainNode):
                 cls.config, preview_every=50, preview_prompt="a photo of {} {class}"
             ),
         ]  # fmt: skip
-        return _schema(
+        return train_schema(
             "PersonalizeTrainCrossInit",
             "Train Cross Initialization",
             "Learns a face or another subject as two words that start from the text encoder's own "

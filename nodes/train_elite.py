@@ -110,7 +110,7 @@ class TrainELITE(io.ComfyNode):
         def preview(report: StepReport) -> Tensor:
             first = subjects.first
             concept = encode_elite(
-                report.learner.to_encoder(),
+                report.learner.to_encoder(report.read),
                 models.clip_vision,
                 first.picture[None],
                 None if first.mask is None else first.mask[None],

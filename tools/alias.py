@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,11 +27,15 @@ def register_pack() -> None:
 
 
 def prepare_host(
-    cpu: bool = True, base_directory: Path | None = None, host: Path | None = None
+    cpu: bool = True,
+    base_directory: Path | None = None,
+    host: Path | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Path:
     """Make the modules of the host importable and return its checkout; nothing is imported yet.
 
-    Its folders lie in base_directory, or in the checkout. Comes before any other import of it.
+    Its folders lie in base_directory, or in the checkout. options: more of its command line.
+    Comes before any other import of it.
     """
     from personalize.tools.get_host import get_host
 
@@ -40,4 +46,5 @@ def prepare_host(
     args.cpu = cpu
     args.base_directory = str(base_directory) if base_directory else None
     args.database_url = "sqlite:///:memory:"
+    vars(args).update(options or {})
     return host

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from ..concepts.elite import (
     LAYERS,
+    LINEAR,
     EliteEncoder,
     EliteStage,
     Projections,
@@ -57,6 +58,8 @@ class EliteConfig(LoopConfig):
     accumulation: batches that a step is split into, to save memory
     warmup: steps in which the learning rate rises from 0
     cosine: whether it falls to 0 towards the last step
+    start_scale: of the mapper's last layers when it starts from nothing: below 1 its words start
+        nearer to the size of ordinary ones, and learn sooner; 1 in the published code
     average: decay of a running average of what is trained, which is then the result; 0 for none
     """
 
@@ -70,6 +73,7 @@ class EliteConfig(LoopConfig):
     accumulation: int = 1
     warmup: int = 0
     cosine: bool = False
+    start_scale: float = 1.0
     average: float = 0.0
     save_every: int = 200
 
@@ -265,11 +269,14 @@ def start_mapper(
 ) -> dict[str, Tensor]:
     """Trainable leaves: those of a stage, or as linear layers and norms start in torch."""
     if stage is not None:
-        tensors: Mapping[str, Tensor] = stage.mapper
+        tensors = dict(stage.mapper)
     else:
         generator = Generator().manual_seed(config.train_seed)
         shapes = mapper_shapes(shape.width, text_width)
         tensors = {name: _start(name, size, shapes, generator) for name, size in shapes.items()}
+        for name in tensors:
+            if f".{LINEAR[-1]}." in name:
+                tensors[name] *= config.start_scale
     return {
         name: tensor.detach().to(device, torch.float32, copy=True).requires_grad_(True)
         for name, tensor in tensors.items()

@@ -19,7 +19,7 @@ from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolat
 from ..concepts.elite import grid_of
 from ..concepts.errors import TrainingError
 from ..host.backbone import Backbone
-from ..host.latents import encode_posterior
+from ..host.latents import LatentPosterior, encode_posterior
 from ..host.vision import layer_features, vision_shape
 from .descent import Processes
 from .elite import ZOOMS, EliteBatch, EliteConfig, Stage
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 CELL = 8  # pixels of a latent
 GREY = 0.5  # beside a zoomed-out picture
-MOST_UNREADABLE = 100  # pictures in a row, before the training gives up
+MOST_UNUSABLE = 100  # pictures in a row before the training gives up
+MOST_KEPT = 2**31  # bytes of latents that a process keeps in memory
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,19 @@ class Subject:
     mask: Tensor | None
 
 
-class Unreadable(TrainingError):
-    """A picture that was there when the training began and cannot be read now."""
+class Unusable(TrainingError):
+    """A picture that cannot be read, or a subject too small or narrow: another takes its place."""
 
 
 class Subjects(Protocol):
-    """Pictures to train on, read one at a time."""
+    """Pictures to train on, read one at a time; all of them have masks, or none."""
+
+    with_masks: bool
 
     def __len__(self) -> int: ...
 
     def load(self, index: int, generator: Generator) -> Subject:
-        """A subject, cropped at random where its crop is not fixed; raises Unreadable."""
+        """A subject, cropped at random where its crop is not fixed; raises Unusable."""
         ...
 
     def identity(self) -> list[Any]:
@@ -128,17 +131,18 @@ class Examples:
         )  # fmt: skip
 
     def _subject(self, number: int, generator: Generator) -> tuple[int, Subject]:
-        """The subject of a number; in the place of an unreadable one the next."""
+        """The subject of a number; in the place of an unusable one the next."""
         count = len(self.subjects)
         epoch, place = divmod(number, count)
         seed = self.config.train_seed
-        for further in range(MOST_UNREADABLE):
+        last = ""
+        for further in range(MOST_UNUSABLE):
             index = int(order(seed, epoch, count)[(place + further) % count])
             try:
                 return index, self.subjects.load(index, generator)
-            except Unreadable as error:
-                last = error
-        raise TrainingError(f"{MOST_UNREADABLE} pictures in a row cannot be read. The last: {last}")
+            except Unusable as error:
+                last = str(error)
+        raise TrainingError(f"{MOST_UNUSABLE} pictures in a row cannot be used. The last: {last}")
 
 
 def resized(picture: Tensor, size: int) -> Tensor:
@@ -261,7 +265,8 @@ def _choice(generator: Generator, count: int) -> int:
 class EliteBatches:
     """The batches of one process, by number: examples made ahead in threads, then encoded.
 
-    Use it inside `working`.
+    In the global stage a subject's target never changes. Where memory allows it is encoded once,
+    alone, so that a resumed training finds the same bits. Use it inside `working`.
     """
 
     AHEAD = 2
@@ -279,6 +284,7 @@ class EliteBatches:
         self.share = examples.config.share(processes.count)
         self._pool: ThreadPoolExecutor | None = None
         self._coming: dict[int, list[Future[Example]]] = {}
+        self._kept: dict[int, LatentPosterior] | None = {} if keeps_latents(examples) else None
 
     @contextmanager
     def working(self, threads: int) -> Iterator[None]:
@@ -313,7 +319,7 @@ class EliteBatches:
         local = self.examples.config.stage is Stage.LOCAL
         seen = [e.seen for e in examples] + [e.local for e in examples if local]
         with backbone.paused():
-            posterior = encode_posterior(self.vae, _stacked([e.target for e in examples]))
+            posterior = self._posterior(examples)
             features = layer_features(self.clip_vision, _stacked(seen))
         features = features.to(device).clone()  # no inference tensor any more
         sampling = torch.stack([e.sampling for e in examples])
@@ -330,6 +336,25 @@ class EliteBatches:
             local=features[:, len(examples) :],
             masks=torch.stack([e.mask for e in examples]).to(device),
         )
+
+    def _posterior(self, examples: Sequence[Example]) -> LatentPosterior:
+        if self._kept is None:
+            return encode_posterior(self.vae, _stacked([e.target for e in examples]))
+        for example in examples:
+            if example.index not in self._kept:
+                self._kept[example.index] = encode_posterior(self.vae, _stacked([example.target]))
+        kept = [self._kept[example.index] for example in examples]
+        return LatentPosterior(
+            torch.cat([posterior.mean for posterior in kept]),
+            torch.cat([posterior.std for posterior in kept]),
+        )
+
+
+def keeps_latents(examples: Examples) -> bool:
+    """Whether all targets stay the same, and their latents' mean and std fit into memory."""
+    cells = examples.config.resolution // CELL
+    size = len(examples.subjects) * 2 * 4 * cells**2 * 4  # fp32
+    return examples.config.stage is Stage.GLOBAL and size <= MOST_KEPT
 
 
 def _stacked(pictures: Sequence[Tensor]) -> Tensor:

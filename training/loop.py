@@ -62,6 +62,7 @@ class StepReport:
     losses: dict[str, list[float]]
     learner: Any  # a Learner; callbacks know of which kind
     backbone: Backbone
+    read: Callable[[Tensor], Tensor] = torch.detach  # what is kept of a parameter: its average
 
 
 class StopTraining(Exception):
@@ -138,7 +139,9 @@ class Training:
         return self.losses
 
     def _report(self) -> StepReport:
-        return StepReport(self.step, self.config.steps, self.losses, self.learner, self.backbone)
+        read = self.optimizer.average_of
+        steps = self.config.steps
+        return StepReport(self.step, steps, self.losses, self.learner, self.backbone, read)
 
     def _one_step(self) -> None:
         before = self.generator.get_state()

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Generator, Tensor
 
 from ..concepts.elite import EliteEncoder
@@ -60,6 +59,7 @@ class GivenSubjects:
         fitting: Sequence[Tensor | None] = [None] * len(pictures)
         if given:
             fitting = read_masks(given, pictures)
+        self.with_masks = bool(given)
         self._subjects = [
             Subject(picture, mask) for picture, mask in zip(pictures, fitting, strict=True)
         ]
@@ -162,7 +162,7 @@ def check_stage(config: EliteConfig, subjects: Subjects, start: EliteEncoder | N
             "The local stage is learned on top of a global one. Train the global stage first, or "
             "load an encoder, and give it as elite."
         )
-    if subjects.load(0, torch.Generator()).mask is None:
+    if not subjects.with_masks:
         raise TrainingError(
             "The local stage needs a mask for each picture, and there are none. Give masks, white "
             "on the subject; the global stage needs none."

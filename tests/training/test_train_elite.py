@@ -1,13 +1,18 @@
 """Training of ELITE encoders: what is learned and what is not, losses, resume, bad input."""
 
+import operator
+from types import SimpleNamespace
+
 import pytest
 import torch
 from personalize.concepts.elite import map_patches, map_words, mask_patches
 from personalize.concepts.errors import BaseModelError, PersonalizeError, TrainingError
 from personalize.host.backbone import Backbone
+from personalize.host.latents import encode_posterior
 from personalize.samplers.apply import apply_concept
 from personalize.samplers.local_attention import Details
 from personalize.tests.elite_models import SHAPE, clip_vision, random_encoder, weights_of
+from personalize.training import elite_examples
 from personalize.training.descent import Alone
 from personalize.training.elite import EliteConfig, GlobalElite, LocalElite, visible_mean
 from personalize.training.elite_encoding import encode_elite
@@ -123,9 +128,46 @@ def test_accumulated_batches_learn_as_one(stage, models, subjects, tiny_sd1):
     assert split.losses["loss"] == pytest.approx(one.losses["loss"], rel=1e-5)
 
 
+def test_the_global_stage_encodes_a_picture_once_where_memory_allows(models, subjects, monkeypatch):
+    sizes = []
+
+    def counted(vae, pictures):
+        sizes.append(len(pictures))
+        return encode_posterior(vae, pictures)
+
+    monkeypatch.setattr(elite_examples, "encode_posterior", counted)
+    chosen = config(steps=6, precision="fp32")
+    kept = train(models, subjects, chosen)
+    assert sizes == [1] * len(subjects)
+    monkeypatch.setattr(elite_examples, "MOST_KEPT", 0)
+    encoded = train(models, subjects, chosen)
+    assert sizes[len(subjects) :] == [2] * 6
+    assert kept.losses["loss"] == pytest.approx(encoded.losses["loss"], rel=1e-4)
+
+
 def batch_of(models, subjects, chosen, backbone):
     examples = examples_for(subjects, chosen, models.clip_vision)
     return EliteBatches(examples, backbone, models.vae, models.clip_vision, Alone())(0, None)
+
+
+@pytest.mark.parametrize("stage", ["global", "local"])
+def test_processes_share_the_very_examples_of_one(stage, models, subjects):
+    chosen = config(stage, batch_size=4)
+    examples = examples_for(subjects, chosen, models.clip_vision)
+
+    def made(index, count):
+        processes = SimpleNamespace(index=index, count=count)
+        batches = EliteBatches(examples, None, models.vae, models.clip_vision, processes)
+        return [example for step in range(2) for example in batches._made(step)]
+
+    alone = made(0, 1)
+    first, second = (made(index, 2) for index in range(2))
+    shared = [*first[:2], *second[:2], *first[2:], *second[2:]]
+    for one, other in zip(alone, shared, strict=True):
+        for name, value in vars(one).items():
+            same = torch.equal if torch.is_tensor(value) else operator.eq
+            assert same(value, getattr(other, name)), name
+    assert len({example.moment for example in alone}) == 8
 
 
 def test_the_local_loss_is_that_of_sampling_with_the_concept(models, subjects, tiny_sd1):

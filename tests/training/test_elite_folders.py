@@ -1,0 +1,123 @@
+"""Folders to train ELITE on: which pictures and boxes are taken, and what is wrong with others."""
+
+import pytest
+import torch
+from personalize.concepts.errors import TrainingError
+from personalize.training.elite_examples import Unusable
+from personalize.training.elite_folders import OpenImages, PictureFolder, around
+from PIL import Image
+
+pytestmark = pytest.mark.host
+ANY = torch.Generator()
+
+
+def save(path, width=200, height=160, colour=90):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (width, height), (colour, 30, 60)).save(path)
+
+
+def save_mask(path, box, width=200, height=160):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = Image.new("L", (width, height))
+    mask.paste(255, box)
+    mask.save(path)
+
+
+def test_masks_beside_the_pictures_or_in_a_folder(tmp_path):
+    save(tmp_path / "a.jpg")
+    save_mask(tmp_path / "a_mask.png", (0, 0, 100, 160))
+    save(tmp_path / "b.png")
+    save_mask(tmp_path / "masks" / "b.png", (0, 0, 25, 20), 50, 40)
+    folder = PictureFolder(tmp_path, with_masks=True)
+    assert len(folder) == 2
+    first, second = (folder.load(n, ANY) for n in range(2))
+    assert first.picture.shape == (160, 200, 3) and first.mask.mean() == 0.5
+    assert second.mask.shape == (160, 200) and second.mask.mean() == 0.25
+    assert PictureFolder(tmp_path, with_masks=False).load(0, ANY).mask is None
+
+
+def test_a_picture_that_is_damaged_or_has_an_empty_mask_is_told_apart(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    save(tmp_path / "b.jpg")
+    save_mask(tmp_path / "b_mask.png", (0, 0, 0, 0))
+    with pytest.raises(Unusable, match="a.jpg cannot be read"):
+        PictureFolder(tmp_path, with_masks=False).load(0, ANY)
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(Unusable, match="mask of b.jpg is empty"):
+        PictureFolder(tmp_path, with_masks=True).load(0, ANY)
+
+
+def test_folders_that_cannot_work(tmp_path):
+    with pytest.raises(TrainingError, match="no picture in .*ending in .bmp, .jpeg, .jpg"):
+        PictureFolder(tmp_path, with_masks=False)
+    with pytest.raises(TrainingError, match="There is no folder .*nowhere"):
+        PictureFolder(tmp_path / "nowhere", with_masks=False)
+    for name in "abc":
+        save(tmp_path / f"{name}.jpg")
+    save_mask(tmp_path / "b_mask.png", (0, 0, 9, 9))
+    with pytest.raises(TrainingError, match="2 of 3 pictures .* such as a.jpg.*a_mask.png beside"):
+        PictureFolder(tmp_path, with_masks=True)
+
+
+BOXES = """ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded
+aa,x,/m/1,1,0.25,0.75,0.25,0.75,0
+aa,x,/m/1,1,0.0,0.1,0.0,0.1,0
+bb,x,/m/1,1,0.0,1.0,0.0,1.0,0
+"""
+SEGMENTS = """MaskPath,ImageID,LabelName,BoxID,BoxXMin,BoxXMax,BoxYMin,BoxYMax,PredictedIoU,Clicks
+aa_m1.png,aa,/m/1,b1,0.1,0.9,0.1,0.9,0.9,
+"""
+
+
+@pytest.fixture
+def open_images(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "test-annotations-bbox.csv").write_text(BOXES)
+    table = tmp_path / "annotations" / "test-annotations-object-segmentation.csv"
+    table.write_text(SEGMENTS)
+    save(tmp_path / "images" / "test" / "aa.jpg", 400, 300)
+    return tmp_path
+
+
+def test_boxes_between_2_and_80_percent_are_cropped_with_a_margin(open_images):
+    boxes = OpenImages(open_images, "test", with_masks=False)
+    assert len(boxes) == 1
+    assert boxes.load(0, ANY).picture.shape == (150 + 20, 200 + 20, 3)
+
+
+def test_masked_subjects_are_cropped_around_the_mask(open_images):
+    save_mask(open_images / "segs" / "test" / "aa_m1.png", (100, 100, 220, 250), 400, 300)
+    subject = OpenImages(open_images, "test", with_masks=True).load(0, ANY)
+    height, width = subject.mask.shape
+    assert subject.picture.shape == (height, width, 3)
+    assert 120 + 20 <= width <= 120 + 38 and height - width == 30
+    assert subject.mask.sum() == 120 * 150
+
+
+@pytest.mark.parametrize("box", [(0, 0, 99, 120), (0, 0, 100, 201)])
+def test_small_and_narrow_subjects_are_left_out(box):
+    mask = torch.zeros(300, 300)
+    mask[box[1] : box[3], box[0] : box[2]] = 1
+    with pytest.raises(Unusable, match="has .* pixels"):
+        around(mask, 10, "m")
+
+
+BAD_TABLES = [
+    ("ImageID,XMin,XMax,YMin\naa,0,1,0\n", "has no column YMax. Expected a table of OpenImages"),
+    (BOXES + "cc,x,/m/1,1,0.2,oops,0.1,0.4,0\n", "Line 5 of test-ann.*could not convert.*oops"),
+    (BOXES + "cc,x,/m/1,1,0.2\n", "Line 5 of .*cannot be read.*cut off"),
+    (BOXES.replace("0.25", "0.74"), "No box in .* has between 2% and 80%"),
+    (BOXES.replace("aa,", "zz,"), "There is no .*zz.jpg, which .* names first"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), BAD_TABLES)
+def test_tables_that_cannot_be_read(text, says, open_images):
+    (open_images / "annotations" / "test-annotations-bbox.csv").write_text(text)
+    with pytest.raises(TrainingError, match=says):
+        OpenImages(open_images, "test", with_masks=False)
+
+
+def test_a_missing_table(open_images):
+    with pytest.raises(TrainingError, match="There is no .*oidv6-train-annotations-bbox.csv"):
+        OpenImages(open_images, "train", with_masks=False)

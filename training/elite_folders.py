@@ -1,0 +1,220 @@
+"""Folders of pictures to train ELITE on: a plain one with masks, and the layout of OpenImages."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Generator, Tensor
+
+from ..concepts.errors import TrainingError
+from .config import MIN_RESOLUTION
+from .elite_examples import Subject, Unusable
+
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+MASK = "_mask"
+SMALLEST, LARGEST = 0.02, 0.8  # share of the picture that a box may have
+SHORTEST, NARROWEST = 100, 0.5  # pixels of a masked subject's sides, and their ratio
+SUBSETS = {"train": "oidv6-train", "validation": "validation", "test": "test"}
+
+
+class PictureFolder:
+    """`name.jpg` with the mask `name_mask.png` beside it or `name.png` in a sub-folder `masks`.
+
+    with_masks: whether each picture must have one
+    """
+
+    def __init__(self, root: Path, with_masks: bool) -> None:
+        self.root, self.with_masks = root, with_masks
+        if not root.is_dir():
+            raise TrainingError(f"There is no folder {root}. Name the folder with the pictures.")
+        files = sorted(path for path in root.iterdir() if path.suffix.lower() in PICTURES)
+        self._pictures = [path for path in files if not path.stem.endswith(MASK)]
+        if not self._pictures:
+            raise TrainingError(
+                f"There is no picture in {root}. Expected files ending in "
+                f"{', '.join(sorted(PICTURES))}."
+            )
+        if with_masks:
+            self._check_masks()
+
+    def _check_masks(self) -> None:
+        missing = [path.name for path in self._pictures if not self._mask_of(path).is_file()]
+        if missing:
+            raise TrainingError(
+                f"{len(missing)} of {len(self._pictures)} pictures in {self.root} have no mask, "
+                f"such as {missing[0]}. The local stage needs a mask for each: "
+                f"{Path(missing[0]).stem}{MASK}.png beside it, or {Path(missing[0]).stem}.png in "
+                "the sub-folder masks, white on the subject."
+            )
+
+    def _mask_of(self, picture: Path) -> Path:
+        beside = picture.with_name(f"{picture.stem}{MASK}.png")
+        return beside if beside.is_file() else self.root / "masks" / f"{picture.stem}.png"
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def load(self, index: int, generator: Generator) -> Subject:
+        path = self._pictures[index]
+        picture = read_picture(path)
+        mask = None
+        if self.with_masks:
+            mask = read_mask(self._mask_of(path), picture)
+            if not mask.any():
+                raise Unusable(f"The mask of {path.name} is empty.")
+        return Subject(picture, mask)
+
+    def identity(self) -> list[Any]:
+        return [[path.name, path.stat().st_size] for path in self._pictures]
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes of subjects: pictures' ids, corners (N, 4) as left, right, top, bottom in 0..1, and the
+    file of the mask where masks are wanted."""
+
+    ids: Sequence[str]
+    corners: np.ndarray
+    masks: Sequence[str]
+
+
+class OpenImages:
+    """`annotations/*.csv`, `images/<subset>/<id>.jpg` and, for masks, `segs/<subset>/<MaskPath>`.
+
+    The files are those that OpenImages V6 and V7 offer, under their own names. A box must have 2 %
+    to 80 % of its picture; a masked subject at least 100 pixels a side, neither side longer than
+    twice the other, as in the published code.
+    """
+
+    def __init__(self, root: Path, subset: str, with_masks: bool) -> None:
+        self.root, self.subset, self.with_masks = root, subset, with_masks
+        kind = "object-segmentation" if with_masks else "bbox"
+        stem = subset if with_masks else SUBSETS[subset]
+        self._table = root / "annotations" / f"{stem}-annotations-{kind}.csv"
+        self._boxes = read_boxes(self._table, with_masks)
+        if not self._boxes.ids:
+            raise TrainingError(
+                f"No box in {self._table} has between {SMALLEST:.0%} and {LARGEST:.0%} of its "
+                "picture."
+            )
+        first = self._picture(0)
+        if not first.is_file():
+            raise TrainingError(
+                f"There is no {first}, which {self._table.name} names first. Put the pictures of "
+                f"the subset {subset} into {first.parent}."
+            )
+
+    def _picture(self, index: int) -> Path:
+        return self.root / "images" / self.subset / f"{self._boxes.ids[index]}.jpg"
+
+    def __len__(self) -> int:
+        return len(self._boxes.ids)
+
+    def load(self, index: int, generator: Generator) -> Subject:
+        """The box with a margin: of 10 pixels, or, around a mask's subject, of 10 to 19."""
+        picture = read_picture(self._picture(index))
+        if not self.with_masks:
+            height, width = picture.shape[:2]
+            left, right, top, bottom = self._boxes.corners[index] * (width, width, height, height)
+            rows, columns = _margin(top, bottom, 10, height), _margin(left, right, 10, width)
+            return Subject(_large_enough(picture[rows, columns]), None)
+        path = self.root / "segs" / self.subset / self._boxes.masks[index]
+        mask = read_mask(path, picture)
+        margin = 10 + int(torch.randint(10, (), generator=generator))
+        rows, columns = around(mask, margin, path.name)
+        return Subject(_large_enough(picture[rows, columns]), mask[rows, columns])
+
+    def identity(self) -> list[Any]:
+        return [self._table.name, self._table.stat().st_size, len(self), self.with_masks]
+
+
+def read_boxes(table: Path, with_masks: bool) -> Boxes:
+    """The boxes of a table of OpenImages that have a fitting share of their picture."""
+    names = ["XMin", "XMax", "YMin", "YMax"]
+    if with_masks:
+        names = [f"Box{name}" for name in names]
+    if not table.is_file():
+        raise TrainingError(f"There is no {table}. Download it from OpenImages, and keep its name.")
+    ids: list[str] = []
+    corners: list[tuple[float, ...]] = []
+    masks: list[str] = []
+    with table.open(newline="", encoding="utf-8") as file:
+        for row, box in _rows(csv.DictReader(file), names, table):
+            share = (box[1] - box[0]) * (box[3] - box[2])
+            if SMALLEST <= share <= LARGEST:
+                ids.append(row["ImageID"])
+                corners.append(box)
+                masks.append(row["MaskPath"] if with_masks else "")
+    return Boxes(ids, np.asarray(corners, np.float32).reshape(-1, 4), masks)
+
+
+def _rows(
+    reader: "csv.DictReader[str]", names: Sequence[str], table: Path
+) -> Iterator[tuple[dict[str, str], tuple[float, ...]]]:
+    wanted = {*names, "ImageID"} | ({"MaskPath"} if names[0].startswith("Box") else set())
+    lacking = sorted(wanted - set(reader.fieldnames or ()))
+    if lacking:
+        raise TrainingError(
+            f"{table.name} has no column {', '.join(lacking)}. Expected a table of OpenImages with "
+            f"the columns {', '.join(sorted(wanted))}."
+        )
+    for row in reader:
+        try:
+            box = tuple(float(row[name]) for name in names)
+        except (TypeError, ValueError) as error:
+            raise TrainingError(
+                f"Line {reader.line_num} of {table.name} cannot be read: {error}. Expected numbers "
+                f"in {', '.join(names)}. The file may be cut off: download it again."
+            ) from error
+        yield row, box
+
+
+def read_picture(path: Path) -> Tensor:
+    """(H, W, 3), fp32 in 0..1, turned as its camera says; raises Unusable."""
+    try:
+        with Image.open(path) as file:
+            pixels = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise Unusable(f"{path} cannot be read: {error}") from error
+    return _large_enough(torch.from_numpy(pixels.copy()).float() / 255)
+
+
+def read_mask(path: Path, picture: Tensor) -> Tensor:
+    """(H, W) of the picture's size, 0 or 1; raises Unusable."""
+    height, width = picture.shape[:2]
+    try:
+        with Image.open(path) as file:
+            mask = file.convert("L").resize((width, height), Image.Resampling.NEAREST)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise Unusable(f"{path} cannot be read: {error}") from error
+    return torch.from_numpy(np.asarray(mask).copy() > 127).float()
+
+
+def around(mask: Tensor, margin: int, name: str) -> tuple[slice, slice]:
+    """Rows and columns of what is masked, with a margin; raises Unusable for odd shapes."""
+    rows, columns = (mask.any(dim=d).nonzero().flatten().tolist() for d in (1, 0))
+    if not rows:
+        raise Unusable(f"The mask {name} is empty.")
+    height, width = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
+    if min(height, width) < SHORTEST or min(height, width) < NARROWEST * max(height, width):
+        raise Unusable(f"The subject of {name} has {width} x {height} pixels.")
+    return (
+        _margin(rows[0], rows[-1] + 1, margin, mask.shape[0]),
+        _margin(columns[0], columns[-1] + 1, margin, mask.shape[1]),
+    )
+
+
+def _margin(start: float, stop: float, margin: int, end: int) -> slice:
+    return slice(max(int(start) - margin, 0), min(int(stop) + margin, end))
+
+
+def _large_enough(picture: Tensor) -> Tensor:
+    height, width = picture.shape[:2]
+    if min(height, width) < MIN_RESOLUTION // 2:
+        raise Unusable(f"A picture has {width} x {height} pixels only.")
+    return picture
