@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from weakref import WeakValueDictionary
 
 import torch
@@ -104,8 +105,10 @@ def official_stage(
     return _stage(renamed, name, vision_width, text_width, list(blocks.values()))
 
 
-def save_encoder(encoder: EliteEncoder, path: Path) -> None:
-    """Write an encoder in our format; the file appears whole or not at all."""
+def save_encoder(
+    encoder: EliteEncoder, path: Path, about: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Write an encoder in our format; the file appears whole or not at all. about: more metadata"""
     stages = {"global": encoder.global_stage, "local": encoder.local_stage}
     tensors = {
         f"{key}.{name}": tensor
@@ -114,6 +117,7 @@ def save_encoder(encoder: EliteEncoder, path: Path) -> None:
         for name, tensor in stage_tensors(stage).items()
     }
     metadata = {
+        **about,
         "format": FORMAT,
         "name": encoder.name,
         "base": encoder.base,

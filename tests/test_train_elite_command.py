@@ -13,6 +13,7 @@ import torch
 from personalize.concepts.elite import stage_tensors
 from personalize.concepts.elite_files import load_encoder
 from PIL import Image
+from safetensors import safe_open
 
 pytestmark = pytest.mark.host
 
@@ -72,8 +73,12 @@ def test_two_processes_learn_as_one_and_what_a_run_leaves(folder, tiny_sd1, tmp_
     with Image.open(one / "samples" / "step_000002.png") as sheet:
         assert sheet.size == (3 * 64, 2 * 64)
 
-    more = command(folder, tiny_sd1, one, "--steps", "3", "--half", *options)
+    more = command(
+        folder, tiny_sd1, one, "--steps", "3", "--half", "--licence", "CC0-1.0", *options
+    )
     assert "step 3/3" in more.stdout and "step 2/3" not in more.stdout
+    with safe_open(one / "encoder.safetensors", "pt") as file:
+        assert file.metadata()["licence"] == "CC0-1.0"
     rows = list(csv.DictReader((one / "log.csv").open()))
     assert [row["step"] for row in rows] == ["1", "2", "3"]
     assert float(rows[0]["loss"]) > 0 and float(rows[0]["learning_rate"]) == 0.0001

@@ -92,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     add("--sample-prompt", action="append", help=f"of the sheets; default: {PROMPTS}")
     add("--sample-steps", type=int, default=20)
     add("--half", action="store_true", help="write the encoder as fp16")
+    add("--licence", help="of the encoder, for its file's metadata, such as CC0-1.0")
     add("--cpu", action="store_true", help="even where there is a GPU")
     return result
 
@@ -199,21 +200,23 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
             )  # fmt: skip
         log = Log(args.output, config, args.log_every, args.sample_every, sheets)
 
+    path = args.output / ENCODER
+    about = {"licence": args.licence} if args.licence else {}
+
     def on_step(report: Any) -> None:
         if log is None:
             return
         log(report)
         if config.save_every and report.step % config.save_every == 0:
-            save_encoder(as_written(report.learner.to_encoder(report.read), args), path)
+            save_encoder(as_written(report.learner.to_encoder(report.read), args), path, about)
 
-    path = args.output / ENCODER
     trained = train_elite(
         config, models, subjects, start, on_step,
         states=args.output / "states", resume=not args.fresh,
         processes=processes, threads=args.threads,
     )  # fmt: skip
     if processes.index == 0:
-        save_encoder(as_written(trained.encoder, args), path)
+        save_encoder(as_written(trained.encoder, args), path, about)
         print(f"wrote {path}", flush=True)
 
 

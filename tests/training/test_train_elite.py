@@ -150,6 +150,17 @@ def batch_of(models, subjects, chosen, backbone):
     return EliteBatches(examples, backbone, models.vae, models.clip_vision, Alone())(0, None)
 
 
+def test_a_new_mapper_can_start_with_smaller_words(models, subjects, tiny_sd1):
+    features = torch.randn(5, 2, 1 + SHAPE.patches, SHAPE.width)
+    backbone = Backbone(models.model, models.clip, config().precision, False)
+    with backbone.session((2, 4, 8, 8)):
+        sizes = []
+        for scale in (1.0, 0.2):
+            learner = GlobalElite(config(start_scale=scale), backbone, SHAPE)
+            sizes.append(map_words(learner.mapper, features).detach())
+    assert torch.allclose(sizes[1], 0.2 * sizes[0], atol=1e-6)
+
+
 @pytest.mark.parametrize("stage", ["global", "local"])
 def test_processes_share_the_very_examples_of_one(stage, models, subjects):
     chosen = config(stage, batch_size=4)
