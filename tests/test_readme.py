@@ -1,0 +1,85 @@
+"""The README's table of methods: its work follows from the defaults, its sizes from real files."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from personalize.concepts.concept import Concept, Method
+from personalize.concepts.differences import compressed, difference_tensors
+from personalize.concepts.files import save_concept
+from personalize.concepts.residuals import residual_tensors
+from personalize.training.catversion import CatVersionConfig
+from personalize.training.cross_init import PRESETS, CrossInitConfig
+from personalize.training.custom_diffusion import CustomDiffusionConfig
+from personalize.training.detex import DetexConfig
+from personalize.training.textual_inversion import TextualInversionConfig
+
+pytestmark = pytest.mark.host
+
+WIDTH = 768
+README = Path(__file__).resolve().parents[1] / "README.md"
+CROSS_ATTENTIONS = [320] * 5 + [640] * 5 + [1280] * 6  # of Stable Diffusion 1.x
+RANK = 16
+
+
+def row(method: str) -> list[str]:
+    (line,) = re.findall(
+        rf"^\|.*{method} \(.*\|$", README.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@pytest.mark.parametrize(
+    ("method", "config", "passes"),
+    [
+        ("Textual Inversion", TextualInversionConfig(placeholder="<it>", init_word="dog"), 1),
+        ("CatVersion\\*\\*", CatVersionConfig(placeholder="<it>", class_word="dog"), 1),
+        ("Cross Initialization\\*\\*", CrossInitConfig(placeholder="<it>"), 1),
+        ("Custom Diffusion", CustomDiffusionConfig(placeholder="<it>", class_word="dog"), 2),
+        ("DETEX\\*\\*", DetexConfig(placeholder="<it>", class_word="dog"), 2),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_work_is_pictures_through_the_unet(method, config, passes):
+    """Prior preservation doubles a batch."""
+    work = row(method)[3]
+    assert f"{config.steps * config.batch_size * passes:,}" in work
+    if isinstance(config, CrossInitConfig):
+        assert f"{PRESETS['fast'].steps * config.batch_size} (*fast*)" in work
+
+
+def concept(method, vectors=1, **tensors):
+    words = {"": torch.ones(vectors, WIDTH)} if vectors else {}
+    return Concept(method, "sd1", WIDTH, "<it>", "dog", words=words, **tensors)
+
+
+def differences():
+    paths = (f"block.{n}.attn2.to_{x}" for n in range(len(CROSS_ATTENTIONS)) for x in "kv")
+    shapes = (out for out in CROSS_ATTENTIONS for _ in "kv")
+    return {path: torch.zeros(out, WIDTH) for path, out in zip(paths, shapes, strict=True)}
+
+
+def bytes_of(concept, folder):
+    save_concept(concept, folder / "it.safetensors")
+    return (folder / "it.safetensors").stat().st_size
+
+
+def test_sizes_are_those_of_files(tmp_path):
+    residuals = {layer: (torch.ones(1, WIDTH), torch.ones(1, WIDTH)) for layer in (9, 10, 11)}
+    weights = concept(Method.DETEX, tensors=difference_tensors(differences()))
+    pictured = concept(Method.ELITE, 5, tensors={"local": torch.ones(256, WIDTH)})
+    sizes = {
+        "Textual Inversion": concept(Method.TEXTUAL_INVERSION),
+        "Cross Initialization\\*\\*": concept(Method.CROSS_INIT, 2),
+        "CatVersion\\*\\*": concept(Method.CATVERSION, 0, tensors=residual_tensors(residuals, 1.0)),
+        "ELITE\\*\\*": pictured,
+    }
+    for method, one in sizes.items():
+        size = bytes_of(one, tmp_path)
+        told = f"{size / 1e6:.1f} MB" if size > 1e5 else f"{int(size / 1000)} kB"
+        assert row(method)[4] == told
+    whole = f"{bytes_of(weights, tmp_path) / 1e6:.0f} MB"
+    small = f"{bytes_of(compressed(weights, RANK)[0], tmp_path) / 1e6:.1f} MB compressed"
+    for method in ("DETEX\\*\\*", "Custom Diffusion"):
+        assert row(method)[4] == f"{whole}, {small}"
