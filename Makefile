@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: test demo bench check setup clean
+.PHONY: test demo study bench check setup clean
 
 setup:
 	@$(PYTHON) tools/setup.py
@@ -13,6 +13,10 @@ test: setup
 
 demo: setup
 	@$(BIN)/python tools/run.py demo $(ARGS)
+
+# about two hours; goes on where it stopped. make study ARGS="--workers 4"
+study: setup
+	@$(BIN)/python tools/run.py study $(ARGS)
 
 bench: setup
 	@$(BIN)/python tools/bench.py $(ARGS)

@@ -48,7 +48,6 @@ BASE = ROOT / ".demo"
 PACKS = {"personalize": ROOT, "miniature": ROOT / "miniature" / "comfy_pack"}
 PROMPTS = 4
 QUICK: dict[str, dict[str, Any]] = {
-    "ti": {"steps": 100},
     "custom": {"steps": 60, "prior_count": 8},
     "detex": {"steps": 60, "prior_count": 8},
 }
@@ -320,7 +319,8 @@ def main(arguments: Sequence[str]) -> int:
     except BadWeights as error:
         print(error, file=sys.stderr)
         return 1
-    print("\n".join([*without_encoder(), "starting the server ..."]), flush=True)
+    for sentence in (*without_encoder(), "starting the server ..."):
+        print(sentence, flush=True)
     with ComfyServer(host, base, PACKS) as server:
         print(f"ComfyUI answers at {server.base_url}", flush=True)
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..miniature.files import WEIGHTS
+from ..miniature.files import ELITE, WEIGHTS
 from ..miniature.subjects import Subject
 from .miniature_models import GUIDANCE, SIZE, STEPS
 
@@ -73,7 +73,7 @@ RECIPES = {
     "ti": Recipe(
         "Textual Inversion",
         "PersonalizeTrainTextualInversion",
-        {"steps": 150, "batch_size": 4, "learning_rate": 0.005},
+        {"steps": 100, "batch_size": 4, "learning_rate": 0.005},
         class_input="init_word",
     ),
     "ci-fast": Recipe(
@@ -83,13 +83,13 @@ RECIPES = {
     ),
     "ci": Recipe(
         "Cross Initialization",
-        settings={"steps": 150, "batch_size": 4, "learning_rate": 0.02},
+        settings={"steps": 100, "batch_size": 4, "learning_rate": 0.02},
         **_CROSS_INIT,
     ),
     "catversion": Recipe(
         "CatVersion",
         "PersonalizeTrainCatVersion",
-        {"steps": 150, "batch_size": 4, "learning_rate": 0.02},
+        {"steps": 100, "batch_size": 4, "learning_rate": 0.02},
     ),
     "custom": Recipe(
         "Custom Diffusion",
@@ -106,7 +106,7 @@ RECIPES = {
         "ELITE",
         "PersonalizeEncodeELITE",
         takes_masks=True,
-        encoder="miniature_elite.safetensors",
+        encoder=ELITE,
     ),
 }
 
