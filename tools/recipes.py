@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..miniature.files import ELITE, WEIGHTS
+from ..miniature.files import WEIGHTS
 from ..miniature.subjects import Subject
 from .miniature_models import GUIDANCE, SIZE, STEPS
 
@@ -106,7 +106,7 @@ RECIPES = {
         "ELITE",
         "PersonalizeEncodeELITE",
         takes_masks=True,
-        encoder=ELITE,
+        encoder="miniature_elite.safetensors",
     ),
 }
 
