@@ -30,7 +30,6 @@ from personalize.tests.training.test_parity import (
     shape_of,
     tokenizer_folder,
 )
-from personalize.training.batch import Batch
 from personalize.training.custom_diffusion import CustomDiffusion, CustomDiffusionConfig
 from personalize.training.learn import Material
 from personalize.training.prior import SAMPLING, ClassPictures
@@ -101,7 +100,7 @@ def projections_of(unet, theirs):
 
 
 def with_prior(batch, seed=9):
-    return Batch(batch.x0, batch.noise, batch.t, batch.index, batch.prompt, make_batch(seed=seed))
+    return replace(batch, prior=make_batch(seed=seed))
 
 
 @pytest.mark.parametrize("prior_weight", [0.0, 0.7])
