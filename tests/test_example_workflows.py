@@ -8,11 +8,11 @@ from personalize.miniature.files import WEIGHTS
 from personalize.tools.curves import draw_face
 from personalize.tools.miniature_examples import ENCODER
 from personalize.tools.workflows import (
+    ANY,
     NOTES,
     WorkflowError,
-    inputs_of,
-    is_widget,
     set_inputs,
+    sockets,
     to_api,
     widgets,
 )
@@ -99,8 +99,8 @@ def test_every_node_is_there_with_values_in_the_order_of_its_schema(example, ser
         if node["type"] in NOTES:
             continue
         assert node["type"] in info
-        sockets = [name for name, kind, _ in inputs_of(info[node["type"]]) if not is_widget(kind)]
-        assert [slot["name"] for slot in node["inputs"]] == sockets
+        names = [slot["name"] for slot in node["inputs"]]
+        assert names == [name for name, _ in sockets(info[node["type"]], names)]
         assert [o["name"] for o in node["outputs"]] == info[node["type"]]["output_name"]
         expected = [
             type(d) for _, default, more in widgets(info[node["type"]]) for d in (default, *more)
@@ -135,14 +135,50 @@ def test_the_face_example_runs(server):
 def test_the_miniature_examples_run_as_they_are(path, server):
     """Only a long training is cut short."""
     client = server.client
-    prompt = to_api(json.loads(path.read_text(encoding="utf-8")), client.object_info())
+    if path.stem == "miniature-swap-pose-and-background-detex":
+        run_shortened(client, "miniature-learn-a-subject-detex")  # it draws with that one's file
+    prompt, run = run_shortened(client, path.stem)
+    saved = any(node["class_type"] == "PersonalizeSaveConcept" for node in prompt.values())
+    assert any("concepts" in output for output in run.outputs.values()) == saved
+    files = [f for f in run.files("images") if f["type"] == "output"]
+    assert len(files) == sum(node["class_type"] == "SaveImage" for node in prompt.values())
+    assert all(client.fetch(file).startswith(b"\x89PNG") for file in files)
+
+
+def run_shortened(client, name):
+    """A prompt with 3 training steps and 4 pictures of the class, and its run."""
+    example = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    prompt = to_api(example, client.object_info())
     for node in prompt.values():
         if node["inputs"].get("steps", 0) > 30:
             node["inputs"] |= {"steps": 3, "preview_every": 0}
-    run = client.run(prompt)
-    assert any("concepts" in output for output in run.outputs.values())
-    (file,) = [f for f in run.files("images") if f["type"] == "output"]
-    assert client.fetch(file).startswith(b"\x89PNG")
+            if "prior_count" in node["inputs"]:
+                node["inputs"]["prior_count"] = 4
+    return prompt, client.run(prompt)
+
+
+def test_a_growing_input_has_a_socket_for_each_connection():
+    schema = {
+        "input_order": {"required": ["inputs", "size", "clip"]},
+        "input": {
+            "required": {
+                "inputs": ["COMFY_AUTOGROW_V3", {}],
+                "size": ["INT", {}],
+                "clip": ["CLIP", {}],
+            }
+        },
+    }
+    linked = ["inputs.input0", "inputs.input1", "clip"]
+    assert list(sockets(schema, linked)) == [
+        ("inputs.input0", ANY), ("inputs.input1", ANY), ("clip", "CLIP"),
+    ]  # fmt: skip
+
+
+def test_the_swap_takes_pose_and_background_of_different_pictures():
+    example = json.loads((FOLDER / "swap-pose-and-background-detex.json").read_text("utf-8"))
+    texts = [n["widgets_values"][0] for n in example["nodes"] if n["type"] == "CLIPTextEncode"]
+    assert any("<my-dog:pose2>" in text and "<my-dog:background1>" in text for text in texts)
+    assert any("<my-dog:pose2>" in text and "<my-dog>" not in text for text in texts)
 
 
 def test_every_example_has_its_miniature_unless_it_needs_an_encoder():

@@ -19,6 +19,7 @@ class Node:
     links: dict[str, Source] = field(default_factory=dict)
     widgets: dict[str, Any] = field(default_factory=dict)
     title: str = ""
+    carries: str = ""
 
 
 @dataclass(frozen=True)

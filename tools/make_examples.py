@@ -11,7 +11,7 @@ import json
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,11 +21,20 @@ from .demo import PACKS
 from .examples import Example, Group, Node, Source
 from .get_host import ROOT, get_host
 from .miniature_examples import can_run, on_miniature
-from .workflows import ObjectInfo, SavedWorkflow, inputs_of, is_widget, widgets
+from .workflows import ANY, ObjectInfo, SavedWorkflow, sockets, widgets
 
 FOLDER = ROOT / "example_workflows"
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 VISION = "clip-vit-large-patch14.safetensors"
+SAM = "sam_vit_b_01ec64.pth"
+SAMPLING: dict[str, Any] = {
+    "seed": 1,
+    "steps": 30,
+    "cfg": 7.0,
+    "sampler_name": "dpmpp_2m",
+    "scheduler": "karras",
+}
+DETEX_SAMPLING = {"steps": 50, "cfg": 6.0, "sampler_name": "ddim", "scheduler": "normal"}
 COLOURS = {"model": "#3f789e", "learn": "#a1309b", "use": "#88aa44"}
 
 Schema = dict[str, Any]  # a node's entry in /api/object_info
@@ -150,13 +159,6 @@ def drawing(
     apply, sample: widgets of Apply Concept and KSampler unlike those of all examples
     start: the nodes that make the latent, the last one under the key "latent"; empty by default
     """
-    sampling = {
-        "seed": 1,
-        "steps": 30,
-        "cfg": 7.0,
-        "sampler_name": "dpmpp_2m",
-        "scheduler": "karras",
-    }
     return {
         "use_note": note("3. Use it in prompts", text, (890, -290), (400, 270)),
         "apply": Node(
@@ -187,7 +189,7 @@ def drawing(
                 "negative": ("negative", 0),
                 "latent_image": ("latent", 0),
             },
-            {**sampling, **sample},
+            {**SAMPLING, **sample},
         ),
         "decode": Node(
             "VAEDecode", (1350, 380), (330, 50), {"samples": ("sample", 0), "vae": ("base", 2)}
@@ -247,6 +249,136 @@ def encode_and_use(name: str, third: dict[str, Node]) -> Example:
         Group("3. Use it in any prompt", (870, -20, 830, 1020), COLOURS["use"]),
     )
     return Example(name, nodes, groups)
+
+
+def learn_apart(pictures: dict[str, Node], images: Source, masks: Source) -> Example:
+    """Checkpoint, encoder and pictures with masks, Train DETEX with its savers, and a prompt."""
+    use = drawing(
+        ("train", 0),
+        DETEX_USE_NOTE,
+        "a photo of a <my-dog> on the beach",
+        DETEX_FILE,
+        sample=DETEX_SAMPLING,
+    )
+    nodes = {
+        "model_note": note("1. Models and pictures", DETEX_MODEL_NOTE, (0, -290), (670, 250)),
+        "base": Node(
+            "CheckpointLoaderSimple", (0, 60), (320, 120), widgets={"ckpt_name": CHECKPOINT}
+        ),
+        "vision": Node("CLIPVisionLoader", (350, 60), (320, 60), widgets={"clip_name": VISION}),
+        **pictures,
+        "mask_note": note("2. Masks", DETEX_MASK_NOTE, (740, -290), (330, 250)),
+        "learn_note": note("3. Learn", DETEX_LEARN_NOTE, (1150, -330), (400, 290)),
+        "train": Node(
+            "PersonalizeTrainDETEX",
+            (1150, 60),
+            (400, 780),
+            {
+                "model": ("base", 0),
+                "clip": ("base", 1),
+                "vae": ("base", 2),
+                "clip_vision": ("vision", 0),
+                "images": images,
+                "masks": masks,
+            },
+            {"placeholder": "<my-dog>", "class_word": "dog"},
+        ),
+        "save": Node(
+            "PersonalizeSaveConcept",
+            (1150, 890),
+            (400, 170),
+            {"concept": ("train", 0)},
+            {"filename": DETEX_FILE},
+        ),
+        "losses": Node("LossGraphNode", (1150, 1110), (400, 300), {"loss": ("train", 1)}),
+        **{key: _shifted(node, 740) for key, node in use.items()},
+    }
+    nodes["use_note"] = replace(nodes["use_note"], title="4. Use it in any prompt")
+    groups = (
+        Group("1. Models and pictures", (-20, -20, 710, 1060), COLOURS["model"]),
+        Group("2. Masks", (720, -20, 370, 1000), COLOURS["model"]),
+        Group("3. Learn", (1130, -20, 440, 1450), COLOURS["learn"]),
+        Group("4. Use it in any prompt", (1610, -20, 830, 890), COLOURS["use"]),
+    )
+    return Example("learn-a-subject-detex", nodes, groups)
+
+
+def _shifted(node: Node, right: int) -> Node:
+    return replace(node, place=(node.place[0] + right, node.place[1]))
+
+
+def swap() -> Example:
+    """A saved DETEX concept, and two prompts with its attribute words."""
+    prompts = {
+        "swapped": "photo of a <my-dog> with <my-dog:pose2> pose in <my-dog:background1> "
+        "background",
+        "other": "photo of a cat with <my-dog:pose2> pose",
+    }
+    nodes = {
+        "model_note": note(
+            "1. Model and concept", SWAP_MODEL_NOTE.format(name=DETEX_FILE), (0, -290), (360, 270)
+        ),
+        "base": Node(
+            "CheckpointLoaderSimple", (0, 60), (360, 120), widgets={"ckpt_name": CHECKPOINT}
+        ),
+        "concept": Node(
+            "PersonalizeLoadConcept",
+            (0, 230),
+            (360, 170),
+            widgets={"concept_name": f"{DETEX_FILE}.safetensors"},
+        ),
+        "apply": Node(
+            "PersonalizeApplyConcept",
+            (0, 450),
+            (360, 240),
+            {"model": ("base", 0), "clip": ("base", 1), "concept": ("concept", 0)},
+        ),
+        "prompt_note": note("2. Prompts", SWAP_PROMPT_NOTE, (440, -290), (400, 270)),
+        "negative": Node(
+            "CLIPTextEncode",
+            (440, 480),
+            (400, 110),
+            {"clip": ("apply", 1)},
+            {"text": "blurry, deformed, watermark"},
+        ),
+        "latent": Node("EmptyLatentImage", (440, 640), (400, 110)),
+        "draw_note": note("3. Pictures", SWAP_DRAW_NOTE, (920, -290), (720, 270)),
+    }
+    for n, (key, prompt) in enumerate(prompts.items()):
+        nodes |= _swap_drawn(key, prompt, 60 + 210 * n, 920 + 390 * n)
+    groups = (
+        Group("1. Model and concept", (-20, -20, 400, 740), COLOURS["model"]),
+        Group("2. Prompts", (420, -20, 440, 800), COLOURS["learn"]),
+        Group("3. Pictures", (900, -20, 760, 840), COLOURS["use"]),
+    )
+    return Example("swap-pose-and-background-detex", nodes, groups)
+
+
+def _swap_drawn(key: str, prompt: str, prompt_top: int, left: int) -> dict[str, Node]:
+    return {
+        key: Node(
+            "CLIPTextEncode", (440, prompt_top), (400, 160), {"clip": ("apply", 1)},
+            {"text": prompt},
+        ),
+        f"sample_{key}": Node(
+            "KSampler", (left, 60), (330, 270),
+            {
+                "model": ("apply", 0),
+                "positive": (key, 0),
+                "negative": ("negative", 0),
+                "latent_image": ("latent", 0),
+            },
+            {**SAMPLING, **DETEX_SAMPLING},
+        ),
+        f"decode_{key}": Node(
+            "VAEDecode", (left, 380), (330, 50),
+            {"samples": (f"sample_{key}", 0), "vae": ("base", 2)},
+        ),
+        f"saved_{key}": Node(
+            "SaveImage", (left, 480), (330, 320), {"images": (f"decode_{key}", 0)},
+            {"filename_prefix": f"personalize/{DETEX_FILE}"},
+        ),
+    }  # fmt: skip
 
 
 FACE = Learning(
@@ -309,6 +441,58 @@ To change the subject itself, `local_strength` **0.6**: the prompt gets its say.
 Sampling starts from the picture itself. `denoise` of *KSampler* says how far to go: 0.5 keeps the \
 composition, 1 forgets the picture and keeps the subject only."""
 
+DETEX_MODEL_NOTE = f"""\
+**Start here.** Choose a Stable Diffusion 1.x or 2.x checkpoint, the CLIP ViT-L/14 vision encoder \
+(this example names `{VISION}`, in `models/clip_vision`) and a SAM file (`{SAM}`, in \
+`models/sams`).
+
+Load **four pictures of one subject in other poses and places**. Their order is their number: the \
+second one's pose will be `<my-dog:pose2>`. Each is cropped to its centre square."""
+
+DETEX_MASK_NOTE = """\
+*Segment Subject* finds the subject in each picture; look at its preview before you train.
+
+Where it is wrong: set `candidate`, or write `points` on the subject. Or paint masks in the mask \
+editor and put them through a *Create List* of their own."""
+
+DETEX_LEARN_NOTE = """\
+The subject, each picture's pose and each picture's background become words of their own.
+
+`pose_word` **pose** for what moves, **view** for rigid things such as a mug.
+
+600 steps, after 200 pictures of the class that the model makes once. The second preview has the \
+first picture's pose and background.
+
+**Cancel** whenever you like: the same settings go on from there at the next run."""
+
+DETEX_USE_NOTE = """\
+`<my-dog>` is the subject alone, in any pose and place that you ask for:
+
+- a photo of a `<my-dog>` on the beach
+- a photo of a `<my-dog>` with `<my-dog:pose2>` pose
+
+The example *swap-pose-and-background-detex* goes on from the saved file."""
+
+SWAP_MODEL_NOTE = """\
+**Start here.** Run *learn-a-subject-detex* first: this example draws with the file that it saved, \
+`{name}.safetensors` in `output/concepts`, and the same checkpoint.
+
+*Apply Concept* makes the words known to all prompts."""
+
+SWAP_PROMPT_NOTE = """\
+Above, the **pose of the second** picture in the **background of the first**. Below, **another \
+animal** in the pose of the second.
+
+Try other numbers, or leave a part out:
+
+- photo of a `<my-dog>` with `<my-dog:pose3>` pose on the beach
+- photo of a cat in `<my-dog:background1>` background"""
+
+SWAP_DRAW_NOTE = """\
+Both start from the same noise, with the sampler of the paper: DDIM, 50 steps, guidance 6.
+
+With `pose_word` **view** in the training, write "view" after the pose word."""
+
 FROM_PICTURE = {
     "scaled": Node(
         "ImageScale",
@@ -344,8 +528,44 @@ EDIT = encode_and_use(
         FROM_PICTURE,
     ),
 )
-STABLE_DIFFUSION = (learn_and_use(FACE), learn_and_use(THING), GENERATE, EDIT)
-EXAMPLES = (*STABLE_DIFFUSION, *(on_miniature(e) for e in STABLE_DIFFUSION if can_run(e)))
+FOUR_PICTURES = {
+    "sam": Node("PersonalizeLoadSAM", (350, 170), (320, 60), widgets={"sam_name": SAM}),
+    **{
+        f"picture{n + 1}": Node(
+            "LoadImage", (n % 2 * 350, 290 + n // 2 * 380), (320, 330),
+            widgets={"image": "example.png"}, title=f"Picture {n + 1}",
+        )
+        for n in range(4)
+    },
+    "list": Node(
+        "CreateList", (740, 60), (330, 150),
+        {f"inputs.input{n}": (f"picture{n + 1}", 0) for n in range(4)}, carries="IMAGE",
+    ),
+    "segment": Node(
+        "PersonalizeSegmentSubject", (740, 260), (330, 700),
+        {"sam_model": ("sam", 0), "image": ("list", 0)},
+    ),
+}  # fmt: skip
+DETEX_FILE = "my-dog-detex"
+ONE_SUBJECT = {"picture": Node("LoadImage", (0, 290), (320, 330), widgets={"image": "example.png"})}
+STABLE_DIFFUSION = (
+    learn_and_use(FACE),
+    learn_and_use(THING),
+    GENERATE,
+    EDIT,
+    learn_apart(FOUR_PICTURES, ("list", 0), ("segment", 0)),
+    swap(),
+)
+MINIATURE = tuple(
+    on_miniature(e)
+    for e in (
+        *STABLE_DIFFUSION[:4],
+        learn_apart(ONE_SUBJECT, ("picture", 0), ("picture", 1)),
+        swap(),
+    )
+    if can_run(e)
+)
+EXAMPLES = (*STABLE_DIFFUSION, *MINIATURE)
 
 
 def saved_workflow(example: Example, info: ObjectInfo) -> SavedWorkflow:
@@ -374,17 +594,21 @@ def _links(example: Example, info: ObjectInfo) -> list[list[Any]]:
     ids = {key: number for number, key in enumerate(example.nodes, start=1)}
     links: list[list[Any]] = []
     for key, node in example.nodes.items():
-        for slot, (name, kind) in enumerate(_sockets(info.get(node.kind))):
+        for slot, (name, kind) in enumerate(_sockets(node, info.get(node.kind))):
             if name in node.links:
                 source, output = node.links[name]
                 links.append([len(links) + 1, ids[source], output, ids[key], slot, kind])
     return links
 
 
-def _sockets(schema: Schema | None) -> list[tuple[str, Any]]:
+def _sockets(node: Node, schema: Schema | None) -> list[tuple[str, Any]]:
     if schema is None:
         return []
-    return [(name, kind) for name, kind, _ in inputs_of(schema) if not is_widget(kind)]
+    return [(name, _type(node, kind)) for name, kind in sockets(schema, node.links)]
+
+
+def _type(node: Node, kind: Any) -> Any:
+    return node.carries if kind == ANY else kind
 
 
 def _saved_node(
@@ -404,12 +628,12 @@ def _saved_node(
         "mode": 0,
         "inputs": [
             {"name": name, "type": kind, "link": into.get(slot)}
-            for slot, (name, kind) in enumerate(_sockets(schema))
+            for slot, (name, kind) in enumerate(_sockets(node, schema))
         ],
         "outputs": [
             {
                 "name": name,
-                "type": kind,
+                "type": _type(node, kind),
                 "links": [n for n, *at in links if at[:2] == [number, out]],
             }
             for out, (name, kind) in enumerate(outputs)

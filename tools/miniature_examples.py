@@ -22,6 +22,7 @@ WORDS = {
     "a photo of <me> person as a chef, in a kitchen": "a photo of a face of <me> person smiling "
     "on the beach",
     "blurry, deformed, watermark": "",
+    "photo of a cat with <my-dog:pose2> pose": "photo of a robot with <my-dog:pose2> pose",
 }
 """Prompts in the few words that the miniature knows, for those that it does not."""
 
@@ -32,6 +33,12 @@ NOTE = """\
 
 The miniature Stable Diffusion draws 128 px pictures of a few things, places and faces. \
 *Miniature Subject* draws one that it has never seen: change `number` for another."""
+
+SAVED_NOTE = f"""\
+**Run *{PREFIX}learn-a-subject-detex* first**: this example draws with the file that it saved in \
+`output/concepts`, and with the same miniature Stable Diffusion.
+
+The world of the miniature knows no cats: the other prompt asks for a robot."""
 
 SAMPLING = {"steps": STEPS, "cfg": GUIDANCE, "sampler_name": "euler", "scheduler": "normal"}
 TRAINING = {
@@ -54,16 +61,19 @@ OTHER_KIND = {"CLIPVisionLoader": "MiniatureLoadVision", "LoadImage": "Miniature
 def on_miniature(example: Example) -> Example:
     """The same nodes and connections, other models, pictures, sizes and prompts."""
     words = [node.widgets.get("class_word") for node in example.nodes.values()]
-    subject = next(SUBJECTS[word] for word in words if word)
+    subject = next((SUBJECTS[word] for word in words if word), None)
     nodes = {key: _set(node, subject) for key, node in example.nodes.items()}
     first = next(key for key, node in nodes.items() if node.kind == "MarkdownNote")
-    nodes[first] = replace(nodes[first], widgets={"text": NOTE})
+    nodes[first] = replace(nodes[first], widgets={"text": NOTE if subject else SAVED_NOTE})
     return replace(example, name=PREFIX + example.name, nodes=nodes)
 
 
-def _set(node: Node, subject: dict[str, Any]) -> Node:
+def _set(node: Node, subject: dict[str, Any] | None) -> Node:
     changed = {**node.widgets, **SETTINGS.get(node.kind, {})}
-    if node.kind == "LoadImage":
+    for name in ("filename", "concept_name"):  # its files are none of Stable Diffusion
+        if name in changed:
+            changed[name] = PREFIX + changed[name]
+    if node.kind == "LoadImage" and subject:
         changed = dict(subject)
     if node.kind == "CLIPTextEncode":
         changed["text"] = WORDS.get(changed["text"], changed["text"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from .comfy_client import Workflow
@@ -11,6 +11,7 @@ SavedWorkflow = dict[str, Any]  # the browser's format: nodes, links, groups, ..
 ObjectInfo = Mapping[str, Any]  # schemas of all nodes, from /api/object_info
 
 NOTES = ("Note", "MarkdownNote")
+_GROWING, ANY = "COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3"
 _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 _MUTED, _BYPASSED = 2, 4
 
@@ -73,6 +74,18 @@ def inputs_of(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any, dict[str, A
         for name in schema["input_order"].get(group, []):
             entry = schema["input"][group][name]
             yield name, entry[0], entry[1] if len(entry) > 1 else {}
+
+
+def sockets(schema: Mapping[str, Any], linked: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """Name and type of every input that is a socket; of one that grows, as many as are linked.
+
+    linked: names of the inputs that have a connection, such as `inputs.input0` of Create List
+    """
+    for name, kind, _ in inputs_of(schema):
+        if kind == _GROWING:
+            yield from ((one, ANY) for one in linked if one.startswith(f"{name}."))
+        elif not is_widget(kind):
+            yield name, kind
 
 
 def is_widget(kind: Any) -> bool:
