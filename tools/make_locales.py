@@ -2,7 +2,7 @@
 
 English comes from the nodes' own schemas. Chinese comes from tools/phrases_zh.json, which holds
 each English text once and its translation, so that a changed text asks for a new one. The texts of
-the sidebar, locales/<language>/main.json, are written by hand.
+the scripts, locales/<language>/main.json, are written by hand.
 
     python tools/make_locales.py           write; names the texts without a translation
     python tools/make_locales.py --check   write nothing, tell whether everything is up to date

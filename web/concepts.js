@@ -8,7 +8,7 @@ import { acceptDrops } from "./concepts/nodes.js"
 import { watchPromptFields } from "./concepts/prompt_fields.js"
 import { onShelfChange, refreshShelf } from "./concepts/shelf.js"
 import { sidebarTab } from "./concepts/sidebar.js"
-import { loadTexts } from "./concepts/texts.js"
+import { loadTexts } from "./texts.js"
 
 const CHANGED = "personalize.concepts_changed"
 

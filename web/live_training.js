@@ -4,12 +4,14 @@ import { attachPanel, panelOf, panels } from "./live/panels.js"
 import { nodeAt, workflowId } from "./live/graph.js"
 import { fetchRun, fetchRuns } from "./live/requests.js"
 import { follow } from "./live/run.js"
+import { loadTexts } from "./texts.js"
 
 const EVENT = "personalize.live"
 
 app.registerExtension({
   name: "personalize.liveTraining",
-  setup() {
+  async setup() {
+    await loadTexts()
     api.addEventListener(EVENT, ({ detail }) => onNews(detail))
     document.addEventListener("visibilitychange", () => document.hidden || showAll())
   },

@@ -13,7 +13,9 @@ pytestmark = pytest.mark.host
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 SYNTAX = re.compile(r"[{}|@]")  # of the host's translation messages
-SCRIPTS = sorted((Path(__file__).parents[2] / "web" / "concepts").glob("*.js"))
+WEB = Path(__file__).parents[2] / "web"
+PARTS = ["concepts", "live"]
+"""Folders of scripts, each with texts of its own in main.json."""
 
 
 def read(language, file):
@@ -65,7 +67,7 @@ def test_names_and_descriptions_hold_no_syntax_of_messages():
                 assert not SYNTAX.search(text), text
 
 
-def test_the_sidebar_says_the_same_in_both_languages():
+def test_the_browser_says_the_same_in_both_languages():
     english, chinese = (read(language, "main") for language in ("en", "zh"))
 
     def shape(texts):
@@ -74,12 +76,28 @@ def test_the_sidebar_says_the_same_in_both_languages():
         return {key: shape(part) for key, part in texts.items()}
 
     assert shape(english) == shape(chinese)
-    assert all(CHINESE.search(text) for text in phrases(chinese["personalize"]["concepts"]))
+    assert list(english["personalize"]) == PARTS
+    assert all(CHINESE.search(text) for text in phrases(chinese["personalize"]))
 
 
-def test_every_text_of_the_sidebar_is_used_and_there():
-    source = "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS)
+@pytest.mark.parametrize("part", PARTS)
+def test_every_text_of_a_part_is_there_and_used(part):
+    texts = set(read("en", "main")["personalize"][part])
+    scripts = (WEB / part).glob("*.js")
+    source = "\n".join(path.read_text(encoding="utf-8") for path in scripts)
     calls = re.findall(r"\btext\(([^){]*)", source)
-    used = {key for call in calls for key in re.findall(r'"([a-z_]+)"', call)}
-    used |= set(re.findall(r'"personalize\.concepts\.(\w+)"', source))
-    assert used == set(read("en", "main")["personalize"]["concepts"])
+    asked = {key for call in calls for key in re.findall(r'"([a-z_]+)"', call)}
+    asked |= set(re.findall(rf'"personalize\.{part}\.(\w+)"', source))
+    assert asked <= texts
+    quoted = set(re.findall(r'"([a-z_]+)"', source))  # tables name texts, too
+    assert texts - asked <= quoted
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_other_text_is_shown(part):
+    """Elements and their attributes get texts from the locales, not sentences of the source."""
+    shown = re.compile(
+        r'(?:textContent|title|alt|placeholder)\s*=\s*[`"][^`"\\]|aria-label",\s*[`"]'
+    )
+    for path in (WEB / part).glob("*.js"):
+        assert not shown.findall(path.read_text(encoding="utf-8")), path.name

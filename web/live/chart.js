@@ -1,8 +1,7 @@
 import { bounds, polyline, smoothed } from "./curve.js"
 import { element, svg } from "./elements.js"
 import { shownCurves } from "./run.js"
-
-const HINT = "Losses and previews appear here while it learns"
+import { text } from "./texts.js"
 
 /** A chart of loss curves: faint as they are, strong as smoothed; `draw` takes the run. */
 export function makeChart() {
@@ -10,7 +9,7 @@ export function makeChart() {
   const low = element("span", "low")
   const plot = svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img" })
   const legend = element("ul", "legend")
-  const hint = element("span", "hint", HINT)
+  const hint = element("span", "hint", text("hint"))
   const root = element("div", "chart", [plot, high, low, legend, hint])
   let lines = {}
 
@@ -39,7 +38,7 @@ export function makeChart() {
     high.textContent = range ? short(range.high) : ""
     low.textContent = range ? short(range.low) : ""
     hint.hidden = true
-    plot.setAttribute("aria-label", range ? described(curves) : "No losses yet")
+    plot.setAttribute("aria-label", range ? described(curves) : text("no_losses"))
     for (const [name, points] of Object.entries(curves)) {
       const { raw, smooth, value } = lineOf(name)
       const average = smoothed(points)
@@ -59,5 +58,5 @@ function described(curves) {
   const ends = Object.entries(curves)
     .filter(([, points]) => points.length)
     .map(([name, points]) => `${name} ${short(smoothed(points).at(-1)[1])}`)
-  return `Losses, smoothed: ${ends.join(", ")}`
+  return text("losses_now", { losses: ends.join(", ") })
 }

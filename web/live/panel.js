@@ -5,6 +5,7 @@ import { makePreviews } from "./previews.js"
 import { continueRun, fetchRun, stopRun } from "./requests.js"
 import { fromHistory, isSame } from "./run.js"
 import { statusLine, stageLine } from "./status.js"
+import { text } from "./texts.js"
 
 /** The live view of one node. `show` takes a run; `root` is its element. */
 export function makePanel() {
@@ -12,8 +13,8 @@ export function makePanel() {
   const status = element("span", "status")
   const chart = makeChart()
   const previews = makePreviews()
-  const log = button("log", "Logarithmic scale", () => setLog(!isLog))
-  const action = button("Stop and keep", "", act)
+  const log = button(text("log"), text("log_title"), () => setLog(!isLog))
+  const action = button(text("stop"), text("stop_title"), act)
   const controls = element("div", "controls", [stage, status, log, action])
   const root = element("div", "personalize-live", [
     controls,
@@ -25,7 +26,7 @@ export function makePanel() {
   const panel = { root, run: null, show, showHistory, ask }
   stage.setAttribute("role", "status")
   root.setAttribute("role", "group")
-  root.setAttribute("aria-label", "Live training")
+  root.setAttribute("aria-label", text("panel"))
   log.setAttribute("aria-pressed", "false")
   previews.draw({ previews: [] })
   drawAction()
@@ -78,10 +79,8 @@ export function makePanel() {
   function drawAction() {
     const run = panel.run
     const canGoOn = run?.stage === "stopped" && run.resumable
-    setText(action, canGoOn ? "Go on" : "Stop and keep")
-    action.title = canGoOn
-      ? "Queue again and train to the last step"
-      : "End the training now; the workflow goes on with the concept learned so far"
+    setText(action, text(canGoOn ? "go_on" : "stop"))
+    action.title = text(canGoOn ? "go_on_title" : "stop_title")
     action.disabled = !canGoOn && run?.stage !== "running"
   }
 

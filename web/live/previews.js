@@ -1,5 +1,6 @@
 import { element } from "./elements.js"
 import { previewAddress } from "./requests.js"
+import { text } from "./texts.js"
 
 /** The preview of a step, and a slider through all of them; it follows the newest one until it is
  * moved back. */
@@ -12,7 +13,7 @@ export function makePreviews() {
   let following = true
   slider.type = "range"
   slider.min = 0
-  slider.setAttribute("aria-label", "Preview")
+  slider.setAttribute("aria-label", text("preview"))
   slider.addEventListener("input", () => {
     following = Number(slider.value) === run.previews.length - 1
     showStep()
@@ -21,9 +22,9 @@ export function makePreviews() {
   function showStep() {
     const step = run.previews[Number(slider.value)]
     const address = previewAddress(run, step)
-    label.textContent = `step ${step}`
+    label.textContent = text("step", { step })
     slider.setAttribute("aria-valuetext", label.textContent)
-    image.alt = `Preview at step ${step}`
+    image.alt = text("preview_at", { step })
     if (image.getAttribute("src") !== address) image.src = address
   }
 

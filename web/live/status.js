@@ -1,17 +1,24 @@
+import { text } from "./texts.js"
+
+const ENDS = { finished: "learned", stopped: "stopped", cancelled: "cancelled", failed: "failed" }
+
 /** What is going on, in a word that changes seldom. */
 export function stageLine({ stage, step }) {
-  if (stage === "running") return step ? "Learning" : "Preparing"
-  return { finished: "Learned", stopped: "Stopped", cancelled: "Cancelled", failed: "Failed" }[stage]
+  if (stage === "running") return text(step ? "learning" : "preparing")
+  return text(ENDS[stage])
 }
 
 /** Step, rate and time left. */
 export function statusLine({ stage, step, steps, rate, left }) {
-  const parts = [`step ${step} of ${steps}`]
-  if (stage === "running" && rate) parts.push(speed(rate), `${clock(left)} left`)
+  const parts = [text("step_of", { step, steps })]
+  if (stage === "running" && rate) parts.push(speed(rate), text("left", { time: clock(left) }))
   return parts.join(" · ")
 }
 
-const speed = (rate) => (rate >= 1 ? `${rate.toFixed(1)} steps/s` : `${(1 / rate).toFixed(1)} s/step`)
+const speed = (rate) =>
+  rate >= 1
+    ? text("steps_a_second", { rate: rate.toFixed(1) })
+    : text("seconds_a_step", { seconds: (1 / rate).toFixed(1) })
 
 function clock(seconds) {
   const whole = Math.round(seconds)

@@ -1,0 +1,3 @@
+import { textsOf } from "../texts.js"
+
+export const text = textsOf("live")
