@@ -32,6 +32,7 @@ class LiveRun:
     workflow: id of the workflow that the browser queued, "" when it came without one
     rate: steps a second; left: seconds
     previews: encoded JPEG by step
+    earlier_previews: of the run before with the same settings; kept as far as this one resumes it
     """
 
     prompt: str
@@ -46,6 +47,7 @@ class LiveRun:
     rate: float | None = None
     left: float | None = None
     previews: dict[int, bytes] = field(default_factory=dict)
+    earlier_previews: Mapping[int, bytes] = field(default_factory=dict)
     stop_wanted: bool = False
     _told: int | None = None
 
@@ -59,6 +61,7 @@ class LiveRun:
         """Take note of a step; `losses` is the history of every term and may go on growing."""
         if self._told is None:
             self._told = step - 1
+            self.previews = {s: p for s, p in self.earlier_previews.items() if s < step}
         self.losses, self.step, self.rate, self.left = losses, step, rate, left
 
     def add_preview(self, step: int, jpeg: bytes) -> None:
@@ -112,12 +115,20 @@ class LiveRuns:
         """Keep a new run, forget the oldest ones, and return it."""
         with self._lock:
             run.settings = self._settings.get(run.node, "")
+            run.earlier_previews = self._previews_before(run)
             key = run.prompt, run.node
             self._runs.pop(key, None)
             self._runs[key] = run
             for old in list(self._runs)[:-MOST_RUNS]:
                 del self._runs[old]
         return run
+
+    def _previews_before(self, run: LiveRun) -> Mapping[int, bytes]:
+        """Previews of the latest run of the same node with the same settings."""
+        for old in reversed(self._runs.values()):
+            if (old.workflow, old.node) == (run.workflow, run.node):
+                return old.previews if old.settings == run.settings else {}
+        return {}
 
     def find(self, prompt: str, node: str) -> LiveRun | None:
         with self._lock:

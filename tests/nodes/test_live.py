@@ -69,6 +69,24 @@ def test_of_many_previews_the_first_and_the_last_of_times_stay():
     assert one.previews[steps[3]] == b"%d" % steps[3]
 
 
+@pytest.mark.parametrize(
+    ("first_step", "widgets", "kept"), [(6, {}, [2, 4]), (1, {}, []), (6, {"steps": 9}, [])]
+)
+def test_a_resumed_training_keeps_the_previews_of_its_steps(first_step, widgets, kept):
+    runs = LiveRuns()
+    runs.times_continued("7", {})
+    before = runs.begin(LiveRun("p1", "7"))
+    for step in (2, 4, 6):
+        before.add_preview(step, b"")
+    runs.times_continued("7", widgets)
+    resumed = runs.begin(LiveRun("p2", "7"))
+    resumed.record(first_step, {"loss": [0.5] * first_step})
+    assert list(resumed.previews) == kept
+    resumed.add_preview(8, b"")
+    resumed.record(first_step + 1, {"loss": [0.5] * (first_step + 1)})
+    assert list(resumed.previews) == [*kept, 8]
+
+
 def test_only_the_last_runs_are_kept_and_the_latest_of_each_node_is_shown():
     runs = LiveRuns()
     for n in range(MOST_RUNS + 3):
