@@ -128,6 +128,46 @@ class ComfyPage:
             [node, name, value],
         )
 
+    def add_node(self, node_type: str, place: tuple[int, int], **widgets: Any) -> int:
+        """Add a node to the shown graph, as the search box does, and set its widgets."""
+        node = self.tab.evaluate(
+            """([type, place]) => {
+                const node = window.LiteGraph.createNode(type)
+                node.pos = place
+                window.app.canvas.graph.add(node)
+                return node.id
+            }""",
+            [node_type, list(place)],
+        )
+        for name, value in widgets.items():
+            self.set_widget(node, name, value)
+        return node
+
+    def link(self, source: int, output: int, target: int, name: str) -> None:
+        """Connect an output with the input of that name, as dragging a link does."""
+        self.tab.evaluate(
+            """([source, output, target, name]) => {
+                const graph = window.app.canvas.graph
+                const to = graph.getNodeById(target)
+                const slot = to.inputs.findIndex(input => input.name === name)
+                if (!graph.getNodeById(source).connect(output, to, slot)) throw new Error(name)
+            }""",
+            [source, output, target, name],
+        )
+
+    def center_on(self, node: int | str, scale: float = 1.0) -> None:
+        """Bring a node of the shown graph into the middle of the view."""
+        self.tab.evaluate(
+            """([id, scale]) => {
+                const canvas = window.app.canvas
+                canvas.ds.scale = scale
+                canvas.centerOnNode(canvas.graph.getNodeById(id))
+                canvas.setDirty(true, true)
+            }""",
+            [node, scale],
+        )
+        self.wait_for_frames(4)
+
     def find(self, selector: str) -> Locator:
         return self.tab.locator(selector)
 
