@@ -1,9 +1,13 @@
-"""Training curves from the logs, as SVG: python -m miniature.curves docs/miniature-curves.svg."""
+"""Training curves from the logs, as SVG: python -m miniature.curves docs/miniature-curves.svg.
+
+With --elite FOLDER..., the stages of an ELITE training by tools/run.py train_elite: their curves.
+"""
 
 import argparse
 import csv
 import math
 from pathlib import Path
+from statistics import mean
 
 from .cache import folder
 
@@ -17,6 +21,7 @@ CURVES = [
     ("attribute", "kind", "check", "attribute judge: class"),
     ("instance", "rank1", "check", "instance judge: first among 100"),
 ]
+TOGETHER = 20  # steps of an ELITE training whose mean is a point
 Points = list[tuple[float, float]]
 
 
@@ -31,7 +36,18 @@ def read(log: Path, figure: str, kind: str) -> Points:
     return points
 
 
-def panel(points: Points, title: str, left: float, top: float) -> str:
+def read_elite(log: Path) -> tuple[str, Points]:
+    """What a stage makes small, and (steps, its value), means over TOGETHER steps."""
+    with log.open(newline="") as f:
+        rows = list(csv.DictReader(f))
+    figure = "contrast" if "contrast" in rows[0] else "denoising"
+    values = [(int(row["step"]), float(row[figure])) for row in rows]
+    ends = range(TOGETHER, values[-1][0] + 1, TOGETHER)
+    parts = [[value for step, value in values if end - TOGETHER < step <= end] for end in ends]
+    return figure, [(end, mean(part)) for end, part in zip(ends, parts, strict=True)]
+
+
+def panel(points: Points, title: str, left: float, top: float, unit: str = "min") -> str:
     """One curve with its axes named at the ends."""
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     low, high, end = min(ys), max(ys), max(xs)
@@ -49,28 +65,45 @@ def panel(points: Points, title: str, left: float, top: float) -> str:
         f'<polyline points="{line}" fill="none" stroke="#3465a4" stroke-width="2"/>',
         f'<text x="{left + 2}" y="{top + MARGIN + 4}">{high:.3g}</text>',
         f'<text x="{left + 2}" y="{top + HEIGHT - MARGIN}">{low:.3g}</text>',
-        f'<text x="{middle}" y="{base}" text-anchor="middle">{end:.0f} min</text>',
+        f'<text x="{middle}" y="{base}" text-anchor="middle">{end:.0f} {unit}</text>',
     ])  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--cache")
-    args = parser.parse_args()
-    root = folder(args.cache)
-    panels = []
+def drawing(panels: list[str]) -> str:
+    """Panels, placed three in a row, as a picture."""
+    size = f'viewBox="0 0 {min(len(panels), 3) * WIDTH} {(len(panels) + 2) // 3 * HEIGHT}"'
+    style = 'font-family="sans-serif" font-size="11" fill="#444"'
+    body = "\n".join(panels)
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n{body}\n</svg>\n'
+
+
+def of_parts(root: Path) -> list[str]:
+    panels: list[str] = []
     for part, figure, kind, title in CURVES:
         log = root / part / "log.csv"
         points = read(log, figure, kind) if log.exists() else []
         if len(points) > 1:
             row, column = divmod(len(panels), 3)
             panels.append(panel(points, title, column * WIDTH, row * HEIGHT))
-    size = f'viewBox="0 0 {3 * WIDTH} {(len(panels) + 2) // 3 * HEIGHT}"'
-    style = 'font-family="sans-serif" font-size="11" fill="#444"'
-    body = "\n".join(panels)
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n{body}\n</svg>\n'
-    args.file.write_text(svg)
+    return panels
+
+
+def of_elite(folders: list[Path]) -> list[str]:
+    panels: list[str] = []
+    for number, place in enumerate(folders):
+        figure, points = read_elite(place / "log.csv")
+        panels.append(panel(points, f"{place.name}: {figure}", number * WIDTH, 0, "steps"))
+    return panels
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--cache")
+    parser.add_argument("--elite", type=Path, nargs="+", metavar="FOLDER")
+    args = parser.parse_args()
+    panels = of_elite(args.elite) if args.elite else of_parts(folder(args.cache))
+    args.file.write_text(drawing(panels))
 
 
 if __name__ == "__main__":

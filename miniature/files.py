@@ -13,7 +13,7 @@ from .comfy_pack.vocabulary import HOST_ROWS, full_table
 
 WEIGHTS = ROOT / "weights"
 CHECKPOINT, VISION = "miniature.safetensors", "miniature_vision.safetensors"
-JUDGES = "judges.safetensors"
+JUDGES, ELITE = "judges.safetensors", "miniature_elite.safetensors"
 TEXT_PREFIX = "cond_stage_model.transformer."
 State = dict[str, torch.Tensor]
 
