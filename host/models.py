@@ -13,6 +13,7 @@ import comfy.sd
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
+from safetensors import safe_open
 
 from ..concepts.errors import BaseModelError
 
@@ -59,6 +60,22 @@ def load_checkpoint(path: Path) -> tuple[ModelPatcher, CLIP, VAE]:
     if model is None or clip is None or vae is None:
         raise BaseModelError(f"{path} lacks the model, the CLIP or the VAE. Name a whole one.")
     return model, clip, vae
+
+
+def check_projection(path: Path) -> None:
+    """Refuse a checkpoint whose text encoder lacks its projection into CLIP's space.
+
+    Most of SD1.x lack it. The host leaves it uninitialised then, and nothing tells so later.
+    """
+    keys: list[str] = []
+    if path.suffix == ".safetensors" and path.is_file():
+        with safe_open(path, "pt") as file:
+            keys = list(file.keys())
+    if not any(key.endswith(("text_projection", "text_projection.weight")) for key in keys):
+        raise BaseModelError(
+            f"{path} has no projection of its text encoder into CLIP's space, or is no "
+            ".safetensors. The stage align compares there: begin with the stage global instead."
+        )
 
 
 @torch.inference_mode()

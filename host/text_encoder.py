@@ -79,6 +79,16 @@ class TextEncoder:
         x = self._run(x, start, last + 1, residuals or {})
         return self.layers.final_layer_norm(x) if with_norm else x
 
+    def embedding(self, embeds: Tensor, ends: Tensor) -> Tensor:
+        """CLIP's embedding of embedded prompts after its projection, not normalised, (B, e), fp32.
+
+        embeds: (B, 77, width); ends: row of each prompt's first end token, (B,)
+        The host leaves the projection uninitialised where a checkpoint has none.
+        """
+        x = self._run(self.hidden(embeds, stop=0), 0, self.tower.encoder.num_layers, {})
+        last = self.layers.final_layer_norm(x)[torch.arange(len(x)), ends]
+        return self.tower.encoder.transformer.text_projection(last)
+
     def _run(self, x: Tensor, start: int, stop: int, residuals: Layers) -> Tensor:
         mask = torch.full((x.shape[1],) * 2, -torch.finfo(x.dtype).max, device=x.device).triu_(1)
         attention = optimized_attention_for_device(x.device, mask=True, small_input=True)

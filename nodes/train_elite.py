@@ -54,7 +54,8 @@ class TrainELITE(io.ComfyNode):
                     "Each is resized as a whole to a square.",
                 ),
                 io.Combo.Input(
-                    "stage", options=Stage, default=Stage.GLOBAL,
+                    "stage", options=[Stage.GLOBAL.value, Stage.LOCAL.value],
+                    default=Stage.GLOBAL.value,
                     tooltip="global: the words, with the model's keys and values. local: the "
                     "details, on top of a global stage given as elite.",
                 ),

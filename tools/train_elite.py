@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PROMPTS = ["a photo of a {}", "a {} on the beach"]
 ENCODER = "encoder.safetensors"
+BATCHES = {"align": 64, "global": 16, "local": 8}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,12 +51,17 @@ def parser() -> argparse.ArgumentParser:
     files.add_argument("--comfyui", type=Path, help="folder of ComfyUI; or set COMFYUI_PATH")
     packs = {"type": Path, "action": "append", "default": []}
     files.add_argument("--host-pack", **packs, help="custom nodes that register shapes of models")
-    add("--stage", choices=["global", "local"], default="global")
+    add(
+        "--stage",
+        choices=list(BATCHES),
+        default="global",
+        help="align: a start for the words by CLIP, not in the paper",
+    )
     add("--steps", type=int, default=60000)
     add(
         "--batch-size",
         type=int,
-        help="pictures a step, of all processes together: 16 global, 8 local",
+        help=f"pictures a step, of all processes together; default: {BATCHES}",
     )
     add("--accumulation", type=int, default=1, help="parts of a process's batch, one after another")
     add(
@@ -70,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     add("--words-weight", type=float, default=0.01, help="of mean |v|, global stage")
     add("--values-weight", type=float, default=0.0001, help="of mean |V_l|, local stage")
     add("--start-scale", type=float, default=1.0, help="of a new mapper's last layers")
+    add("--projections-share", type=float, default=1.0, help="of the rate, for keys and values")
     add("--average", type=float, default=0.0, help="decay of a running average, such as 0.999")
     add("--seed", type=int, default=0)
     add("--resolution", type=int, default=512)
@@ -181,12 +188,16 @@ def start_processes(cpu: bool) -> Processes | None:
 def run(args: argparse.Namespace, processes: Processes) -> None:
     """Load everything, train, and write the encoder."""
     from ..concepts.elite_files import load_encoder_files, save_encoder
+    from ..host.models import check_projection
+    from ..training.elite import Stage
     from ..training.train_elite import train_elite
     from .elite_log import Log, SampleSheets
 
     config = config_of(args)
     subjects = subjects_of(args, config)
     start = load_encoder_files(args.elite, None) if args.elite else None
+    if config.stage is Stage.ALIGN:
+        check_projection(args.checkpoint)
     models = models_of(args)
     log = None
     if processes.index == 0:
@@ -236,7 +247,7 @@ def config_of(args: argparse.Namespace) -> EliteConfig:
     return EliteConfig(
         stage=args.stage,
         steps=args.steps,
-        batch_size=args.batch_size or (16 if args.stage == "global" else 8),
+        batch_size=args.batch_size or BATCHES[args.stage],
         learning_rate=args.learning_rate,
         train_seed=args.seed,
         resolution=args.resolution,
@@ -253,14 +264,15 @@ def config_of(args: argparse.Namespace) -> EliteConfig:
         cosine=args.cosine,
         start_scale=args.start_scale,
         average=args.average,
+        projections_share=args.projections_share,
     )
 
 
 def subjects_of(args: argparse.Namespace, config: EliteConfig) -> Subjects:
-    from ..training.elite import Stage
+    from ..training.elite import MASKED
     from ..training.elite_folders import OpenImages, PictureFolder
 
-    with_masks = config.stage is Stage.LOCAL
+    with_masks = config.stage in MASKED
     if args.open_images:
         return OpenImages(args.open_images, args.subset, with_masks)
     return PictureFolder(args.data, with_masks)

@@ -1,14 +1,14 @@
 """How the gradients of batches become one step: accumulation, clipping, rates, averages, and the
 processes that share the work."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-AVERAGE = "average"
+AVERAGE, SHARE = "average", "share"
 
 
 class Processes(Protocol):
@@ -46,20 +46,29 @@ class Descent:
     clip_norm: longest gradient over all parameters, None for any length
     average: decay of a running average of the parameters, 0 for none
     rate: factor of the learning rate by step, counted from 0
+    shares: factor of the learning rate by a parameter's name, 1 for those not named
     """
 
     batches: int = 1
     clip_norm: float | None = None
     average: float = 0.0
     rate: Callable[[int], float] = lambda step: 1.0
+    shares: Mapping[str, float] = field(default_factory=dict)
     processes: Processes = field(default_factory=Alone)
+
+    def groups(self, parameters: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+        """Groups of parameters for an optimizer, each with its share."""
+        groups: dict[float, list[Tensor]] = {}
+        for name, parameter in parameters.items():
+            groups.setdefault(self.shares.get(name, 1.0), []).append(parameter)
+        return [{"params": group, SHARE: share} for share, group in groups.items()]
 
 
 class AveragedAdamW(torch.optim.AdamW):
     """AdamW that keeps a running average of each parameter in its state, when decay is above 0."""
 
-    def __init__(self, parameters: list[Tensor], decay: float, **options: Any) -> None:
-        super().__init__(parameters, **options)
+    def __init__(self, groups: list[dict[str, Any]], decay: float, **options: Any) -> None:
+        super().__init__(groups, **options)
         self.decay = decay
 
     def step(self, closure: Any = None) -> Any:

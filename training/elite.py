@@ -39,12 +39,17 @@ CONTINUED = "trained"  # name of an encoder that has no other
 
 
 class Stage(str, Enum):
+    ALIGN = "align"
     GLOBAL = "global"
     LOCAL = "local"
 
 
-PAPER_RATES = {Stage.GLOBAL: 1e-6, Stage.LOCAL: 1e-5}
-"""Learning rate for each picture of a batch (section 4.1 and the published code)."""
+MASKED = (Stage.ALIGN, Stage.LOCAL)
+"""Stages that need masks."""
+
+RATES = {Stage.ALIGN: 2e-5, Stage.GLOBAL: 1e-6, Stage.LOCAL: 1e-5}
+"""Learning rate for each picture of a batch (section 4.1 and the published code; the paper has no
+stage align)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,8 @@ class EliteConfig(LoopConfig):
     start_scale: of the mapper's last layers when it starts from nothing: below 1 its words start
         nearer to the size of ordinary ones, and learn sooner; 1 in the published code
     average: decay of a running average of what is trained, which is then the result; 0 for none
+    projections_share: of the learning rate, for keys and values: below 1 they keep what the prompts
+        of the training do not say; 1 in the published code
     """
 
     stage: Stage = Stage.GLOBAL
@@ -75,12 +82,13 @@ class EliteConfig(LoopConfig):
     cosine: bool = False
     start_scale: float = 1.0
     average: float = 0.0
+    projections_share: float = 1.0
     save_every: int = 200
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stage", Stage(self.stage))
         if self.learning_rate == 0:
-            rate = PAPER_RATES[self.stage] * max(self.batch_size, 1)
+            rate = RATES[self.stage] * max(self.batch_size, 1)
             object.__setattr__(self, "learning_rate", rate)
         super().__post_init__()
         if not 0 <= self.average < 1:
@@ -144,6 +152,11 @@ class GlobalElite:
     def parameters(self) -> dict[str, Tensor]:
         return {**self.mapper, **self.projections}
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """Factors of the learning rate, by name."""
+        return dict.fromkeys(self.projections, self.config.projections_share)
+
     def loss(self, backbone: Backbone, batch: EliteBatch) -> dict[str, Tensor]:
         """L_LDM + 0.01 mean |v|, all five words at the subject's place (eq. 3)."""
         words = map_words(self.mapper, batch.features)
@@ -155,7 +168,7 @@ class GlobalElite:
 
     def to_encoder(self, read: Callable[[Tensor], Tensor] = torch.detach) -> EliteEncoder:
         """What was learned so far. read: gives what is kept of a parameter, such as its average."""
-        stage = _stage(self.mapper, _by_block(self.projections), read)
+        stage = elite_stage(self.mapper, _by_block(self.projections), read)
         name = self.start.name if self.start else CONTINUED
         return EliteEncoder(name, self.base, self.width, self.shape, stage)
 
@@ -187,6 +200,10 @@ class LocalElite:
     def parameters(self) -> dict[str, Tensor]:
         return {**self.mapper, **_by_weight(self.projections)}
 
+    @property
+    def shares(self) -> dict[str, float]:
+        return dict.fromkeys(_by_weight(self.projections), self.config.projections_share)
+
     def loss(self, backbone: Backbone, batch: EliteBatch) -> dict[str, Tensor]:
         """L_LDM where the picture is visible + 0.0001 mean |V_l|, with lambda = 1 (eq. 7)."""
         with torch.no_grad():
@@ -207,7 +224,7 @@ class LocalElite:
 
     def to_encoder(self, read: Callable[[Tensor], Tensor] = torch.detach) -> EliteEncoder:
         """What was learned so far, with the global stage it was learned on."""
-        stage, start = _stage(self.mapper, self.projections, read), self.start
+        stage, start = elite_stage(self.mapper, self.projections, read), self.start
         return EliteEncoder(
             start.name, start.base, start.text_width, start.vision, start.global_stage, stage
         )
@@ -304,6 +321,11 @@ def open_projections(backbone: Backbone, stage: EliteStage | None) -> dict[str, 
     return weights
 
 
+def own_projections(backbone: Backbone) -> dict[str, tuple[Tensor, Tensor]]:
+    """The model's keys' and values' weights by block."""
+    return _by_block(backbone.open_projections())
+
+
 def check_blocks(model: Projections, encoder: Projections) -> None:
     """Refuse an encoder of another UNet."""
     shapes = [{p: [w.shape for w in pair] for p, pair in s.items()} for s in (model, encoder)]
@@ -332,11 +354,13 @@ def _leaf(tensor: Tensor, backbone: Backbone) -> Tensor:
     return tensor.detach().to(backbone.device, torch.float32, copy=True)
 
 
-def _stage(
+def elite_stage(
     mapper: Mapping[str, Tensor],
     projections: Mapping[str, tuple[Tensor, ...]],
     read: Callable[[Tensor], Tensor],
 ) -> EliteStage:
+    """A stage of what is kept of its parameters, on the CPU."""
+
     def kept(parameter: Tensor) -> Tensor:
         return read(parameter).detach().to("cpu", copy=True)
 

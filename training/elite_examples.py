@@ -20,9 +20,10 @@ from ..concepts.elite import grid_of
 from ..concepts.errors import TrainingError
 from ..host.backbone import Backbone
 from ..host.latents import LatentPosterior, encode_posterior
-from ..host.vision import layer_features, vision_shape
+from ..host.vision import image_embeddings, layer_features, vision_shape
 from .descent import Processes
 from .elite import ZOOMS, EliteBatch, EliteConfig, Stage
+from .elite_alignment import AlignmentBatch
 from .templates import parse_templates
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class Example:
     """target: (3, size, size), the picture to denoise; visible: (1, size / 8, size / 8)
 
     seen: (3, side, side), what the encoder makes words of; local: (3, side, side), the masked
-    subject with mask (1, rows, columns) on the encoder's patches, both zeros in the global stage
+    subject with mask (1, rows, columns) on the encoder's patches, both empty in the global stage;
+    in the stage align the subject on white, with an empty mask
     caption: number of the prompt; noise, sampling: (4, size / 8, size / 8), of the latent and of
     the VAE's posterior; moment: in 0..1, of the noise schedule; index: of the subject
     """
@@ -125,6 +127,9 @@ class Examples:
             target, visible, zoom = resized(picture, size), torch.ones(1, *shape[1:]), 0
             seen = disguised(resized(picture, self.side), config.flip, generator)
             local, mask = torch.zeros(0), torch.zeros(0)
+            if config.stage is Stage.ALIGN:
+                assert subject.mask is not None  # checked before the training
+                local = resized(picture * subject.mask + (1 - subject.mask), self.side)
         caption = zoom * len(parse_templates(config.templates)) + template
         return Example(
             target, visible, seen, local, mask, caption, noise, sampling, moment, index
@@ -302,8 +307,11 @@ class EliteBatches:
         first = (batch * self.processes.count + self.processes.index) * self.share
         return range(first, first + self.share)
 
-    def __call__(self, number: int, _: Generator) -> EliteBatch:
-        return self._encoded(self._made(number))
+    def __call__(self, number: int, _: Generator) -> EliteBatch | AlignmentBatch:
+        examples = self._made(number)
+        if self.examples.config.stage is Stage.ALIGN:
+            return self._compared(examples)
+        return self._encoded(examples)
 
     def _made(self, number: int) -> list[Example]:
         if self._pool is None:
@@ -335,6 +343,17 @@ class EliteBatches:
             visible=torch.stack([e.visible for e in examples]).to(device),
             local=features[:, len(examples) :],
             masks=torch.stack([e.mask for e in examples]).to(device),
+        )
+
+    def _compared(self, examples: Sequence[Example]) -> AlignmentBatch:
+        device = self.backbone.device
+        with self.backbone.paused():
+            features = layer_features(self.clip_vision, _stacked([e.seen for e in examples]))
+            subjects = image_embeddings(self.clip_vision, _stacked([e.local for e in examples]))
+        return AlignmentBatch(
+            features.to(device).clone(),
+            torch.tensor([e.caption for e in examples]),
+            subjects.to(device),
         )
 
     def _posterior(self, examples: Sequence[Example]) -> LatentPosterior:

@@ -12,7 +12,7 @@ from ..concepts.concept import Concept
 from ..concepts.errors import TrainingError
 from ..host.backbone import Backbone
 from .config import LoopConfig
-from .descent import AveragedAdamW, Descent, clipped
+from .descent import SHARE, AveragedAdamW, Descent, clipped
 
 
 class Learner(Protocol):
@@ -109,7 +109,7 @@ class Training:
     def __post_init__(self) -> None:
         self.generator = Generator().manual_seed(self.config.train_seed)
         self.optimizer = AveragedAdamW(
-            list(self.learner.parameters.values()),
+            self.descent.groups(self.learner.parameters),
             self.descent.average,
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
@@ -183,8 +183,9 @@ class Training:
         return dict(zip(names, values.tolist(), strict=True)), gradients
 
     def _descend(self, gradients: list[Tensor]) -> None:
+        rate = self.config.learning_rate * self.descent.rate(self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * self.descent.rate(self.step)
+            group["lr"] = rate * group[SHARE]
         for parameter, gradient in zip(self.learner.parameters.values(), gradients, strict=True):
             parameter.grad = gradient
         self.optimizer.step()

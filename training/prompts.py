@@ -15,13 +15,15 @@ Piece = str | range
 class PromptTable:
     """Tokenised prompts whose learned places are filled in at every step.
 
-    ids: (P, 77) token ids; slots: (P, 77), row of the learned vectors or -1
+    ids: (P, 77) token ids; slots: (P, 77), row of the learned vectors or -1; ends: (P,), row of the
+    first end token
     """
 
     def __init__(self, text: TextEncoder, prompts: Sequence[Sequence[Piece]]) -> None:
         rows = [_row(text, pieces) for pieces in prompts]
         self.ids = torch.tensor([ids for ids, _ in rows])
         self.slots = torch.tensor([slots for _, slots in rows])
+        self.ends = (self.ids == text.tower.tokenizer.end_token).int().argmax(dim=1)
 
     def __len__(self) -> int:
         return self.ids.shape[0]

@@ -14,7 +14,8 @@ from ..host.versions import host_versions
 from ..host.vision import vision_shape
 from ..version import __version__
 from .descent import Alone, Descent, Processes
-from .elite import EliteConfig, GlobalElite, LocalElite, Stage
+from .elite import MASKED, EliteConfig, GlobalElite, LocalElite, Stage
+from .elite_alignment import AlignedElite
 from .elite_encoding import check_vision
 from .elite_examples import CELL, EliteBatches, Subject, Subjects, examples_for
 from .loop import NoStates, OnStep, StateKeeper, Training, TrainState
@@ -131,10 +132,17 @@ def train_elite(
         fingerprint = backbone.fingerprint()
         if config.stage is Stage.LOCAL and start is not None:
             learner = LocalElite(config, backbone, start)
+        elif config.stage is Stage.ALIGN:
+            learner = AlignedElite(config, backbone, shape, start)
         else:
             learner = GlobalElite(config, backbone, shape, start)
         descent = Descent(
-            config.accumulation, config.clip_norm, config.average, config.rate, processes
+            config.accumulation,
+            config.clip_norm,
+            config.average,
+            config.rate,
+            learner.shares,
+            processes,
         )
         training = Training(learner, config, backbone, batches, descent)
         keeper: StateKeeper = NoStates()
@@ -152,18 +160,16 @@ def train_elite(
 
 
 def check_stage(config: EliteConfig, subjects: Subjects, start: EliteEncoder | None) -> None:
-    """Refuse a local stage that lacks its masks or the encoder that it is about."""
+    """Refuse a stage that lacks its masks or the encoder that it is about."""
     if not len(subjects):
         raise TrainingError("There is no picture to train on.")
-    if config.stage is not Stage.LOCAL:
-        return
-    if start is None:
+    if config.stage is Stage.LOCAL and start is None:
         raise TrainingError(
             "The local stage is learned on top of a global one. Train the global stage first, or "
             "load an encoder, and give it as elite."
         )
-    if not subjects.with_masks:
+    if config.stage in MASKED and not subjects.with_masks:
         raise TrainingError(
-            "The local stage needs a mask for each picture, and there are none. Give masks, white "
-            "on the subject; the global stage needs none."
+            f"The {config.stage.value} stage needs a mask for each picture, and there are none. "
+            "Give masks, white on the subject; the global stage needs none."
         )

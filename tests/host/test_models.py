@@ -3,7 +3,7 @@
 import pytest
 import torch
 from personalize.concepts.errors import BaseModelError
-from personalize.host.models import load_checkpoint, load_pack, load_vision
+from personalize.host.models import check_projection, load_checkpoint, load_pack, load_vision
 from safetensors.torch import save_file
 
 pytestmark = pytest.mark.host
@@ -40,6 +40,12 @@ def test_a_checkpoint_is_loaded_as_by_the_host(tiny_sd1):
     assert vae.latent_channels == 4
 
 
+def test_a_checkpoint_with_the_projection_of_its_text_encoder(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    save_file({"cond_stage_model.transformer.text_projection.weight": torch.eye(2)}, path)
+    check_projection(path)
+
+
 def test_files_that_are_not_there_or_no_models(tmp_path):
     other = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(2)}, other)
@@ -51,5 +57,7 @@ def test_files_that_are_not_there_or_no_models(tmp_path):
         load_vision(tmp_path / "nowhere.sft", [])
     with pytest.raises(BaseModelError, match="other.safetensors is no CLIP vision encoder"):
         load_vision(other, [])
+    with pytest.raises(BaseModelError, match="other.safetensors has no projection of its text"):
+        check_projection(other)
     with pytest.raises(BaseModelError, match="There is no .*__init__.py.*custom nodes"):
         load_pack(tmp_path)

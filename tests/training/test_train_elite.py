@@ -1,6 +1,7 @@
 """Training of ELITE encoders: what is learned and what is not, losses, resume, bad input."""
 
 import operator
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from personalize.tests.elite_models import SHAPE, clip_vision, random_encoder, w
 from personalize.training import elite_examples
 from personalize.training.descent import Alone
 from personalize.training.elite import EliteConfig, GlobalElite, LocalElite, visible_mean
+from personalize.training.elite_alignment import contrast
 from personalize.training.elite_encoding import encode_elite
 from personalize.training.elite_examples import EliteBatches, examples_for
 from personalize.training.train_elite import EliteModels, GivenSubjects, train_elite
@@ -74,6 +76,47 @@ def test_the_global_stage_learns_a_mapper_and_the_keys_and_values(models, subjec
     assert list(trained.losses) == ["loss", "denoising", "words"]
     assert trained.losses["words"][-1] < trained.losses["words"][0]
     assert bits_of(tiny_sd1) == before
+
+
+def test_the_align_stage_learns_words_that_clip_finds_alike(models, subjects, tiny_sd1):
+    encoder = models.clip.cond_stage_model.clip_l.transformer
+    with torch.inference_mode():  # the host leaves it uninitialised
+        encoder.text_projection.weight.copy_(torch.eye(64))
+    before = bits_of(tiny_sd1)
+    pair = replace(models, clip_vision=clip_vision(projection_dim=64))
+    trained = train(pair, subjects, config("align", steps=30, batch_size=3, learning_rate=0.01))
+    stage, own = trained.encoder.global_stage, weights_of(tiny_sd1.model)
+    assert list(trained.losses) == ["loss", "contrast", "words"]
+    first, last = (sum(trained.losses["contrast"][part]) for part in (slice(5), slice(-5, None)))
+    assert last < first
+    for path, pair in own.items():
+        for kept, old in zip(stage.projections[path], pair, strict=True):
+            assert torch.equal(kept, old)
+    assert trained.encoder.local_stage is None
+    with pytest.raises(TrainingError, match="align stage needs a mask for each"):
+        train(pair, GivenSubjects([pictures()]), config("align"))
+    assert bits_of(tiny_sd1) == before
+
+
+def test_contrast_is_least_for_pairs_that_point_alike():
+    subjects = torch.eye(4, 6)
+    assert contrast(3 * subjects, subjects) < 1e-3
+    assert contrast(subjects.roll(1, 0), subjects) > 10
+    alike = torch.ones(4, 6)
+    assert contrast(alike, subjects) == pytest.approx(1.386, abs=1e-3)  # the logarithm of 4
+    with pytest.raises(BaseModelError, match="width 6, the CLIP_VISION of width 5"):
+        contrast(subjects, torch.ones(4, 5))
+
+
+def test_keys_and_values_can_learn_less(models, subjects, tiny_sd1):
+    start = random_encoder(tiny_sd1).global_stage
+    kept = train(models, subjects, config(projections_share=0.0), random_encoder(tiny_sd1))
+    stage = kept.encoder.global_stage
+    for path, pair in start.projections.items():
+        for new, old in zip(stage.projections[path], pair, strict=True):
+            assert torch.equal(new, old)
+    distances = [(w - start.mapper[k]).abs().max() for k, w in stage.mapper.items()]
+    assert 0 < max(distances) < 0.01  # three steps of 0.001
 
 
 def test_the_local_stage_learns_on_a_frozen_global_one(models, subjects, tiny_sd1):
@@ -194,7 +237,6 @@ def test_the_local_loss_is_that_of_sampling_with_the_concept(models, subjects, t
         sigma = backbone.denoiser.sigmas(batch.t)
         words = map_words(start.global_stage.mapper, batch.features)
         local = mask_patches(map_patches(start.local_stage.mapper, batch.local), batch.masks)
-    from dataclasses import replace
 
     concept = encode_elite(start, models.clip_vision, pictures(1), masks(1), "<rex>", "dog")
     concept = replace(concept, words={"": words[:, 0]}, tensors={"local": local[0]})
