@@ -27,6 +27,18 @@ FOLDER = ROOT / "example_workflows"
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 VISION = "clip-vit-large-patch14.safetensors"
 SAM = "sam_vit_b_01ec64.pth"
+SCORER = "clip-vit-large-patch14"
+SCORED_PROMPT = "a photo of a <my-dog> on the beach"
+MODELS: dict[Any, dict[str, str]] = {
+    CHECKPOINT: {
+        "name": CHECKPOINT,
+        "url": "https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/"
+        + CHECKPOINT,
+        "directory": "checkpoints",
+    }
+}
+"""The host's own address of it, from its default workflow. For other files it has none."""
+
 SAMPLING: dict[str, Any] = {
     "seed": 1,
     "steps": 30,
@@ -93,6 +105,46 @@ THING_USE_NOTE = """\
 Later, use *Load Concept* in the place of the Train node: the file lies in `output/concepts`."""
 
 
+WORD_LEARN_NOTE = """\
+One new word is learned, the baseline of all the other methods: nothing of the model changes, and \
+the file has a few kB.
+
+`init_word` is what the subject is, in a single word. `vectors` more than 1 hold more detail and \
+are harder to edit.
+
+**Stop and keep** as soon as the preview is like it; **Cancel**, and the same settings go on from \
+there at the next run."""
+
+WORD_USE_NOTE = """\
+`<my-dog>` is now a word like any other:
+
+- a photo of a `<my-dog>` on the beach
+- an oil painting of a `<my-dog>`, by `(<my-dog>:0.8)` its weight
+
+*Save Concept* can write it as a stock embedding too (`also_as_embedding`), for people without \
+this pack.
+
+Later, use *Load Concept* in the place of the Train node: the file lies in `output/concepts`."""
+
+WEIGHTS_LEARN_NOTE = """\
+A word, and the keys and values of the model's cross attention. First the model makes **200 \
+pictures of the class**, once, so that it does not forget what other dogs look like; connect \
+`prior_images` to give your own.
+
+**Stop and keep** as soon as the preview is like it; **Cancel**, and the same settings go on from \
+there at the next run."""
+
+WEIGHTS_USE_NOTE = """\
+`<my-dog>` stands for "<new word> dog", so the class word is not written again:
+
+- a photo of a `<my-dog>` on the beach
+- a `<my-dog>` wearing a red hat
+
+The file has 76 MB; `rank` of *Save Concept* makes it smaller.
+
+Later, use *Load Concept* in the place of the Train node: the file lies in `output/concepts`."""
+
+
 @dataclass(frozen=True)
 class Learning:
     """What tells one learn-and-use example from another."""
@@ -118,7 +170,7 @@ def learn_and_use(learning: Learning) -> Example:
         "train": Node(
             learning.node,
             (410, 60),
-            (400, 620),
+            (400, 1040),
             {
                 "model": ("base", 0),
                 "clip": ("base", 1),
@@ -129,18 +181,18 @@ def learn_and_use(learning: Learning) -> Example:
         ),
         "save": Node(
             "PersonalizeSaveConcept",
-            (410, 730),
-            (400, 110),
+            (410, 1150),
+            (400, 225),
             {"concept": ("train", 0)},
             {"filename": learning.file},
         ),
-        "losses": Node("LossGraphNode", (410, 890), (400, 300), {"loss": ("train", 1)}),
+        "losses": Node("LossGraphNode", (410, 1425), (400, 300), {"loss": ("train", 1)}),
         **drawing(("train", 0), use_text, learning.prompt, learning.file),
     }
     groups = (
         Group("1. Model and picture", (-20, -20, 370, 640), COLOURS["model"]),
-        Group("2. Learn", (390, -20, 440, 1240), COLOURS["learn"]),
-        Group("3. Use it in any prompt", (870, -20, 830, 890), COLOURS["use"]),
+        Group("2. Learn", (390, -20, 440, 1765), COLOURS["learn"]),
+        Group("3. Use it in any prompt", (870, -20, 830, 900), COLOURS["use"]),
     )
     return Example(learning.name, nodes, groups)
 
@@ -164,21 +216,21 @@ def drawing(
         "apply": Node(
             "PersonalizeApplyConcept",
             (890, 60),
-            (400, 180),
+            (400, 290),
             {"model": ("base", 0), "clip": ("base", 1), "concept": concept},
             dict(apply),
         ),
         "positive": Node(
-            "CLIPTextEncode", (890, 290), (400, 130), {"clip": ("apply", 1)}, {"text": prompt}
+            "CLIPTextEncode", (890, 400), (400, 130), {"clip": ("apply", 1)}, {"text": prompt}
         ),
         "negative": Node(
             "CLIPTextEncode",
-            (890, 470),
+            (890, 580),
             (400, 110),
             {"clip": ("apply", 1)},
             {"text": "blurry, deformed, watermark"},
         ),
-        **(start or {"latent": Node("EmptyLatentImage", (890, 630), (400, 110))}),
+        **(start or {"latent": Node("EmptyLatentImage", (890, 740), (400, 120))}),
         "sample": Node(
             "KSampler",
             (1350, 60),
@@ -192,12 +244,12 @@ def drawing(
             {**SAMPLING, **sample},
         ),
         "decode": Node(
-            "VAEDecode", (1350, 380), (330, 50), {"samples": ("sample", 0), "vae": ("base", 2)}
+            "VAEDecode", (1350, 380), (330, 55), {"samples": ("sample", 0), "vae": ("base", 2)}
         ),
         "picture_saved": Node(
             "SaveImage",
-            (1350, 480),
-            (330, 360),
+            (1350, 485),
+            (330, 375),
             {"images": ("decode", 0)},
             {"filename_prefix": f"personalize/{file}"},
         ),
@@ -213,14 +265,14 @@ def encode_and_use(name: str, third: dict[str, Node]) -> Example:
         "base": Node(
             "CheckpointLoaderSimple", (0, 60), (330, 120), widgets={"ckpt_name": CHECKPOINT}
         ),
-        "vision": Node("CLIPVisionLoader", (0, 230), (330, 60), widgets={"clip_name": VISION}),
+        "vision": Node("CLIPVisionLoader", (0, 230), (330, 90), widgets={"clip_name": VISION}),
         "elite": Node(
             "PersonalizeLoadELITE",
-            (0, 340),
-            (330, 90),
+            (0, 370),
+            (330, 115),
             widgets={"global_mapper": "global_mapper.pt", "local_mapper": "local_mapper.pt"},
         ),
-        "picture": Node("LoadImage", (0, 480), (330, 360), widgets={"image": "example.png"}),
+        "picture": Node("LoadImage", (0, 535), (330, 360), widgets={"image": "example.png"}),
         "encode_note": note("2. Encode", ELITE_ENCODE_NOTE, (410, -290), (400, 270)),
         "encode": Node(
             "PersonalizeEncodeELITE",
@@ -237,16 +289,16 @@ def encode_and_use(name: str, third: dict[str, Node]) -> Example:
         "save": Node(
             "PersonalizeSaveConcept",
             (410, 310),
-            (400, 170),
+            (400, 225),
             {"concept": ("encode", 0)},
             {"filename": "my-dog-elite"},
         ),
         **third,
     }
     groups = (
-        Group("1. Model, encoder and picture", (-20, -20, 370, 880), COLOURS["model"]),
-        Group("2. Encode", (390, -20, 440, 520), COLOURS["learn"]),
-        Group("3. Use it in any prompt", (870, -20, 830, 1020), COLOURS["use"]),
+        Group("1. Model, encoder and picture", (-20, -20, 370, 935), COLOURS["model"]),
+        Group("2. Encode", (390, -20, 440, 575), COLOURS["learn"]),
+        Group("3. Use it in any prompt", (870, -20, 830, 1035), COLOURS["use"]),
     )
     return Example(name, nodes, groups)
 
@@ -265,14 +317,14 @@ def learn_apart(pictures: dict[str, Node], images: Source, masks: Source) -> Exa
         "base": Node(
             "CheckpointLoaderSimple", (0, 60), (320, 120), widgets={"ckpt_name": CHECKPOINT}
         ),
-        "vision": Node("CLIPVisionLoader", (350, 60), (320, 60), widgets={"clip_name": VISION}),
+        "vision": Node("CLIPVisionLoader", (350, 60), (320, 90), widgets={"clip_name": VISION}),
         **pictures,
         "mask_note": note("2. Masks", DETEX_MASK_NOTE, (740, -290), (330, 250)),
         "learn_note": note("3. Learn", DETEX_LEARN_NOTE, (1150, -330), (400, 290)),
         "train": Node(
             "PersonalizeTrainDETEX",
             (1150, 60),
-            (400, 780),
+            (400, 1150),
             {
                 "model": ("base", 0),
                 "clip": ("base", 1),
@@ -285,20 +337,20 @@ def learn_apart(pictures: dict[str, Node], images: Source, masks: Source) -> Exa
         ),
         "save": Node(
             "PersonalizeSaveConcept",
-            (1150, 890),
-            (400, 170),
+            (1150, 1260),
+            (400, 225),
             {"concept": ("train", 0)},
             {"filename": DETEX_FILE},
         ),
-        "losses": Node("LossGraphNode", (1150, 1110), (400, 300), {"loss": ("train", 1)}),
+        "losses": Node("LossGraphNode", (1150, 1535), (400, 300), {"loss": ("train", 1)}),
         **{key: _shifted(node, 740) for key, node in use.items()},
     }
     nodes["use_note"] = replace(nodes["use_note"], title="4. Use it in any prompt")
     groups = (
-        Group("1. Models and pictures", (-20, -20, 710, 1060), COLOURS["model"]),
+        Group("1. Models and pictures", (-20, -20, 710, 1090), COLOURS["model"]),
         Group("2. Masks", (720, -20, 370, 1000), COLOURS["model"]),
-        Group("3. Learn", (1130, -20, 440, 1450), COLOURS["learn"]),
-        Group("4. Use it in any prompt", (1610, -20, 830, 890), COLOURS["use"]),
+        Group("3. Learn", (1130, -20, 440, 1875), COLOURS["learn"]),
+        Group("4. Use it in any prompt", (1610, -20, 830, 900), COLOURS["use"]),
     )
     return Example("learn-a-subject-detex", nodes, groups)
 
@@ -324,13 +376,13 @@ def swap() -> Example:
         "concept": Node(
             "PersonalizeLoadConcept",
             (0, 230),
-            (360, 170),
+            (360, 190),
             widgets={"concept_name": f"{DETEX_FILE}.safetensors"},
         ),
         "apply": Node(
             "PersonalizeApplyConcept",
-            (0, 450),
-            (360, 240),
+            (0, 470),
+            (360, 290),
             {"model": ("base", 0), "clip": ("base", 1), "concept": ("concept", 0)},
         ),
         "prompt_note": note("2. Prompts", SWAP_PROMPT_NOTE, (440, -290), (400, 270)),
@@ -341,13 +393,13 @@ def swap() -> Example:
             {"clip": ("apply", 1)},
             {"text": "blurry, deformed, watermark"},
         ),
-        "latent": Node("EmptyLatentImage", (440, 640), (400, 110)),
+        "latent": Node("EmptyLatentImage", (440, 640), (400, 120)),
         "draw_note": note("3. Pictures", SWAP_DRAW_NOTE, (920, -290), (720, 270)),
     }
     for n, (key, prompt) in enumerate(prompts.items()):
         nodes |= _swap_drawn(key, prompt, 60 + 210 * n, 920 + 390 * n)
     groups = (
-        Group("1. Model and concept", (-20, -20, 400, 740), COLOURS["model"]),
+        Group("1. Model and concept", (-20, -20, 400, 800), COLOURS["model"]),
         Group("2. Prompts", (420, -20, 440, 800), COLOURS["learn"]),
         Group("3. Pictures", (900, -20, 760, 840), COLOURS["use"]),
     )
@@ -371,14 +423,179 @@ def _swap_drawn(key: str, prompt: str, prompt_top: int, left: int) -> dict[str, 
             {**SAMPLING, **DETEX_SAMPLING},
         ),
         f"decode_{key}": Node(
-            "VAEDecode", (left, 380), (330, 50),
+            "VAEDecode", (left, 380), (330, 55),
             {"samples": (f"sample_{key}", 0), "vae": ("base", 2)},
         ),
         f"saved_{key}": Node(
-            "SaveImage", (left, 480), (330, 320), {"images": (f"decode_{key}", 0)},
+            "SaveImage", (left, 485), (330, 315), {"images": (f"decode_{key}", 0)},
             {"filename_prefix": f"personalize/{DETEX_FILE}"},
         ),
     }  # fmt: skip
+
+
+TWO_MODEL_NOTE = """\
+**Start here.** Run *learn-a-face-cross-initialization* and *learn-a-thing-catversion* first: this \
+example draws with the files that they saved in `output/concepts`, and the same checkpoint.
+
+Each *Apply Concept* makes one more placeholder known. Methods may differ, the family may not."""
+
+TWO_PROMPT_NOTE = """\
+One prompt a subject, each for **its half of the picture**: so neither bleeds into the other.
+
+One prompt with both, such as `<me>` person with a `<my-dog>`, works too, and mixes them more.
+
+With Custom Diffusion and DETEX concepts, switch `own_prompts_only` on in both *Apply Concept*."""
+
+TWO_DRAW_NOTE = """\
+*Conditioning (Set Area with Percentage)* gives each prompt its half, *Conditioning (Combine)* \
+joins them. `strength` of an area that is too weak may go up to 1.3."""
+
+
+def two_concepts() -> Example:
+    """Two saved concepts, each in its own half of one picture."""
+    halves = {"left": ("a photo of <me> person", 0.0), "right": ("a photo of a <my-dog>", 0.5)}
+    nodes = {
+        "model_note": note("1. Model and concepts", TWO_MODEL_NOTE, (0, -290), (780, 220)),
+        "base": Node(
+            "CheckpointLoaderSimple", (0, 60), (360, 120), widgets={"ckpt_name": CHECKPOINT}
+        ),
+        "me": _loaded("me", (0, 230)),
+        "dog": _loaded("my-dog", (0, 470)),
+        "apply_me": _applied("base", "me", (420, 60)),
+        "apply": _applied("apply_me", "dog", (420, 400)),
+        "prompt_note": note("2. A prompt for each half", TWO_PROMPT_NOTE, (860, -290), (400, 250)),
+        **{
+            key: Node(
+                "CLIPTextEncode", (860, 60 + 180 * n), (400, 130), {"clip": ("apply", 1)},
+                {"text": prompt},
+            )
+            for n, (key, (prompt, _)) in enumerate(halves.items())
+        },
+        "negative": Node(
+            "CLIPTextEncode", (860, 420), (400, 110), {"clip": ("apply", 1)},
+            {"text": "blurry, deformed, watermark"},
+        ),
+        "latent": Node(
+            "EmptyLatentImage", (860, 580), (400, 120), widgets={"width": 768, "height": 512}
+        ),
+        "draw_note": note("3. One picture", TWO_DRAW_NOTE, (1340, -290), (720, 180)),
+        **{
+            f"{key}_half": Node(
+                "ConditioningSetAreaPercentage", (1340, 60 + 230 * n), (330, 180),
+                {"conditioning": (key, 0)},
+                {"width": 0.5, "height": 1.0, "x": x, "y": 0.0, "strength": 1.0},
+            )
+            for n, (key, (_, x)) in enumerate(halves.items())
+        },
+        "both": Node(
+            "ConditioningCombine", (1340, 520), (330, 60),
+            {"conditioning_1": ("left_half", 0), "conditioning_2": ("right_half", 0)},
+        ),
+        "sample": Node(
+            "KSampler", (1730, 60), (330, 270),
+            {
+                "model": ("apply", 0),
+                "positive": ("both", 0),
+                "negative": ("negative", 0),
+                "latent_image": ("latent", 0),
+            },
+            dict(SAMPLING),
+        ),
+        "decode": Node(
+            "VAEDecode", (1730, 380), (330, 55), {"samples": ("sample", 0), "vae": ("base", 2)}
+        ),
+        "saved": Node(
+            "SaveImage", (1730, 485), (330, 315), {"images": ("decode", 0)},
+            {"filename_prefix": "personalize/two-concepts"},
+        ),
+    }  # fmt: skip
+    groups = (
+        Group("1. Model and concepts", (-20, -20, 820, 730), COLOURS["model"]),
+        Group("2. A prompt for each half", (840, -20, 440, 740), COLOURS["learn"]),
+        Group("3. One picture", (1320, -20, 760, 840), COLOURS["use"]),
+    )
+    return Example("two-concepts-in-one-picture", nodes, groups)
+
+
+def _loaded(file: str, place: tuple[int, int]) -> Node:
+    name = {"concept_name": f"{file}.safetensors"}
+    return Node("PersonalizeLoadConcept", place, (360, 190), widgets=name)
+
+
+def _applied(models: str, concept: str, place: tuple[int, int]) -> Node:
+    links = {"model": (models, 0), "clip": (models, 1), "concept": (concept, 0)}
+    return Node("PersonalizeApplyConcept", place, (360, 290), links)
+
+
+SCORE_MODEL_NOTE = """\
+**Start here.** Run *learn-a-thing-catversion* first: this example draws with the file that it \
+saved in `output/concepts`. Load the picture that it was learned from."""
+
+SCORE_DRAW_NOTE = """\
+Four pictures of one prompt. More pictures and more prompts make the scores say more: five prompts \
+with four pictures each is a fair start."""
+
+SCORE_NOTE = """\
+**CLIP-T**: does the picture show what the prompt says? **CLIP-I** and **DINO-I**: is it the \
+subject?
+
+`clip_folder` is a folder in `models/clip_metrics` with the files of a CLIP in transformers' \
+layout, such as those of openai/clip-vit-large-patch14. Nothing is downloaded.
+
+`filename` writes a table to `output/scores`."""
+
+
+def evaluation() -> Example:
+    """A saved concept, four pictures of it, and their scores."""
+    nodes = {
+        "model_note": note("1. Model, concept, picture", SCORE_MODEL_NOTE, (0, -290), (360, 220)),
+        "base": Node(
+            "CheckpointLoaderSimple", (0, 60), (360, 120), widgets={"ckpt_name": CHECKPOINT}
+        ),
+        "concept": _loaded("my-dog", (0, 230)),
+        "picture": Node("LoadImage", (0, 470), (360, 360), widgets={"image": "example.png"}),
+        "draw_note": note("2. Pictures", SCORE_DRAW_NOTE, (440, -290), (740, 180)),
+        "apply": _applied("base", "concept", (440, 60)),
+        "positive": Node(
+            "CLIPTextEncode", (440, 400), (360, 130), {"clip": ("apply", 1)},
+            {"text": SCORED_PROMPT},
+        ),
+        "negative": Node(
+            "CLIPTextEncode", (440, 580), (360, 110), {"clip": ("apply", 1)},
+            {"text": "blurry, deformed, watermark"},
+        ),
+        "latent": Node(
+            "EmptyLatentImage", (440, 740), (360, 120), widgets={"batch_size": 4}
+        ),
+        "sample": Node(
+            "KSampler", (850, 60), (330, 270),
+            {
+                "model": ("apply", 0),
+                "positive": ("positive", 0),
+                "negative": ("negative", 0),
+                "latent_image": ("latent", 0),
+            },
+            dict(SAMPLING),
+        ),
+        "decode": Node(
+            "VAEDecode", (850, 380), (330, 55), {"samples": ("sample", 0), "vae": ("base", 2)}
+        ),
+        "score_note": note("3. Scores", SCORE_NOTE, (1260, -330), (830, 260)),
+        "evaluate": Node(
+            "PersonalizeEvaluate", (1260, 60), (400, 560),
+            {"generated": ("decode", 0), "references": ("picture", 0)},
+            {"prompt": SCORED_PROMPT, "class_word": "dog", "clip_folder": SCORER},
+        ),
+        "report": Node(
+            "PreviewImage", (1710, 60), (380, 560), {"images": ("evaluate", 1)}
+        ),
+    }  # fmt: skip
+    groups = (
+        Group("1. Model, concept, picture", (-20, -20, 400, 870), COLOURS["model"]),
+        Group("2. Pictures", (420, -20, 780, 900), COLOURS["learn"]),
+        Group("3. Scores", (1240, -20, 870, 660), COLOURS["use"]),
+    )
+    return Example("evaluate-a-concept", nodes, groups)
 
 
 FACE = Learning(
@@ -403,6 +620,30 @@ THING = Learning(
         MODEL_NOTE.format(checkpoint=CHECKPOINT, subject="**one thing** or animal, seen whole"),
         THING_LEARN_NOTE,
         THING_USE_NOTE,
+    ),
+)
+WORD = Learning(
+    "learn-a-thing-textual-inversion",
+    "PersonalizeTrainTextualInversion",
+    {"placeholder": "<my-dog>", "init_word": "dog"},
+    "my-dog-word",
+    "a photo of a <my-dog> on the beach",
+    (
+        MODEL_NOTE.format(checkpoint=CHECKPOINT, subject="**one thing** or animal, seen whole"),
+        WORD_LEARN_NOTE,
+        WORD_USE_NOTE,
+    ),
+)
+WEIGHTS = Learning(
+    "learn-a-subject-custom-diffusion",
+    "PersonalizeTrainCustomDiffusion",
+    {"placeholder": "<my-dog>", "class_word": "dog"},
+    "my-dog-custom",
+    "a photo of a <my-dog> on the beach",
+    (
+        MODEL_NOTE.format(checkpoint=CHECKPOINT, subject="**one thing** or animal, seen whole"),
+        WEIGHTS_LEARN_NOTE,
+        WEIGHTS_USE_NOTE,
     ),
 )
 
@@ -496,13 +737,13 @@ With `pose_word` **view** in the training, write "view" after the pose word."""
 FROM_PICTURE = {
     "scaled": Node(
         "ImageScale",
-        (890, 630),
-        (400, 140),
+        (890, 740),
+        (400, 150),
         {"image": ("picture", 0)},
         {"upscale_method": "lanczos", "width": 512, "height": 512, "crop": "center"},
     ),
     "latent": Node(
-        "VAEEncode", (890, 820), (400, 50), {"pixels": ("scaled", 0), "vae": ("base", 2)}
+        "VAEEncode", (890, 940), (400, 55), {"pixels": ("scaled", 0), "vae": ("base", 2)}
     ),
 }
 GENERATE = encode_and_use(
@@ -529,10 +770,10 @@ EDIT = encode_and_use(
     ),
 )
 FOUR_PICTURES = {
-    "sam": Node("PersonalizeLoadSAM", (350, 170), (320, 60), widgets={"sam_name": SAM}),
+    "sam": Node("PersonalizeLoadSAM", (350, 200), (320, 90), widgets={"sam_name": SAM}),
     **{
         f"picture{n + 1}": Node(
-            "LoadImage", (n % 2 * 350, 290 + n // 2 * 380), (320, 330),
+            "LoadImage", (n % 2 * 350, 340 + n // 2 * 380), (320, 330),
             widgets={"image": "example.png"}, title=f"Picture {n + 1}",
         )
         for n in range(4)
@@ -547,21 +788,26 @@ FOUR_PICTURES = {
     ),
 }  # fmt: skip
 DETEX_FILE = "my-dog-detex"
-ONE_SUBJECT = {"picture": Node("LoadImage", (0, 290), (320, 330), widgets={"image": "example.png"})}
+ONE_SUBJECT = {"picture": Node("LoadImage", (0, 340), (320, 330), widgets={"image": "example.png"})}
 STABLE_DIFFUSION = (
     learn_and_use(FACE),
     learn_and_use(THING),
+    learn_and_use(WORD),
+    learn_and_use(WEIGHTS),
     GENERATE,
     EDIT,
     learn_apart(FOUR_PICTURES, ("list", 0), ("segment", 0)),
     swap(),
+    two_concepts(),
+    evaluation(),
 )
 MINIATURE = tuple(
     on_miniature(e)
     for e in (
-        *STABLE_DIFFUSION[:4],
+        *STABLE_DIFFUSION[:6],
         learn_apart(ONE_SUBJECT, ("picture", 0), ("picture", 1)),
         swap(),
+        two_concepts(),
     )
     if can_run(e)
 )
@@ -638,12 +884,18 @@ def _saved_node(
             }
             for out, (name, kind) in enumerate(outputs)
         ],
-        "properties": {"Node name for S&R": node.kind, "cnr_id": pack},
+        "properties": {"Node name for S&R": node.kind, "cnr_id": pack, **_hint(node)},
         "widgets_values": _values(node, schema),
     }
     if node.title:
         saved |= {"title": node.title, "color": "#432", "bgcolor": "#653"}
     return saved
+
+
+def _hint(node: Node) -> dict[str, Any]:
+    """Where the host may offer to download a file that is missing, as it does for its own."""
+    found = [MODELS[value] for value in node.widgets.values() if value in MODELS]
+    return {"models": found} if found else {}
 
 
 def _values(node: Node, schema: Schema | None) -> list[Any]:

@@ -21,6 +21,7 @@ SUBJECTS: dict[str, dict[str, Any]] = {
 WORDS = {
     "a photo of <me> person as a chef, in a kitchen": "a photo of a face of <me> person smiling "
     "on the beach",
+    "a photo of <me> person": "a photo of a face of <me> person",
     "blurry, deformed, watermark": "",
     "photo of a cat with <my-dog:pose2> pose": "photo of a robot with <my-dog:pose2> pose",
 }
@@ -34,11 +35,19 @@ NOTE = """\
 The miniature Stable Diffusion draws 128 px pictures of a few things, places and faces. \
 *Miniature Subject* draws one that it has never seen: change `number` for another."""
 
-SAVED_NOTE = f"""\
+SAVED_NOTES = {
+    "swap-pose-and-background-detex": f"""\
 **Run *{PREFIX}learn-a-subject-detex* first**: this example draws with the file that it saved in \
 `output/concepts`, and with the same miniature Stable Diffusion.
 
-The world of the miniature knows no cats: the other prompt asks for a robot."""
+The world of the miniature knows no cats: the other prompt asks for a robot.""",
+    "two-concepts-in-one-picture": f"""\
+**Run *{PREFIX}learn-a-face-cross-initialization* and *{PREFIX}learn-a-thing-catversion* first**: \
+this example draws with the files that they saved in `output/concepts`, and with the same \
+miniature Stable Diffusion.
+
+The miniature has learned from pictures with one thing or face each; two halves show both.""",
+}
 
 SAMPLING = {"steps": STEPS, "cfg": GUIDANCE, "sampler_name": "euler", "scheduler": "normal"}
 TRAINING = {
@@ -60,12 +69,16 @@ OTHER_KIND = {"CLIPVisionLoader": "MiniatureLoadVision", "LoadImage": "Miniature
 
 def on_miniature(example: Example) -> Example:
     """The same nodes and connections, other models, pictures, sizes and prompts."""
-    words = [node.widgets.get("class_word") for node in example.nodes.values()]
+    words = [_class_word(node) for node in example.nodes.values()]
     subject = next((SUBJECTS[word] for word in words if word), None)
     nodes = {key: _set(node, subject) for key, node in example.nodes.items()}
     first = next(key for key, node in nodes.items() if node.kind == "MarkdownNote")
-    nodes[first] = replace(nodes[first], widgets={"text": NOTE if subject else SAVED_NOTE})
+    nodes[first] = replace(nodes[first], widgets={"text": SAVED_NOTES.get(example.name, NOTE)})
     return replace(example, name=PREFIX + example.name, nodes=nodes)
+
+
+def _class_word(node: Node) -> str | None:
+    return node.widgets.get("class_word") or node.widgets.get("init_word")
 
 
 def _set(node: Node, subject: dict[str, Any] | None) -> Node:
