@@ -1,0 +1,83 @@
+"""Each template as a new user opens it: nothing missing, nothing red, no node over another."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+pytestmark = [pytest.mark.server, pytest.mark.browser]
+
+FOLDER = Path(__file__).parents[2] / "example_workflows"
+EXAMPLES = sorted(FOLDER.glob("*.json"))
+USED = {
+    "models/checkpoints": ["v1-5-pruned-emaonly-fp16.safetensors"],
+    "models/clip_vision": ["clip-vit-large-patch14.safetensors"],
+    "models/elite": ["global_mapper.pt", "local_mapper.pt"],
+    "models/sams": ["sam_vit_b_01ec64.pth"],
+    "models/clip_metrics/clip-vit-large-patch14": ["config.json"],
+    "output/concepts": [
+        f"{start}{name}.safetensors"
+        for start in ("", "miniature-")
+        for name in ("me", "my-dog", "my-dog-detex")
+    ],
+    "input": ["example.png"],
+}
+"""Files that the examples name. They are only listed here, so empty ones will do."""
+
+LOOK = """() => app.graph.nodes.map(node => ({
+    id: node.id,
+    type: node.type,
+    known: node.type in LiteGraph.registered_node_types,
+    red: Boolean(node.has_errors),
+    box: [...node.pos, ...node.size],
+    unlisted: (node.widgets ?? [])
+        .filter(w => w.type === "combo" && Array.isArray(w.options?.values))
+        .filter(w => !w.options.values.includes(w.value))
+        .map(w => w.name),
+}))"""
+
+
+@pytest.fixture(autouse=True)
+def files(server):
+    """The files that the examples name, as far as the server has none."""
+    wanted = [server.base_directory / folder / name for folder in USED for name in USED[folder]]
+    made = [path for path in wanted if not path.exists()]
+    for path in made:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    if (picture := server.base_directory / "input" / "example.png") in made:
+        Image.new("RGB", (64, 64), "grey").save(picture)
+    yield
+    for path in made:
+        path.unlink()
+
+
+def overlaps(one, other):
+    (x, y, width, height), (x2, y2, width2, height2) = one["box"], other["box"]
+    return x < x2 + width2 and x2 < x + width and y < y2 + height2 and y2 < y + height
+
+
+def fit_view(page):
+    page.tab.evaluate("app.canvas.fitViewToSelectionAnimated?.()")
+    page.tab.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    page.tab.wait_for_timeout(600)
+
+
+def test_every_template_opens_whole(page, renderer):
+    for path in EXAMPLES:
+        page.load(json.loads(path.read_text(encoding="utf-8")))
+        page.wait_for_frames(4)
+        nodes = page.tab.evaluate(LOOK)
+        assert nodes and all(node["known"] for node in nodes), path
+        assert not [node["type"] for node in nodes if node["red"]], path
+        assert not [(node["type"], node["unlisted"]) for node in nodes if node["unlisted"]], path
+        over = [
+            (one["type"], other["type"])
+            for n, one in enumerate(nodes)
+            for other in nodes[n + 1 :]
+            if overlaps(one, other)
+        ]
+        assert not over, (path.stem, over)
+        fit_view(page)
+        page.screenshot(f"template-{path.stem}-{renderer.value}")
