@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from personalize.concepts.concept import Concept, Method
+from personalize.concepts.differences import difference_tensors
 from personalize.miniature.files import CHECKPOINT, WEIGHTS
 from personalize.miniature.subjects import Jury, thing
 from personalize.tools import detex_study
@@ -14,6 +16,7 @@ from personalize.tools.detex_study import (
     Study,
     Way,
     comparison,
+    compression,
     leak_prompts,
     name_of,
     swap_prompt,
@@ -86,6 +89,22 @@ def test_leaks_and_swaps_are_counted_as_the_judge_reads(monkeypatch):
     }  # fmt: skip
 
 
+def test_what_a_lower_rank_costs(monkeypatch, tmp_path):
+    noise = torch.randn(16, 128, generator=torch.Generator().manual_seed(0))
+    concept = Concept(
+        Method.DETEX, "sd1", 128, "<it>", "mug", words={"": torch.ones(1, 128)},
+        tensors=difference_tensors({"a": noise}),
+    )  # fmt: skip
+    monkeypatch.setattr(Study, "concept", lambda *_: concept)
+    monkeypatch.setattr(Study, "measure", lambda *_: dict.fromkeys(KEYS, 0.5))
+    lines = compression(Study(None, None, tmp_path, 1), [thing(0)], [2, 16])
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
+    assert [row[0] for row in cells] == ["all", "2", "16"]
+    errors = [float(row[1].rstrip("%")) for row in cells]
+    assert errors[0] == errors[2] == 0 and 50 < errors[1] < 100
+    assert float(cells[1][2]) < float(cells[0][2])
+
+
 @pytest.mark.parametrize("name", list(WAYS)[:5])
 def test_every_way_runs_once(models, tmp_path, monkeypatch, name):
     monkeypatch.setattr("personalize.tools.miniature_models.STEPS", 1)
@@ -100,7 +119,7 @@ def test_every_way_runs_once(models, tmp_path, monkeypatch, name):
     study = Study(models, Jury.load(), tmp_path, 1)
     figures = study.figures(subject, way)
     assert figures.keys() >= set(KEYS) and all(-1 <= v <= 1 for v in figures.values())
-    monkeypatch.setattr(Study, "run", None)
+    monkeypatch.setattr(Study, "measure", None)
     assert study.figures(subject, way) == figures
     monkeypatch.setattr(Study, "learn", None)
     concept = study.concept(subject, way)

@@ -3,6 +3,7 @@
     python tools/run.py detex_study                       5 things, every way to learn them
     python tools/run.py detex_study --subjects 1 --ways "DETEX" --steps 20
     python tools/run.py detex_study --sheet docs/detex.png
+    python tools/run.py detex_study --subjects 2 --ways "DETEX" --ranks 4 8 16
 
 The shape of tables 1 and 3 of the paper (Cai et al. 2024). Each subject is learned from 4 pictures
 and drawn from five prompts. Then the attribute judge reads pose and background of
@@ -110,7 +111,7 @@ class Study:
         """The kept figures, or those of a run now."""
         file = self._file(subject, way, self.prompts, LEAK_PROMPTS).with_suffix(".json")
         if not file.is_file():
-            figures = self.run(subject, way)
+            figures = self.measure(subject, way, self.concept(subject, way))
             part = file.with_suffix(".part")
             part.write_text(json.dumps(figures), encoding="utf-8")
             part.rename(file)
@@ -120,10 +121,9 @@ class Study:
         about = json.dumps([subject.name, asdict(way), *more], sort_keys=True)
         return self.folder / hashlib.sha256(about.encode()).hexdigest()[:16]
 
-    def run(self, subject: Subject, way: Way) -> Figures:
+    def measure(self, subject: Subject, way: Way, concept: Concept | None) -> Figures:
         from ..miniature.subjects import mean_scores, prompts_for
 
-        concept = self.concept(subject, way)
         name, asked = name_of(subject, way), prompts_for(subject, self.prompts)
         pictures = self.draw(concept, [prompt.about(name) for prompt in asked])
         scores = [
@@ -268,6 +268,32 @@ def leak_prompts(shown: Sequence[str]) -> list[Prompt]:
     ]  # fmt: skip
 
 
+def compression(study: Study, subjects: Sequence[Subject], ranks: Sequence[int]) -> list[str]:
+    """What rounding the weights' changes to a rank costs: error, kB of the file, and figures."""
+    from ..concepts.differences import compressed
+    from ..concepts.files import save_concept
+
+    columns = {"likeness, subject alone": "likeness_fg", "both right": "both"}
+    lines = ["| rank | error | kB | " + " | ".join(columns) + " |"]
+    lines.append("|---" * (3 + len(columns)) + "|")
+    file = study.folder / "compressed.safetensors"
+    for rank in [0, *ranks]:
+        errors, sizes, figures = [], [], []
+        for subject in subjects:
+            concept, way = study.concept(subject, WAYS[MAIN]), WAYS[MAIN]
+            small, lost = compressed(concept, rank) if rank else (concept, 0.0)
+            save_concept(small, file)
+            errors.append(lost)
+            sizes.append(file.stat().st_size / 1000)
+            figures.append(study.measure(subject, way, small))
+        cells = [cell([one[key] for one in figures]) for key in columns.values()]
+        name = str(rank) if rank else "all"
+        lines.append(
+            f"| {name} | {mean(errors):.1%} | {mean(sizes):.0f} | " + " | ".join(cells) + " |"
+        )
+    return lines
+
+
 def sheet(study: Study, subject: Subject) -> Image.Image:
     """Every pose in every place; then prompts that ask for other poses and places."""
     from .sheets import Row, draw_sheet
@@ -310,13 +336,12 @@ def error(values: Sequence[float]) -> float:
 
 
 def comparison(results: Results, one: str, other: str) -> list[str]:
-    """One way minus another, subject by subject."""
+    """One way minus another, subject by subject, of two subjects or more."""
     keys = {name: key for columns in TABLES.values() for name, key in columns.items()}
     lines = [f"{one} minus {other}, mean and standard error of {len(results[one])} subjects:"]
     for name, key in keys.items():
         apart = [a[key] - b[key] for a, b in zip(results[one], results[other], strict=True)]
-        if len(apart) > 1:
-            lines.append(f"- {name}: {mean(apart):+.3f} ± {error(apart):.3f}")
+        lines.append(f"- {name}: {mean(apart):+.3f} ± {error(apart):.3f}")
     return lines
 
 
@@ -341,6 +366,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--learning-rate", type=float, help="instead of each way's own, for a try")
     parser.add_argument("--weights", type=Path, help="folder of the miniature's files")
     parser.add_argument("--sheet", type=Path, help="a picture file to draw, of the first subject")
+    parser.add_argument("--ranks", nargs="+", type=int, help="of compressed files, to measure too")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="keeps what was run")
     options = parser.parse_args(arguments)
     prepare_host()
@@ -367,8 +393,11 @@ def main(arguments: Sequence[str]) -> int:
     for title, columns in TABLES.items():
         print("\n".join(["", f"**{title}**", "", *table(results, columns)]))
     for name in options.ways:
-        if MAIN in options.ways and name != MAIN:
+        if options.subjects > 1 and MAIN in options.ways and name != MAIN:
             print("\n".join(["", *comparison(results, MAIN, name)]))
+    if options.ranks:
+        subjects = [thing(options.first + n) for n in range(options.subjects)]
+        print("\n".join(["", *compression(study, subjects, options.ranks)]))
     if options.sheet:
         sheet(study, thing(options.first)).quantize(256).save(options.sheet, optimize=True)
     return 0
