@@ -75,7 +75,7 @@ class Way:
         return self.config == "DetexConfig"
 
 
-# of short trials on a subject that is none of the study's first five: see docs/detex.md
+# as the demo's: see recipes.py
 _WEIGHTS: dict[str, Any] = {"steps": 100, "batch_size": 4, "learning_rate": 1e-3, "prior_count": 16}
 WAYS = {
     "class word, nothing learned": Way(),
