@@ -1,5 +1,6 @@
 """The study of an ELITE encoder runs with any encoder of the miniature, and counts rightly."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -71,3 +72,12 @@ def test_each_study_runs(miniature, encoder, what, monkeypatch):
     assert all(p.shape == (1, 128, 128, 3) for p in pictures)
     assert all(not torch.equal(a, b) for a, b in pairwise(pictures))
     assert sheet(results).width == (1 + len(ways)) * 132
+
+
+@pytest.mark.parametrize("what", ["table", "pictures"])
+def test_an_encoder_of_words_alone(miniature, encoder, what, monkeypatch):
+    monkeypatch.setattr("personalize.tools.miniature_models.STEPS", 1)
+    words = replace(encoder, local_stage=None)
+    results = list(study(what, words, miniature, Jury.load(), 1, 1))
+    assert len(results[0].pictures) == (3 if what == "table" else 2)
+    assert "details" not in report(what, words, results)

@@ -70,11 +70,14 @@ CLASS, GLOBAL, BOTH, EDITED, ALL_WORDS = (
 
 def ablation(encoder: EliteEncoder, models: Miniature, subject: Subject) -> Ways:
     concept = encoded(encoder, models, subject)
+    details = {
+        EDITED: Way(concept, PLACEHOLDER, EDIT),
+        BOTH: Way(concept, PLACEHOLDER, GENERATE),
+    }
     return {
         CLASS: Way(None, subject.class_word),
         GLOBAL: Way(concept, PLACEHOLDER),
-        EDITED: Way(concept, PLACEHOLDER, EDIT),
-        BOTH: Way(concept, PLACEHOLDER, GENERATE),
+        **(details if encoder.local_stage else {}),
         ALL_WORDS: Way(concept, FIVE),
     }
 
@@ -86,6 +89,8 @@ def lambdas(encoder: EliteEncoder, models: Miniature, subject: Subject) -> Ways:
 
 def combinations(encoder: EliteEncoder, models: Miniature, subject: Subject) -> Ways:
     """Each picture is encoded alone; words and details are combined in every way."""
+    if encoder.local_stage is None:
+        return word_combinations(encoder, models, subject)
     import torch
 
     alone = [encoded(encoder, models, subject, n) for n in range(len(subject.references.pictures))]
@@ -106,6 +111,19 @@ def combinations(encoder: EliteEncoder, models: Miniature, subject: Subject) -> 
         )
         for a, w in words.items()
         for b, d in details.items()
+    }
+
+
+def word_combinations(encoder: EliteEncoder, models: Miniature, subject: Subject) -> Ways:
+    """The words of several pictures, of an encoder that has no details."""
+    import torch
+
+    alone = [encoded(encoder, models, subject, n) for n in range(len(subject.references.pictures))]
+    first = alone[0]
+    mean = {k: torch.stack([c.words[k] for c in alone]).mean(0) for k in first.words}
+    return {
+        "words of the first": Way(first, PLACEHOLDER),
+        "words mean": Way(replace(first, words=mean), PLACEHOLDER),
     }
 
 
@@ -246,7 +264,8 @@ def report(what: str, encoder: EliteEncoder, results: Sequence[Drawn]) -> str:
         *table(results),
     ]
     if what == "table":
-        lines += ["", *(f"- {comparison(results, *claim)}" for claim in CLAIMS)]
+        drawn = [claim for claim in CLAIMS if set(claim[:2]) <= set(results[0].pictures)]
+        lines += ["", *(f"- {comparison(results, *claim)}" for claim in drawn)]
     return "\n".join(lines)
 
 
@@ -305,6 +324,9 @@ def main(arguments: Sequence[str]) -> int:
 
     weights = options.weights or WEIGHTS
     encoder, models = load_encoder(options.encoder), load_miniature(weights)
+    if options.what == "sweep" and encoder.local_stage is None:
+        print(f"{options.encoder} has no local stage, so there are no details to sweep over.")
+        return 1
     results: list[Drawn] = []
     for drawn in study(
         options.what, encoder, models, Jury.load(weights), options.subjects, options.prompts
