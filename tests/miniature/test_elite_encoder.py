@@ -1,0 +1,47 @@
+"""The committed ELITE encoder of the miniature: its file, and that it does what it is for."""
+
+import pytest
+from personalize.concepts.elite_files import load_encoder
+from personalize.miniature.files import CHECKPOINT, ELITE, VISION, WEIGHTS
+from safetensors import safe_open
+
+pytestmark = pytest.mark.host
+
+FILE = WEIGHTS / ELITE
+
+
+@pytest.fixture(scope="module")
+def miniature():
+    if not all((WEIGHTS / name).exists() for name in (CHECKPOINT, VISION, ELITE)):
+        pytest.skip("no weights: see miniature/MODEL_CARD.md")
+    from personalize.tools.miniature_models import load_miniature
+
+    return load_miniature()
+
+
+def test_the_file_is_small_and_free(miniature):
+    from personalize.host.vision import vision_shape
+
+    assert FILE.stat().st_size <= 5e6
+    with safe_open(FILE, "pt") as file:
+        assert file.metadata()["licence"] == "CC0-1.0"
+    encoder = load_encoder(FILE)
+    assert (encoder.name, encoder.base) == ("miniature_elite", "sd1")
+    assert encoder.vision == vision_shape(miniature.vision)
+
+
+def test_unseen_individuals_are_nearer_than_their_class_word(miniature):
+    from personalize.miniature.subjects import Jury, prompts_for
+    from personalize.tools.elite_study import CLASS, GLOBAL, ablation, draw, of_subject, subjects
+
+    encoder, jury = load_encoder(FILE), Jury.load()
+    gains, edits = [], []
+    for subject in subjects(4):
+        ways = ablation(encoder, miniature, subject)
+        compared = {name: ways[name] for name in (CLASS, GLOBAL)}
+        drawn = draw(miniature, jury, subject, compared, prompts_for(subject, 2))
+        likeness = [of_subject(drawn, way, "likeness") for way in (GLOBAL, CLASS)]
+        gains.append(likeness[0] - likeness[1])
+        edits.append(of_subject(drawn, GLOBAL, "edits"))
+    assert sum(gains) / len(gains) > 0.1
+    assert sum(edits) / len(edits) > 0.75
