@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from personalize.miniature.files import WEIGHTS
 from personalize.tools.curves import draw_face
+from personalize.tools.make_thumbnails import BACKGROUND, SIZE, thumbnail
 from personalize.tools.miniature_examples import ENCODER
 from personalize.tools.workflows import (
     ANY,
@@ -16,6 +17,7 @@ from personalize.tools.workflows import (
     to_api,
     widgets,
 )
+from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "example_workflows"
 EXAMPLES = sorted(FOLDER.glob("*.json"))
@@ -196,6 +198,24 @@ def test_every_example_has_its_miniature_unless_it_needs_an_encoder():
     missing = own - made - NEEDS_A_CLIP
     assert made <= own and (not missing or not (WEIGHTS / ENCODER).is_file())
     assert all("elite" in name for name in missing)
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("miniature-*.json")), ids=lambda p: p.stem)
+def test_a_miniature_example_and_its_own_have_a_thumbnail(path):
+    """Drawn by python tools/run.py make_thumbnails."""
+    for stem in (path.stem, path.stem.removeprefix("miniature-")):
+        file = FOLDER / f"{stem}.jpg"
+        with Image.open(file) as picture:
+            assert (picture.format, picture.size) == ("JPEG", SIZE)
+        assert file.stat().st_size < 100_000
+
+
+def test_a_thumbnail_shows_what_was_learned_from_and_what_was_drawn():
+    red, blue = (Image.new("RGB", (128, 128), colour) for colour in ("red", "blue"))
+    sheet = thumbnail([red] * 4, [blue, blue])
+    assert sheet.size == SIZE
+    assert sheet.getpixel((80, 470)) == (255, 0, 0) and sheet.getpixel((630, 240)) == (0, 0, 255)
+    assert sheet.getpixel((240, 20)) == BACKGROUND
 
 
 def test_values_that_do_not_fit_the_schema_are_refused():
