@@ -96,7 +96,8 @@ example draws with the files that they saved in `output/concepts`, and the same 
 Each *Apply Concept* makes one more placeholder known. Methods may differ, the family may not."""
 
 TWO_PROMPT_NOTE = """\
-One prompt a subject, each for **its half of the picture**: so neither bleeds into the other.
+One prompt a subject, each for **its half of the picture**, which is as large as a whole one: so \
+neither bleeds into the other.
 
 One prompt with both, such as `<me>` person with a `<my-dog>`, works too, and mixes them more.
 

@@ -365,7 +365,10 @@ def _swap_drawn(key: str, prompt: str, prompt_top: int, left: int) -> dict[str, 
 
 def two_concepts() -> Example:
     """Two saved concepts, each in its own half of one picture."""
-    halves = {"left": ("a photo of <me> person", 0.0), "right": ("a photo of a <my-dog>", 0.5)}
+    halves = {
+        "left": ("a photo of <me> person on the beach", 0.0),
+        "right": ("a photo of a <my-dog> on the beach", 0.5),
+    }
     nodes = {
         "model_note": note("1. Model and concepts", TWO_MODEL_NOTE, (0, -290), (780, 220)),
         "base": Node(
@@ -388,7 +391,7 @@ def two_concepts() -> Example:
             {"text": "blurry, deformed, watermark"},
         ),
         "latent": Node(
-            "EmptyLatentImage", (860, 580), (400, 120), widgets={"width": 768, "height": 512}
+            "EmptyLatentImage", (860, 580), (400, 120), widgets={"width": 1024, "height": 512}
         ),
         "draw_note": note("3. One picture", TWO_DRAW_NOTE, (1340, -290), (720, 180)),
         **{

@@ -21,7 +21,7 @@ SUBJECTS: dict[str, dict[str, Any]] = {
 WORDS = {
     "a photo of <me> person as a chef, in a kitchen": "a photo of a face of <me> person smiling "
     "on the beach",
-    "a photo of <me> person": "a photo of a face of <me> person",
+    "a photo of <me> person on the beach": "a photo of a face of <me> person on the beach",
     "blurry, deformed, watermark": "",
     "photo of a cat with <my-dog:pose2> pose": "photo of a robot with <my-dog:pose2> pose",
 }
@@ -86,6 +86,8 @@ def _set(node: Node, subject: dict[str, Any] | None) -> Node:
     for name in ("filename", "concept_name"):  # its files are none of Stable Diffusion
         if name in changed:
             changed[name] = PREFIX + changed[name]
+    if node.kind == "EmptyLatentImage":
+        changed["width"] = node.widgets.get("width", 512) * SIZE // 512
     if node.kind == "LoadImage" and subject:
         changed = dict(subject)
     if node.kind == "CLIPTextEncode":
