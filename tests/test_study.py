@@ -111,6 +111,15 @@ def test_the_report_holds_every_table_and_picture(results, tmp_path) -> None:
 
 
 @pytest.mark.host
+def test_a_report_so_far_says_what_is_missing(results, tmp_path) -> None:
+    some = {trial: o for trial, o in results.items() if trial.recipe in ("class", "ti")}
+    some = {trial: outcome for trial, outcome in some.items() if not trial.at}
+    text = study_report.write_report(some, SMALL, "0" * 64, tmp_path).read_text(encoding="utf-8")
+    assert text.count("*Not run yet.*") == 4  # margin, CatVersion, layers, curves
+    assert "study-things.png" in text and "study-layers.png" not in text
+
+
+@pytest.mark.host
 def test_two_shares_are_the_whole(bench, wanted, results, capsys) -> None:
     run_all(bench, wanted, (0, 2))
     run_all(bench, wanted, (1, 2))

@@ -26,8 +26,8 @@ class Plan:
     prompts: int = 10
     shots: tuple[int, ...] = (4, 1)
     curve_faces: int = 3
-    curve_prompts: int = 5
-    curve_at: tuple[int, ...] = (1, 25, 50, 100, 200)
+    curve_prompts: int = 4
+    curve_at: tuple[int, ...] = (1, 10, 25, 50, 100)
     layer_subjects: int = 4
     layer_prompts: int = 5
     steps: int = 0
@@ -119,8 +119,10 @@ def curves_trials(plan: Plan, keys: Sequence[str]) -> list[Trial]:
 
 
 def all_trials(plan: Plan, keys: Sequence[str]) -> list[Trial]:
-    parts = (methods_trials, layers_trials, curves_trials)
-    return [trial for part in parts for trial in part(plan, keys)]
+    """Every part; last what learns a thing from fewer pictures than there are."""
+    methods = methods_trials(plan, keys)
+    first = most_pictures(plan, methods)
+    return [*first, *layers_trials(plan, keys), *curves_trials(plan, keys), *methods]
 
 
 def _steps(plan: Plan) -> tuple[tuple[str, int], ...]:

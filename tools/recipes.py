@@ -83,13 +83,13 @@ RECIPES = {
     ),
     "ci": Recipe(
         "Cross Initialization",
-        settings={"steps": 100, "batch_size": 4, "learning_rate": 0.02},
+        settings={"steps": 100, "batch_size": 4, "learning_rate": 0.08},
         **_CROSS_INIT,
     ),
     "catversion": Recipe(
         "CatVersion",
         "PersonalizeTrainCatVersion",
-        {"steps": 100, "batch_size": 4, "learning_rate": 0.02},
+        {"steps": 100, "batch_size": 4, "learning_rate": 0.05},
     ),
     "custom": Recipe(
         "Custom Diffusion",

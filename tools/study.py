@@ -49,8 +49,9 @@ def available(weights: Path) -> list[str]:
     return list(recipes_for(NODE_CLASS_MAPPINGS, weights))
 
 
-def results_of(trials: Trials, wanted: Sequence[Trial]) -> Results:
-    return {trial: trials.outcome(trial) for trial in dict.fromkeys(wanted)}
+def known(trials: Trials, wanted: Sequence[Trial]) -> Results:
+    found = {trial: trials.known(trial) for trial in dict.fromkeys(wanted)}
+    return {trial: outcome for trial, outcome in found.items() if outcome}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     parser.add_argument("--docs", type=Path, default=DOCS, help="where study.md is written")
     parser.add_argument("--small", action="store_true", help="everything once, nothing learned")
+    parser.add_argument("--so-far", action="store_true", help="run nothing, tell what is known")
     parser.add_argument("--share", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -72,13 +74,17 @@ def main(arguments: Sequence[str]) -> int:
         if options.share is None:
             for sentence in without_encoder(options.weights):
                 print(sentence, flush=True)
-        run_shared(trials, wanted, options, arguments)
+        if not options.so_far:
+            run_shared(trials, wanted, options, arguments)
     except BadWeights as error:
         print(error, file=sys.stderr)
         return 1
     if options.share is not None:
         return 0
-    results = results_of(trials, wanted)
+    results = known(trials, wanted)
+    if not results:
+        print("Nothing of this has been run yet.")
+        return 0
     print(f"\n{table(results, plan)}")
     if options.part is None:
         print(f"\nwritten: {study_report.write_report(results, plan, trials.digest, options.docs)}")
@@ -101,5 +107,6 @@ def run_shared(
     try:
         run_all(trials, wanted, (0, options.workers))
     finally:
-        for other in others:
-            other.wait()
+        codes = [other.wait() for other in others]
+    if any(codes):
+        sys.exit("A worker failed, see above. The same command goes on where it stopped.")

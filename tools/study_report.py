@@ -20,6 +20,8 @@ from .trials import Outcome, subject_named
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return "*Not run yet.*"
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -78,7 +80,8 @@ def margin_table(results: Results, plan: Plan) -> str:
         [f"{name}: {subject_named(name).described}", str(max(plan.shots_of(name))), *_margin(*pair)]
         for name, pair in pairs.items()
     ]
-    rows.append([f"**mean of {len(pairs)}**", "", *_margin(*_mean_pair(list(pairs.values())))])
+    if pairs:
+        rows.append([f"**mean of {len(pairs)}**", "", *_margin(*_mean_pair(list(pairs.values())))])
     return markdown(("subject", "pictures", "class word", "concept", "margin"), rows)
 
 
@@ -99,7 +102,7 @@ def catversion_table(results: Results, plan: Plan) -> str:
         for key, outcome in (("ti", other[name]), ("catversion", one[name])):
             mean = outcome.mean
             rows.append([name, RECIPES[key].title, *score_cells(mean), f"{overall(mean):.3f}"])
-    for key, found in (("ti", other), ("catversion", one)):
+    for key, found in (("ti", other), ("catversion", one)) if rows else ():
         mean = mean_of(list(found.values()))
         whole = sum(overall(o.mean) for o in found.values()) / len(found)
         rows.append(["**mean**", RECIPES[key].title, *score_cells(mean), f"{whole:.3f}"])
@@ -168,9 +171,9 @@ def sheet_row(title: str, outcome: Outcome, references: Sequence = ()) -> Row:
 
 
 def layers_sheet(results: Results, plan: Plan) -> Image.Image:
-    """A row for each subject and pair of layers."""
+    """A row for each pair of layers, for the first two things."""
     places, rows = layer_places(results), []
-    names = list(next(iter(places.values())))
+    names = [name for name in next(iter(places.values())) if name.startswith("thing")]
     for name in names[:2]:
         references = list(subject_named(name).references.first(max(plan.shots_of(name))).pictures)
         for title, found in places.items():
@@ -205,6 +208,16 @@ def curves_picture(results: Results, plan: Plan) -> Image.Image:
     return picture
 
 
+def pictures_of(results: Results, plan: Plan) -> dict[str, Image.Image]:
+    """Every sheet whose trials were run, by name."""
+    made = {f"{kind}s": methods_sheet(results, plan, kind) for kind in ("thing", "face")}
+    if layer_places(results):
+        made["layers"] = layers_sheet(results, plan)
+    if any(curves_of(results, variant) for variant in VARIANTS):
+        made["curves"] = curves_picture(results, plan)
+    return made
+
+
 # --- the report -------------------------------------------------------------------------------
 
 REPORT = """\
@@ -230,9 +243,9 @@ guidance {guidance}.
 
 Settings: {settings}.
 
-![things](study-things.png)
+{things_picture}
 
-![faces](study-faces.png)
+{faces_picture}
 
 ## Nearer than the class word
 
@@ -253,14 +266,14 @@ ground.
 
 {layers_table}
 
-![layers](study-layers.png)
+{layers_picture}
 
 ## Quality over steps (Figures 2, 8 and 11 of Cross Initialization)
 
 `python tools/run.py study curves`: from one picture of a face, means over {curve_faces} faces and
 {curve_prompts} prompts; two words, batch 4, learning rate 0.005.
 
-![curves](study-curves.png)
+{curves_picture}
 
 {curves_table}
 
@@ -276,14 +289,13 @@ at least two standard errors from 0, on its side or on the other; else it *canno
 def write_report(results: Results, plan: Plan, digest: str, folder: Path) -> Path:
     """Write study.md and its pictures into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = {
-        "study-things.png": methods_sheet(results, plan, "thing"),
-        "study-faces.png": methods_sheet(results, plan, "face"),
-        "study-layers.png": layers_sheet(results, plan),
-        "study-curves.png": curves_picture(results, plan),
-    }
+    pictures = pictures_of(results, plan)
     for name, picture in pictures.items():
-        picture.quantize(256).save(folder / name, optimize=True)
+        picture.quantize(256).save(folder / f"study-{name}.png", optimize=True)
+    links = {
+        f"{name}_picture": f"![{name}](study-{name}.png)" if name in pictures else ""
+        for name in ("things", "faces", "layers", "curves")
+    }
     text = REPORT.format(
         digest=digest[:12],
         things=plan.things,
@@ -301,6 +313,7 @@ def write_report(results: Results, plan: Plan, digest: str, folder: Path) -> Pat
         layers_table=layers_table(results, plan),
         curves_table=curves_table(results, plan),
         claims_table=claims_table(results, plan),
+        **links,
     )
     file = folder / "study.md"
     file.write_text(text, encoding="utf-8")
