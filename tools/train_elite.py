@@ -155,7 +155,7 @@ class Accelerated:
         from accelerate.utils import reduce
 
         result: list[Any] = [None] * len(tensors)
-        for dtype in {tensor.dtype for tensor in tensors}:
+        for dtype in dict.fromkeys(t.dtype for t in tensors):  # in the same order everywhere
             places = [n for n, tensor in enumerate(tensors) if tensor.dtype == dtype]
             row = torch.cat([tensors[n].flatten().to(self._state.device) for n in places])
             mean: Any = reduce(row, "mean")
