@@ -7,6 +7,13 @@ __all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
 
 async def comfy_entrypoint():
     """Called by the host at start-up; everything is imported here, not before."""
-    from .nodes.extension import PersonalizeExtension
+    import gc
 
+    collecting = gc.isenabled()
+    gc.disable()  # one collection of all that the host has loaded takes longer than these imports
+    try:
+        from .nodes.extension import PersonalizeExtension
+    finally:
+        if collecting:
+            gc.enable()
     return PersonalizeExtension()

@@ -26,6 +26,7 @@ def jury() -> Jury:
 def shortened(key: str, steps: int = 2):
     recipe = RECIPES[key]
     settings = {**recipe.settings, "steps": steps, "batch_size": 1}
+    settings["train_seed"] = list(RECIPES).index(key)  # no run is another's, known to the host
     if "prior_count" in settings:
         settings["prior_count"] = 2
     return replace(recipe, settings=settings)

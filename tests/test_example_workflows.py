@@ -152,7 +152,7 @@ def test_the_miniature_examples_run_as_they_are(path, server):
     saved = any(node["class_type"] == "PersonalizeSaveConcept" for node in prompt.values())
     assert any("concepts" in output for output in run.outputs.values()) == saved
     files = [f for f in run.files("images") if f["type"] == "output"]
-    assert len(files) == sum(node["class_type"] == "SaveImage" for node in prompt.values())
+    assert len(files) >= sum(node["class_type"] == "SaveImage" for node in prompt.values())
     assert all(client.fetch(file).startswith(b"\x89PNG") for file in files)
 
 

@@ -5,7 +5,7 @@ import torch
 from personalize.concepts.concept import Concept, Method
 from personalize.concepts.errors import BaseModelError, PersonalizeError, PlaceholderError
 from personalize.concepts.files import save_embedding
-from personalize.samplers.apply import apply_concept
+from personalize.samplers.apply import PATCHES, apply_concept
 from personalize.tests.stock import (
     LONG,
     assert_differ,
@@ -235,7 +235,8 @@ def test_other_text_encoders_are_refused(tiny_sd1):
         applied(tiny_sd1, make_concept(tiny_sd1), clip=other)
 
 
-def test_methods_of_the_future_are_refused(tiny_sd1):
+def test_methods_of_the_future_are_refused(tiny_sd1, monkeypatch):
+    monkeypatch.delitem(PATCHES, Method.DETEX)
     concept = Concept(Method.DETEX, "sd1", 64, "<x>", words={"": torch.ones(64)})
     with pytest.raises(PersonalizeError, match="DETEX.*cannot apply"):
         applied(tiny_sd1, concept)
