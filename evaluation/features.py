@@ -38,7 +38,7 @@ class Extractor:
     """
 
     name: str
-    module: torch.nn.Module
+    module: Any
     processor: Any
     device: str | torch.device = "cpu"
     on_batch: Callable[[int], None] = lambda count: None

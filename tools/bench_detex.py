@@ -20,7 +20,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,7 +129,7 @@ class Plain:
         t = torch.randint(1000, (2,), generator=self.generator)
         prompts = [f"photo of a <v0> {CLASS_WORD}", f"photo of a {CLASS_WORD}"]
         context = self.reference.context(self.word, prompts)
-        noisy = self.reference.scheduler.add_noise(self.latents, noise, t)
+        noisy = self.reference.scheduler.add_noise(self.latents, noise, cast(Any, t))
         errors = (self.reference.unet(noisy, t, context).sample - noise).square()
         loss = errors[:1].mean() + errors[1:].mean()
         loss.backward()

@@ -222,7 +222,7 @@ def random_encoder(model: Any) -> Any:
     own = weights_of(model)
     shapes = {name: torch.Size(shape) for name, shape in mapper_shapes(1024, 768).items()}
     stages = [EliteStage(random_weights(shapes, n), moved(own, n)) for n in range(2)]
-    return EliteEncoder("random", "sd1", 768, VisionShape(1024, 24, 256), *stages)
+    return EliteEncoder("random", "sd1", 768, VisionShape(1024, 24, 256), stages[0], stages[1])
 
 
 def pictures() -> tuple[Tensor, Tensor]:

@@ -281,6 +281,7 @@ def compression(study: Study, subjects: Sequence[Subject], ranks: Sequence[int])
         errors, sizes, figures = [], [], []
         for subject in subjects:
             concept, way = study.concept(subject, WAYS[MAIN]), WAYS[MAIN]
+            assert concept is not None  # this way learns
             small, lost = compressed(concept, rank) if rank else (concept, 0.0)
             save_concept(small, file)
             errors.append(lost)
@@ -305,12 +306,14 @@ def sheet(study: Study, subject: Subject) -> Image.Image:
     for i in everyone:
         asked = [swap_prompt(PLACEHOLDER, way, i, j) for j in everyone]
         drawn = study.draw(concept, asked)
-        rows.append(Row(f"view of picture {i + 1}", drawn, references=[shown[i]]))
+        rows.append(Row(f"view of picture {i + 1}", list(drawn), references=[shown[i]]))
     prompts = leak_prompts(study.read(shown)["background"])[: len(shown)]
     for name in ("Custom Diffusion", MAIN):
         concept = study.concept(subject, WAYS[name])
         drawn = study.draw(concept, [prompt.about(PLACEHOLDER) for prompt in prompts])
-        rows.append(Row(name, drawn, [prompt.text[len("a photo of a ") :] for prompt in prompts]))
+        rows.append(
+            Row(name, list(drawn), [prompt.text[len("a photo of a ") :] for prompt in prompts])
+        )
     columns = [f"background of picture {j + 1}" for j in everyone]
     return draw_sheet(f"DETEX: one {subject.class_word}, four pictures", columns, rows)
 

@@ -27,7 +27,7 @@ LINES = "Teach Stable Diffusion new concepts", "from a few pictures, in ComfyUI"
 def icon(side: int) -> Image.Image:
     """docs/icon.svg without its background."""
     scale = side * SMOOTH / 400
-    picture = Image.new("RGB", (side * SMOOTH,) * 2, BACKGROUND)
+    picture = Image.new("RGB", (side * SMOOTH, side * SMOOTH), BACKGROUND)
     draw = ImageDraw.Draw(picture)
     for tip, end in ((46, 118), (354, 282)):
         points = [(x * scale, y * scale) for x, y in ((end, 104), (tip, 200), (end, 296))]

@@ -153,7 +153,8 @@ def test_an_unchanged_file_is_read_once(output, monkeypatch):
     stock = shelf_module.read_card
     monkeypatch.setattr(shelf_module, "read_card", lambda *a: read.append(a) or stock(*a))
     path = put(output)
-    shelf(), shelf()
+    shelf()
+    shelf()
     assert len(read) == 1
     save_concept(concept("<changed-name>"), path)
     assert shelf()[0]["card"]["placeholder"] == "<changed-name>" and len(read) == 2

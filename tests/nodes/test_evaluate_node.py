@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def image(seed, *sizes):
         return [torch.rand(1, *size, 3, generator=generator) for size in sizes]
 
 
-def run(**inputs):
+def run(**inputs) -> Any:
     """Inputs as lists, as the host gives them to a node that takes lists."""
     given = {
         "generated": image(0, (40, 40), (50, 33)),

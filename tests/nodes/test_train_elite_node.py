@@ -1,5 +1,7 @@
 """Train ELITE Encoder as the host runs it."""
 
+from typing import Any
+
 import pytest
 import torch
 from personalize.concepts.errors import PersonalizeError, TrainingError
@@ -14,7 +16,7 @@ def vision():
     return clip_vision()
 
 
-def run(tiny, vision, **inputs):
+def run(tiny, vision, **inputs) -> Any:
     """Execute the node as the host does: every input is a list, under inference mode."""
     values = {"model": tiny.model, "clip": tiny.clip, "vae": tiny.vae, "clip_vision": vision}
     values |= {"stage": "global", "steps": 2, "batch_size": 2, "learning_rate": 1e-3}

@@ -107,7 +107,9 @@ def read_drawn(output: Path, cell: Cell, number: int) -> Drawn | None:
     content = _read(drawn_path(output, cell, number))
     if content is None:
         return None
-    drawn = Drawn(**content | {name: tuple(content[name]) for name in ("pictures", "scores")})
+    fields: dict[str, Any] = dict(content)
+    fields |= {name: tuple(content[name]) for name in ("pictures", "scores")}
+    drawn = Drawn(**fields)
     folder = cell.folder(output)
     return drawn if all((folder / name).is_file() for name in drawn.pictures) else None
 
