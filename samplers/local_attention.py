@@ -4,10 +4,9 @@ Out = Attention(Q, K_g, V_g) + lambda R Attention(Q, K_l, V_l) before the output
 conditionings whose prompt holds the concept's word. R is how much a query looks at that word.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,7 +15,15 @@ from torch import Tensor
 from ..concepts.concept import Concept
 from ..concepts.elite import Projections, weighted, word_ratio
 from ..concepts.errors import ConceptFileError, PersonalizeError
-from ..host.attention import Replace, cross_attention, patch_place
+from ..host.attention import (
+    Around,
+    Conds,
+    Place,
+    Replace,
+    cross_attention,
+    patch_place,
+    with_joined_patches,
+)
 
 MENTIONS = "personalize_mentions"
 """Key in a conditioning: the rows in which each concept's word stands, by placeholder."""
@@ -57,21 +64,10 @@ class LocalPart:
         """Where the wrapper tells the patches, in the transformer options: rows by chunk."""
         return f"personalize_rows_{self.placeholder}"
 
-    def tell_patches(
-        self,
-        executor: Any,
-        model: Any,
-        conds: list[list[dict[str, Any]] | None],
-        x: Tensor,
-        timestep: Tensor,
-        model_options: dict[str, Any],
-    ) -> Any:
-        """Wrapper around one evaluation of the model: where in which conditioning the word is."""
-        if self._acts(model.model_sampling, timestep):
-            rows = mentioned(conds, self.placeholder)
-            options = {**model_options.get("transformer_options", {}), self.key: rows}
-            model_options = {**model_options, "transformer_options": options}
-        return executor(model, conds, x, timestep, model_options)
+    def tell(self, model: Any, conds: Conds, timestep: Tensor) -> Any:
+        """Where in which conditioning the word is, in the part of sampling in which it acts."""
+        acts = self._acts(model.model_sampling, timestep)
+        return mentioned(conds, self.placeholder) if acts else None
 
     def _acts(self, sampling: Any, timestep: Tensor) -> bool:
         if self.details.start <= 0 and self.details.end >= 1:
@@ -81,9 +77,7 @@ class LocalPart:
         return float(last) <= sigma <= float(first)
 
 
-def mentioned(
-    conds: Sequence[Sequence[dict[str, Any]] | None], placeholder: str
-) -> dict[Chunk, tuple[int, ...]]:
+def mentioned(conds: Conds, placeholder: str) -> dict[Chunk, tuple[int, ...]]:
     """The rows of a placeholder's word by the chunk that reads them.
 
     To an area of one list the host adds one to the others, with all keys of the first, the uuid
@@ -155,52 +149,18 @@ class LocalAttention:
         return keys, values
 
 
-class LocalPatches:
-    """The local attentions of one concept, which join the others' patches at each evaluation.
-
-    They stand in no list of patches: in such a list the last pack to set one wins, and some call a
-    method of their own on the one they find. So the order of the nodes does not matter.
-    """
-
-    def __init__(self, part: LocalPart, projections: Projections) -> None:
-        self.part = part
-        self.attentions = {
-            patch_place(path): LocalAttention(part, pair) for path, pair in projections.items()
-        }
-
-    def join(
-        self,
-        executor: Any,
-        x: Tensor,
-        t: Tensor,
-        c_concat: Tensor | None = None,
-        c_crossattn: Tensor | None = None,
-        control: Any = None,
-        transformer_options: Mapping[str, Any] = MappingProxyType({}),
-        **more: Any,
-    ) -> Any:
-        """Wrapper around one pass of the UNet: patches the blocks if the word is in the batch."""
-        rows = transformer_options.get(self.part.key, {})
-        if any(chunk in rows for chunk in chunks_of(transformer_options)):
-            transformer_options = self._joined(transformer_options)
-        return executor(x, t, c_concat, c_crossattn, control, transformer_options, **more)
-
-    def _joined(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        replaced = options.get("patches_replace", {})
-        theirs = replaced.get("attn2", {})
-        ours = {
-            place: attention.around(theirs.get(place) or theirs.get(place[:2]))
-            for place, attention in self.attentions.items()
-        }
-        return {**options, "patches_replace": {**replaced, "attn2": {**theirs, **ours}}}
-
-
 def with_local_attention(model: Any, part: LocalPart, projections: Projections) -> Any:
     """A clone of the MODEL with local attention beside each cross attention and others' patches."""
-    clone = model.clone()
-    clone.add_wrapper_with_key("calc_cond_batch", "personalize", part.tell_patches)
-    clone.add_wrapper_with_key("apply_model", "personalize", LocalPatches(part, projections).join)
-    return clone
+    ours = {
+        patch_place(path): LocalAttention(part, pair).around for path, pair in projections.items()
+    }
+
+    def patches(
+        rows: Mapping[Chunk, Any], options: Mapping[str, Any], _: Tensor | None
+    ) -> Mapping[Place, Around]:
+        return ours if any(chunk in rows for chunk in chunks_of(options)) else {}
+
+    return with_joined_patches(model, part.key, part.tell, patches)
 
 
 def local_features(concept: Concept) -> Tensor | None:

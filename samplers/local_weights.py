@@ -5,16 +5,23 @@ added to the keys and values of the chunks of a batch whose prompt names the con
 concepts' weights never meet, nor do they act in negative prompts. The batch stays whole.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..host.attention import Place, Replace, cross_attention, patch_place
-from .local_attention import chunks_of, mentioned
+from ..host.attention import (
+    Around,
+    Conds,
+    Place,
+    Replace,
+    cross_attention,
+    patch_place,
+    with_joined_patches,
+)
+from .local_attention import Chunk, chunks_of, mentioned
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -24,7 +31,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 class LocalWeights:
-    """The differences of one applied concept, by transformer block, and the wrappers that add them.
+    """The differences of one applied concept, by transformer block, and the patches that add them.
 
     differences: by path of the layer, such as `middle_block.1.transformer_blocks.0.attn2.to_k`
     """
@@ -44,51 +51,25 @@ class LocalWeights:
         }
         self._moved: dict[tuple[torch.device, torch.dtype], dict[Place, Pair]] = {}
 
-    def tell_patches(
-        self,
-        executor: Any,
-        model: Any,
-        conds: list[list[dict[str, Any]] | None],
-        x: Tensor,
-        timestep: Tensor,
-        model_options: dict[str, Any],
-    ) -> Any:
-        """Wrapper around one evaluation of the model: which conditionings name the concept."""
-        options = dict(model_options.get("transformer_options", {}))
-        options[self.key] = frozenset(mentioned(conds, self.placeholder))
-        model_options = {**model_options, "transformer_options": options}
-        return executor(model, conds, x, timestep, model_options)
+    def tell(self, model: Any, conds: Conds, timestep: Tensor) -> Any:
+        """Which conditionings name the concept."""
+        return mentioned(conds, self.placeholder)
 
-    def join(
-        self,
-        executor: Any,
-        x: Tensor,
-        t: Tensor,
-        c_concat: Tensor | None = None,
-        c_crossattn: Tensor | None = None,
-        control: Any = None,
-        transformer_options: Mapping[str, Any] = MappingProxyType({}),
-        **more: Any,
-    ) -> Any:
-        """Wrapper around a pass of the UNet: patches its blocks if the batch names the concept."""
-        chunks = chunks_of(transformer_options)
-        named = transformer_options.get(self.key, frozenset())
+    def patches(
+        self, named: Container[Chunk], options: Mapping[str, Any], texts: Tensor | None
+    ) -> Mapping[Place, Around]:
+        """Of all blocks, if the batch names the concept."""
+        chunks = chunks_of(options)
         which = [n for n, chunk in enumerate(chunks) if chunk in named]
-        if which and c_crossattn is not None:
-            rows = torch.arange(len(c_crossattn)).view(len(chunks), -1)[which].flatten()
-            transformer_options = self._joined(transformer_options, c_crossattn[rows], rows)
-        return executor(x, t, c_concat, c_crossattn, control, transformer_options, **more)
+        if not which or texts is None:
+            return {}
+        rows = torch.arange(len(texts)).view(len(chunks), -1)[which].flatten()
+        return {place: partial(self._around, place, texts[rows], rows) for place in self._pairs}
 
-    def _joined(self, options: Mapping[str, Any], context: Tensor, rows: Tensor) -> dict[str, Any]:
-        replaced = options.get("patches_replace", {})
-        theirs = replaced.get("attn2", {})
-        ours = {
-            place: partial(
-                self._attend, place, theirs.get(place) or theirs.get(place[:2]), context, rows
-            )
-            for place in self._pairs
-        }
-        return {**options, "patches_replace": {**replaced, "attn2": {**theirs, **ours}}}
+    def _around(
+        self, place: Place, context: Tensor, rows: Tensor, inner: Replace | None
+    ) -> Replace:
+        return partial(self._attend, place, inner, context, rows)
 
     def _attend(
         self,
@@ -119,7 +100,4 @@ class LocalWeights:
 
 def with_local_weights(model: "ModelPatcher", weights: LocalWeights) -> "ModelPatcher":
     """A clone of the MODEL whose cross attention has the weights in the concept's own prompts."""
-    clone: Any = model.clone()
-    clone.add_wrapper_with_key("calc_cond_batch", "personalize", weights.tell_patches)
-    clone.add_wrapper_with_key("apply_model", "personalize", weights.join)
-    return clone
+    return with_joined_patches(model, weights.key, weights.tell, weights.patches)
