@@ -120,6 +120,12 @@ def tiny_sd2v() -> TinyModels:
     return _tiny("sd2v")
 
 
+@pytest.fixture(params=["tiny_sd1", "tiny_sd2", "tiny_sd2v"])
+def tiny(request: pytest.FixtureRequest) -> TinyModels:
+    """Each of them in turn."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[ComfyServer]:
     """A running ComfyUI with this pack, tiny_sd1, tiny_sd2 and tiny_sd2v, and the miniature."""

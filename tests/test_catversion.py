@@ -35,11 +35,6 @@ OFFICIAL = Path(__file__).parents[2] / "shared/data/official/catversion_teapot_a
 LATENTS = (2, 4, 8, 8)
 
 
-@pytest.fixture(params=["tiny_sd1", "tiny_sd2", "tiny_sd2v"])
-def tiny(request):
-    return request.getfixturevalue(request.param)
-
-
 def reaching(tiny):
     """Text layers that reach the UNet: all 4 of tiny SD1, 3 of tiny SD2."""
     return 4 if tiny.kind == "sd1" else 3

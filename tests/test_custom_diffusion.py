@@ -40,11 +40,6 @@ LATENTS = (2, 4, 8, 8)
 LORA = "input_blocks.1.1.transformer_blocks.0.attn2.to_k"
 
 
-@pytest.fixture(params=["tiny_sd1", "tiny_sd2", "tiny_sd2v"])
-def tiny(request):
-    return request.getfixturevalue(request.param)
-
-
 @pytest.fixture(scope="module")
 def pictures():
     return [torch.rand(2, 64, 70, 3, generator=torch.Generator().manual_seed(1))]

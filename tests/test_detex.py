@@ -33,11 +33,6 @@ LATENTS = (2, 4, 8, 8)
 SIDE = 4  # of the maps: half the side of the latents
 
 
-@pytest.fixture(params=["tiny_sd1", "tiny_sd2", "tiny_sd2v"])
-def tiny(request):
-    return request.getfixturevalue(request.param)
-
-
 def noise(*shape, seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 

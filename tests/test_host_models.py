@@ -4,11 +4,6 @@ import torch
 pytestmark = pytest.mark.host
 
 
-@pytest.fixture(params=["tiny_sd1", "tiny_sd2", "tiny_sd2v"])
-def tiny(request):
-    return request.getfixturevalue(request.param)
-
-
 def encode(clip, text):
     from nodes import CLIPTextEncode
 

@@ -1,17 +1,15 @@
 """What is kept of trainings for browsers, and the routes that tell and ask it."""
 
-import asyncio
 import json
 import time
 
 import pytest
 import torch
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 from personalize.nodes import live_routes, monitor
 from personalize.nodes.live import MOST_POINTS, MOST_PREVIEWS, MOST_RUNS, LiveRun, LiveRuns, Stage
 from personalize.nodes.live_routes import PREFIX, add_live_routes
 from personalize.nodes.train import TrainCrossInit
+from personalize.tests.nodes import routes_client
 from personalize.tests.nodes.test_train_nodes import picture, run
 
 pytestmark = pytest.mark.host
@@ -183,20 +181,7 @@ def runs(monkeypatch):
 
 
 def ask(method, path, **options):
-    """One request; returns (status, headers, content as JSON or bytes)."""
-
-    async def inside():
-        table = web.RouteTableDef()
-        add_live_routes(table)
-        application = web.Application()
-        application.add_routes(table)
-        async with TestClient(TestServer(application)) as client:
-            answer = await client.request(method, PREFIX + path, **options)
-            as_json = answer.content_type == "application/json"
-            content = await (answer.json() if as_json else answer.read())
-            return answer.status, answer.headers, content
-
-    return asyncio.run(inside())
+    return routes_client.ask(add_live_routes, method, PREFIX + path, **options)
 
 
 def test_routes_tell_histories_and_previews(runs):

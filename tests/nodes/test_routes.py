@@ -1,18 +1,15 @@
 """The routes as a browser meets them, on a server of their own with no host in it."""
 
-import asyncio
-
 import folder_paths
 import pytest
 import torch
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 from personalize.concepts.concept import Concept, Method
 from personalize.concepts.files import save_concept
 from personalize.host.card_pictures import write_pictures
 from personalize.nodes import NODE_CLASS_MAPPINGS
 from personalize.nodes import routes as module
 from personalize.nodes.routes import MAKERS, PREFIX, add_routes
+from personalize.tests.nodes import routes_client
 
 pytestmark = pytest.mark.host
 
@@ -44,20 +41,7 @@ def told(monkeypatch):
 
 
 def ask(method, path, **options):
-    """One request; returns (status, headers, content as JSON or bytes)."""
-
-    async def inside():
-        table = web.RouteTableDef()
-        add_routes(table)
-        application = web.Application()
-        application.add_routes(table)
-        async with TestClient(TestServer(application)) as client:
-            answer = await client.request(method, PREFIX + path, **options)
-            as_json = answer.content_type == "application/json"
-            content = await (answer.json() if as_json else answer.read())
-            return answer.status, answer.headers, content
-
-    return asyncio.run(inside())
+    return routes_client.ask(add_routes, method, PREFIX + path, **options)
 
 
 def files(folder):

@@ -19,11 +19,6 @@ from personalize.tests.stock import (
 pytestmark = pytest.mark.host
 
 
-@pytest.fixture(params=["tiny_sd1", "tiny_sd2", "tiny_sd2v"])
-def tiny(request):
-    return request.getfixturevalue(request.param)
-
-
 def applied(tiny, concept, strength=1.0, clip=None):
     return apply_concept(tiny.model, clip or tiny.clip, concept, strength)[1]
 

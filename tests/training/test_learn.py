@@ -22,11 +22,6 @@ from personalize.training.textual_inversion import TextualInversionConfig
 pytestmark = pytest.mark.host
 
 
-@pytest.fixture(params=["tiny_sd1", "tiny_sd2", "tiny_sd2v"])
-def tiny(request):
-    return request.getfixturevalue(request.param)
-
-
 @pytest.fixture(scope="module")
 def pictures():
     generator = torch.Generator().manual_seed(1)

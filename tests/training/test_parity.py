@@ -18,11 +18,6 @@ TEMPLATES = ("a photo of a {}", "the face of {}, at night")
 LATENTS = (2, 4, 8, 8)
 
 
-@pytest.fixture(params=["tiny_sd1", "tiny_sd2", "tiny_sd2v"])
-def tiny(request):
-    return request.getfixturevalue(request.param)
-
-
 def tokenizer_folder():
     from personalize.tools.get_host import find_host
 
