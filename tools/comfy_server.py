@@ -50,7 +50,10 @@ class ComfyServer:
         self.port = _free_port()
         self.log_path = base_directory / "server.log"
         self._arguments = list(arguments)
-        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        # more threads gain nothing on small models, and crawl when anything else uses the processor
+        threads = {"OMP_NUM_THREADS": "1"}
+        own = {"PYTHONUNBUFFERED": "1", **(environment or {})}
+        self._environment = {**threads, **os.environ, **own}
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
         self.start_log = ""  # what the server printed until it answered

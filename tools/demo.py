@@ -312,6 +312,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--face", type=int, default=6, help="number of the face to learn")
     parser.add_argument("--prompts", type=int, default=PROMPTS, choices=range(1, 11), metavar="N")
     options = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # as in the server: the judges are small, too
     tasks = [Task(thing(options.thing), 4), Task(face(options.face), 1)]
     host = get_host()
     try:
