@@ -1,13 +1,15 @@
 """Sockets and inputs that several nodes share. A widget's default is its config's default."""
 
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from comfy_api.latest import io
 
 from ..host.backbone import Precision
 from ..training.config import MIN_RESOLUTION, LoopConfig, TrainConfig
 
+AnyConfig = TypeVar("AnyConfig", bound=LoopConfig)
 ConceptSocket = io.Custom("CONCEPT")
 HIDDEN_OF_TRAINERS = [io.Hidden.unique_id, io.Hidden.extra_pnginfo]
 
@@ -23,6 +25,12 @@ def default_of(config: type[LoopConfig], name: str) -> Any:
     if field.default is MISSING:
         raise KeyError(f"{config.__name__}.{name} has no default")
     return getattr(field.default, "value", field.default)
+
+
+def config_of(config: type[AnyConfig], values: Mapping[str, Any]) -> AnyConfig:
+    """The config in the values of a node's inputs."""
+    known = {field.name for field in fields(config)}
+    return config(**{name: value for name, value in values.items() if name in known})
 
 
 def model_inputs() -> list[io.Input]:

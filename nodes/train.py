@@ -1,6 +1,5 @@
 """Train nodes: pictures in, a concept out."""
 
-from dataclasses import fields
 from typing import Any, ClassVar
 
 import torch
@@ -24,6 +23,7 @@ from .inputs import (
     PLACEHOLDER_TIP,
     ConceptSocket,
     common_options,
+    config_of,
     default_of,
     init_word_option,
     model_inputs,
@@ -94,8 +94,7 @@ class TrainNode(io.ComfyNode):
     @classmethod
     def make_config(cls, values: dict[str, Any]) -> TrainConfig:
         """The config in the values of a node's inputs."""
-        known = {field.name for field in fields(cls.config)}
-        return cls.config(**{name: v for name, v in values.items() if name in known})
+        return config_of(cls.config, values)
 
     @classmethod
     def preview_prompts(cls, values: dict[str, Any]) -> list[str]:

@@ -1,6 +1,5 @@
 """Train an ELITE encoder inside the host, from a list of pictures and masks."""
 
-from dataclasses import fields
 from typing import Any
 
 from comfy_api.latest import io
@@ -17,6 +16,7 @@ from .elite import ALIASES, EliteSocket
 from .inputs import (
     HIDDEN_OF_TRAINERS,
     common_options,
+    config_of,
     default_of,
     schedule_inputs,
     seed_input,
@@ -102,8 +102,7 @@ class TrainELITE(io.ComfyNode):
     def execute(cls, **lists: list[Any]) -> io.NodeOutput:
         images, masks = lists.pop("images"), lists.pop("masks", [])
         values = {name: value[0] for name, value in lists.items()}
-        known = {field.name for field in fields(EliteConfig)}
-        config = EliteConfig(**{name: v for name, v in values.items() if name in known})
+        config = config_of(EliteConfig, values)
         models = EliteModels(*(values[k] for k in ("model", "clip", "vae", "clip_vision")))
         prompt = values.get("preview_prompt", "").replace("{}", PREVIEWED)
         subjects = GivenSubjects(images, [m for m in masks if m is not None])

@@ -11,7 +11,7 @@ from ..concepts.residuals import OFFICIAL_BIAS, residual_tensors
 from ..host.backbone import Backbone
 from ..host.residual_attention import Layers, Residuals
 from .batch import Batch, denoising_loss
-from .config import TrainConfig
+from .config import TrainConfig, check_class_word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,7 @@ class CatVersionConfig(TrainConfig):
                 f"Expected 1 to {MAX_VECTORS} residual_tokens, got {self.residual_tokens}. "
                 "1 is usual."
             )
-        if not self.class_word.strip():
-            raise TrainingError("The class_word is empty. Write what the subject is, such as dog.")
+        check_class_word(self.class_word)
 
 
 class CatVersion:

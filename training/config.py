@@ -68,3 +68,9 @@ class TrainConfig(LoopConfig):
     def __post_init__(self) -> None:
         object.__setattr__(self, "placeholder", check_placeholder(self.placeholder))
         super().__post_init__()
+
+
+def check_class_word(class_word: str) -> None:
+    """Raise TrainingError for an empty one, where a method cannot do without."""
+    if not class_word.strip():
+        raise TrainingError("The class_word is empty. Write what the subject is, such as dog.")

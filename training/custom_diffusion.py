@@ -10,7 +10,7 @@ from ..concepts.differences import difference_tensors
 from ..concepts.errors import TrainingError
 from ..host.backbone import Backbone
 from .batch import Batch, with_prior
-from .config import TrainConfig
+from .config import TrainConfig, check_class_word
 from .prompts import PromptTable
 from .textual_inversion import initial_words
 from .word_learner import WordLearner
@@ -35,8 +35,7 @@ class PriorConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.class_word.strip():
-            raise TrainingError("The class_word is empty. Write what the subject is, such as dog.")
+        check_class_word(self.class_word)
         if self.prior_weight < 0:
             raise TrainingError(
                 f"Expected a prior_weight of 0 or more, got {self.prior_weight}. 1 is usual."

@@ -131,8 +131,8 @@ class EliteBatch(Batch):
     masks: Tensor
 
 
-class GlobalElite:
-    """The mapper to words and the keys and values of all cross attentions, in training."""
+class EliteWords:
+    """The mapper to words in training, and the encoder that it makes with some keys and values."""
 
     def __init__(
         self,
@@ -142,11 +142,30 @@ class GlobalElite:
         start: EliteEncoder | None = None,
     ) -> None:
         self.config, self.shape, self.start = config, shape, start
-        self.table = PromptTable(backbone.text, captions(config, LAYERS))
         self.base, self.width = backbone.text.tower.base.key, backbone.text.width
-        stage = start.global_stage if start else None
-        self.mapper = start_mapper(config, shape, self.width, stage, backbone.device)
-        self.projections = open_projections(backbone, stage)
+        self.stage = start.global_stage if start else None
+        self.mapper = start_mapper(config, shape, self.width, self.stage, backbone.device)
+
+    def encoder(self, projections: Projections, read: Callable[[Tensor], Tensor]) -> EliteEncoder:
+        """read: gives what is kept of a parameter, such as its average."""
+        stage = elite_stage(self.mapper, projections, read)
+        name = self.start.name if self.start else CONTINUED
+        return EliteEncoder(name, self.base, self.width, self.shape, stage)
+
+
+class GlobalElite(EliteWords):
+    """The mapper to words and the keys and values of all cross attentions, in training."""
+
+    def __init__(
+        self,
+        config: EliteConfig,
+        backbone: Backbone,
+        shape: VisionShape,
+        start: EliteEncoder | None = None,
+    ) -> None:
+        super().__init__(config, backbone, shape, start)
+        self.table = PromptTable(backbone.text, captions(config, LAYERS))
+        self.projections = open_projections(backbone, self.stage)
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -167,10 +186,8 @@ class GlobalElite:
         }
 
     def to_encoder(self, read: Callable[[Tensor], Tensor] = torch.detach) -> EliteEncoder:
-        """What was learned so far. read: gives what is kept of a parameter, such as its average."""
-        stage = elite_stage(self.mapper, _by_block(self.projections), read)
-        name = self.start.name if self.start else CONTINUED
-        return EliteEncoder(name, self.base, self.width, self.shape, stage)
+        """What was learned so far."""
+        return self.encoder(_by_block(self.projections), read)
 
 
 class LocalElite:

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, normalize
 from ..concepts.elite import LAYERS, EliteEncoder, VisionShape, map_words
 from ..concepts.errors import BaseModelError
 from ..host.backbone import Backbone
-from .elite import CONTINUED, EliteConfig, captions, elite_stage, own_projections, start_mapper
+from .elite import EliteConfig, EliteWords, captions, own_projections
 from .prompts import PromptTable
 
 SCALE = 30.0  # of cosines; CLIP's own is learned, and 100 in the end
@@ -34,7 +34,7 @@ class AlignmentBatch:
     subjects: Tensor
 
 
-class AlignedElite:
+class AlignedElite(EliteWords):
     """The mapper to words in training, the UNet's keys and values as they are.
 
     The checkpoint must have its text encoder's projection (`host.models.check_projection`).
@@ -47,12 +47,9 @@ class AlignedElite:
         shape: VisionShape,
         start: EliteEncoder | None = None,
     ) -> None:
-        self.config, self.shape, self.start = config, shape, start
+        super().__init__(config, backbone, shape, start)
         self.tables = [PromptTable(backbone.text, captions(config, n)) for n in (LAYERS, 1)]
-        self.base, self.width = backbone.text.tower.base.key, backbone.text.width
-        stage = start.global_stage if start else None
-        self.mapper = start_mapper(config, shape, self.width, stage, backbone.device)
-        self.projections = stage.projections if stage else own_projections(backbone)
+        self.projections = self.stage.projections if self.stage else own_projections(backbone)
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -76,9 +73,8 @@ class AlignedElite:
         }
 
     def to_encoder(self, read: Callable[[Tensor], Tensor] = torch.detach) -> EliteEncoder:
-        stage = elite_stage(self.mapper, self.projections, read)
-        name = self.start.name if self.start else CONTINUED
-        return EliteEncoder(name, self.base, self.width, self.shape, stage)
+        """What was learned so far."""
+        return self.encoder(self.projections, read)
 
 
 def contrast(prompts: Tensor, subjects: Tensor) -> Tensor:

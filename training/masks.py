@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..concepts.errors import PersonalizeError
+from .pictures import centre_square
 
 _RATIO = 0.02  # by which the shapes of a mask and its picture may differ
 
@@ -88,11 +89,8 @@ def square_masks(masks: Iterable[Tensor], pictures: Sequence[Tensor], size: int)
 
 
 def _centre_square(mask: Tensor, size: int, number: int) -> Tensor:
-    height, width = mask.shape
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = mask[top : top + side, left : left + side]
-    if side != size:
+    square = centre_square(mask)
+    if len(square) != size:
         square = interpolate(square[None, None], (size, size), mode="bilinear", antialias=True)
         square = square[0, 0].clamp(0, 1)
     if not (square > 0.5).any():

@@ -69,6 +69,11 @@ def check_picture(picture: Tensor, size: int, name: str) -> None:
             f"{MIN_RESOLUTION} x {MIN_RESOLUTION}, better {size} x {size}: remove it or find a "
             "larger one."
         )
+    check_finite(picture, name)
+
+
+def check_finite(picture: Tensor, name: str) -> None:
+    """Raise TrainingError for a picture with pixels that are no numbers."""
     if not torch.isfinite(picture).all():
         raise TrainingError(
             f"{name} holds NaN or infinite pixels. The node that made it failed: load "
@@ -76,14 +81,18 @@ def check_picture(picture: Tensor, size: int, name: str) -> None:
         )
 
 
-def _resized(picture: Tensor, size: int) -> Tensor:
-    """The centre square, (size, size, 3), fp32, CPU."""
+def centre_square(picture: Tensor) -> Tensor:
+    """The middle of a picture or mask (H, W, ...), as large as fits, (side, side, ...)."""
     height, width = picture.shape[:2]
-    pixels = plain_pixels(picture)
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    pixels = pixels[top : top + side, left : left + side]
-    if side == size:
+    return picture[top : top + side, left : left + side]
+
+
+def _resized(picture: Tensor, size: int) -> Tensor:
+    """The centre square, (size, size, 3), fp32, CPU."""
+    pixels = centre_square(plain_pixels(picture))
+    if len(pixels) == size:
         return pixels.contiguous()
     pixels = pixels.movedim(-1, 0)[None]  # HWC -> BCHW
     pixels = interpolate(pixels, (size, size), mode="bicubic", antialias=True)

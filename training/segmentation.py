@@ -11,7 +11,7 @@ from torch import Tensor
 from ..concepts.errors import PersonalizeError
 from ..host.sam import SamModel, predict_masks
 from .mask_edits import fill_holes, grow, largest_part
-from .pictures import plain_pixels, single_pictures
+from .pictures import check_finite, plain_pixels, single_pictures
 from .segment_prompt import PlacedPrompt, SegmentPrompt
 
 _SMALLEST, _LONGEST = 16, 32  # pixels of a side, and how many times the other one
@@ -163,9 +163,5 @@ def _place(prompt: SegmentPrompt, picture: Tensor, number: int) -> PlacedPrompt:
             f"Picture {number} has {width}x{height} pixels. Expected at least {_SMALLEST} pixels a "
             f"side, and no side longer than {_LONGEST} times the other one. Crop or enlarge it."
         )
-    if not torch.isfinite(picture).all():
-        raise PersonalizeError(
-            f"Picture {number} holds NaN or infinite pixels. The node that made it failed: load "
-            "the picture again or remove it."
-        )
+    check_finite(picture, f"Picture {number}")
     return prompt.at(width, height, number)
