@@ -55,6 +55,15 @@ class LoopConfig:
             del fields[bookkeeping]
         return fields
 
+    @property
+    def saving_memory(self) -> str:
+        """What to change when memory runs out, as a sentence."""
+        more = "" if self.gradient_checkpointing else ", switch gradient_checkpointing on"
+        return (
+            f"Lower batch_size{more} or lower resolution; the steps so far are kept, but other "
+            "settings make another training."
+        )
+
     def as_json(self) -> dict[str, Any]:
         return {k: v.value if isinstance(v, Precision) else v for k, v in asdict(self).items()}
 

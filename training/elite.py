@@ -111,6 +111,13 @@ class EliteConfig(LoopConfig):
         risen = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         return risen * (0.5 + 0.5 * math.cos(math.pi * step / self.steps) if self.cosine else 1.0)
 
+    @property
+    def saving_memory(self) -> str:
+        return (
+            f"Raise accumulation, now {self.accumulation}: the training then goes on where it "
+            f"stopped. Otherwise: {super().saving_memory}"
+        )
+
     def identity(self) -> dict[str, Any]:
         fields = super().identity()
         del fields["accumulation"]

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from ..concepts.elite import LAYERS, EliteEncoder, VisionShape, map_words
+from ..concepts.elite import LAYERS, EliteEncoder, Projections, VisionShape, map_words
 from ..concepts.errors import BaseModelError
 from ..host.backbone import Backbone
-from .elite import EliteConfig, EliteWords, captions, own_projections
+from .elite import EliteConfig, EliteWords, captions, check_blocks, own_projections
 from .prompts import PromptTable
 
 SCALE = 30.0  # of cosines; CLIP's own is learned, and 100 in the end
@@ -49,7 +49,10 @@ class AlignedElite(EliteWords):
     ) -> None:
         super().__init__(config, backbone, shape, start)
         self.tables = [PromptTable(backbone.text, captions(config, n)) for n in (LAYERS, 1)]
-        self.projections = self.stage.projections if self.stage else own_projections(backbone)
+        self.projections: Projections = own_projections(backbone)
+        if self.stage is not None:
+            check_blocks(self.projections, self.stage.projections)
+            self.projections = self.stage.projections
 
     @property
     def parameters(self) -> dict[str, Tensor]:

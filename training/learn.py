@@ -1,12 +1,10 @@
 """From the host's sockets to a concept: encode the pictures, load the models, run the loop."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-import torch
 from torch import Generator, Tensor
 
 from ..concepts.concept import Concept
@@ -23,6 +21,7 @@ from .custom_diffusion import CustomDiffusion, CustomDiffusionConfig, PriorConfi
 from .detex import BLANK, Detex, DetexConfig
 from .loop import ConceptLearner, NoStates, OnStep, Training
 from .masks import square_masks
+from .memory import told_what_to_lower
 from .pictures import (
     EncodedPictures,
     Views,
@@ -184,20 +183,6 @@ def encode_prior(
             folder = material.prior_folder
             images = [wanted.make(models, config.prior_count, folder, material.on_prior)]
         return encode_pictures(models[2], images, config.resolution, False, "Prior picture")
-
-
-@contextmanager
-def told_what_to_lower(config: TrainConfig) -> Iterator[None]:
-    """Turn a lack of memory into a sentence that names the settings that need it."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        more = "" if config.gradient_checkpointing else ", switch gradient_checkpointing on"
-        raise TrainingError(
-            f"There is not enough memory to train with batch_size {config.batch_size} at "
-            f"resolution {config.resolution}. Lower batch_size{more} or lower resolution; the "
-            "steps so far are kept, but other settings make another training."
-        ) from error
 
 
 def _key(config: TrainConfig, backbone: Backbone, pictures: EncodedPictures) -> str:

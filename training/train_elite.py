@@ -20,6 +20,7 @@ from .elite_encoding import check_vision
 from .elite_examples import CELL, EliteBatches, Subject, Subjects, examples_for
 from .loop import NoStates, OnStep, StateKeeper, Training, TrainState
 from .masks import read_masks
+from .memory import told_what_to_lower
 from .pictures import check_picture, plain_pixels, single_pictures
 from .states import StateFolder, training_key
 
@@ -128,7 +129,11 @@ def train_elite(
     examples = examples_for(subjects, config, models.clip_vision)
     batches = EliteBatches(examples, backbone, models.vae, models.clip_vision, processes)
     cells = config.resolution // CELL
-    with backbone.session((batches.share, 4, cells, cells)), batches.working(threads):
+    with (
+        told_what_to_lower(config),
+        backbone.session((batches.share, 4, cells, cells)),
+        batches.working(threads),
+    ):
         fingerprint = backbone.fingerprint()
         if config.stage is Stage.LOCAL and start is not None:
             learner = LocalElite(config, backbone, start)

@@ -318,5 +318,15 @@ def test_the_local_stage_needs_masks_and_what_fits(models, subjects, tiny_sd1, t
     with pytest.raises(BaseModelError, match="of width 32.*this CLIP_VISION has width 48"):
         train(other, subjects, config("local"), start)
     second = EliteModels(tiny_sd2.model, tiny_sd2.clip, tiny_sd2.vae, models.clip_vision)
-    with pytest.raises(BaseModelError, match="places or sizes differ. Go on with the model"):
-        train(second, subjects, config("local"), start)
+    for stage in ("local", "global", "align"):
+        with pytest.raises(BaseModelError, match="places or sizes differ. Go on with the model"):
+            train(second, subjects, config(stage), start)
+
+
+def test_too_little_memory_names_what_to_change(models, monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(GlobalElite, "loss", full)
+    with pytest.raises(TrainingError, match="batch_size 2 at resolution 64. Raise accumulation"):
+        train(models, GivenSubjects([pictures()]), config())

@@ -1,0 +1,21 @@
+"""Too little memory: which settings need it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ..concepts.errors import TrainingError
+from .config import LoopConfig
+
+
+@contextmanager
+def told_what_to_lower(config: LoopConfig) -> Iterator[None]:
+    """Turn a lack of memory into a sentence that names the settings that need it."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TrainingError(
+            f"There is not enough memory to train with batch_size {config.batch_size} at "
+            f"resolution {config.resolution}. {config.saving_memory}"
+        ) from error
