@@ -7,20 +7,14 @@ layout, to score with.
 """
 
 import argparse
-import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
-from .clip import MEAN, STD, Pair, Shape
-from .comfy_pack.vocabulary import END, HOST_ROWS, START
-from .files import load_pair
-from .host import host_path
+from .clip_folder import write_clip
 from .subjects import FACE_PROMPTS, THING_PROMPTS, Prompt, Subject, face, thing
 
 CLASSES_FILE = "prompts_and_classes.txt"
@@ -54,49 +48,6 @@ def as_image(values: torch.Tensor) -> Image.Image:
     return Image.fromarray((values * 255).round().numpy().astype(np.uint8))
 
 
-def write_clip(folder: Path, vocabulary: Path, pair: Pair | None = None) -> Path:
-    """The pair as transformers' CLIPModel reads it, fp16.
-
-    vocabulary: folder with CLIP's own vocab.json and merges.txt, such as the host's
-    comfy/sd1_tokenizer
-    """
-    pair, shape = pair or load_pair(), Shape()
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.half().contiguous() for name, t in clip_tensors(pair).items()}
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    ends = {"vocab_size": HOST_ROWS, "bos_token_id": START, "eos_token_id": END}
-    config = {
-        "architectures": ["CLIPModel"], "model_type": "clip", "projection_dim": shape.width,
-        "text_config": shape.text_config() | ends, "vision_config": shape.vision_config(),
-    }  # fmt: skip
-    size = shape.size
-    processor = {
-        "image_processor_type": "CLIPImageProcessor", "do_resize": True, "do_center_crop": True,
-        "do_rescale": True, "do_normalize": True, "do_convert_rgb": True, "resample": 3,
-        "size": {"shortest_edge": size}, "crop_size": {"height": size, "width": size},
-        "image_mean": list(MEAN), "image_std": list(STD),
-    }  # fmt: skip
-    tokenizer = {"tokenizer_class": "CLIPTokenizer"}
-    contents = {"config": config, "preprocessor_config": processor, "tokenizer_config": tokenizer}
-    for name, content in contents.items():
-        (folder / f"{name}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    for name in ("vocab.json", "merges.txt"):
-        shutil.copy(vocabulary / name, folder / name)
-    return folder
-
-
-def clip_tensors(pair: Pair) -> dict[str, torch.Tensor]:
-    """Names of transformers' CLIPModel."""
-    tensors = {"logit_scale": pair.logit_scale.detach()}
-    for tower, prefix in ((pair.text, "text_model"), (pair.vision, "vision_model")):
-        for name, tensor in tower.state_dict().items():
-            embedded = "embedding" in name
-            own = name.endswith("_projection.weight") and "." not in name[: -len(".weight")]
-            full = f"{prefix}.embeddings.{name}" if embedded else f"{prefix}.{name}"
-            tensors[name if own else full] = tensor
-    return tensors
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
@@ -108,7 +59,7 @@ def main() -> None:
     subjects = [thing(n) for n in range(args.things)] + [face(n) for n in range(args.faces)]
     write_subjects(args.folder, subjects)
     if args.clip:
-        write_clip(args.clip, args.vocabulary or host_path() / "comfy" / "sd1_tokenizer")
+        write_clip(args.clip, args.vocabulary)
 
 
 if __name__ == "__main__":

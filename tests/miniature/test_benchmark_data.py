@@ -1,11 +1,8 @@
-"""Individuals of the miniature in DreamBench's layout, and its CLIP in transformers' layout."""
+"""Individuals of the miniature in DreamBench's layout."""
 
 import numpy as np
-import pytest
 import torch
-from personalize.evaluation.features import load_clip
-from personalize.miniature.benchmark_data import write_clip, write_subjects
-from personalize.miniature.files import WEIGHTS, load_pair
+from personalize.miniature.benchmark_data import write_subjects
 from personalize.miniature.subjects import THING_PROMPTS, face, thing
 from personalize.tools.benchmark.data import read_prompts, read_subjects
 from PIL import Image
@@ -26,23 +23,3 @@ def test_subjects_come_back_from_disk(tmp_path):
         torch.testing.assert_close(pixels, made[0].references.pictures[number])
         mask = torch.from_numpy(np.asarray(Image.open(read[1].masks[number])).copy()) / 255
         torch.testing.assert_close(mask, made[0].references.masks[number])
-
-
-@pytest.mark.host
-def test_the_pair_is_the_same_for_transformers(tmp_path):
-    if not (WEIGHTS / "miniature_vision.safetensors").exists():
-        pytest.skip("no trained weights")
-    from personalize.miniature.host import host_path
-    from personalize.miniature.subjects import Jury
-
-    pair = load_pair()
-    clip = load_clip(write_clip(tmp_path / "clip", host_path() / "comfy" / "sd1_tokenizer", pair))
-    pictures = thing(1).references.pictures
-    mine = pair.embed_picture(pictures.movedim(-1, 1).contiguous())
-    images = [Image.fromarray((p * 255).round().byte().numpy()) for p in pictures]
-    theirs = torch.nn.functional.normalize(clip.embed_pictures(images), dim=-1)
-    torch.testing.assert_close(theirs, mine, rtol=0, atol=2e-3)  # weights as fp16
-    prompt = "a photo of a red mug on the beach"
-    words = Jury(None, None, pair)._embed_text(prompt)
-    text = torch.nn.functional.normalize(clip.embed_texts([prompt]), dim=-1)[0]
-    torch.testing.assert_close(text, words, rtol=0, atol=2e-3)
