@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: test demo study bench check setup clean
+.PHONY: test demo study bench check graders setup clean
 
 setup:
 	@$(PYTHON) tools/setup.py
@@ -23,6 +23,10 @@ bench: setup
 
 check: setup
 	@$(BIN)/python tools/check.py $(ARGS)
+
+# comfy-cli, comfy-import-guard, comfy-test and comfy-lint on the files that users get
+graders: setup
+	@$(BIN)/python tools/run.py graders $(ARGS)
 
 clean:
 	rm -rf .venv .host .demo .pytest_cache .ruff_cache

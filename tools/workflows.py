@@ -11,7 +11,7 @@ SavedWorkflow = dict[str, Any]  # the browser's format: nodes, links, groups, ..
 ObjectInfo = Mapping[str, Any]  # schemas of all nodes, from /api/object_info
 
 NOTES = ("Note", "MarkdownNote")
-_GROWING, ANY = "COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3"
+GROWING, ANY = "COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3"
 _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 _MUTED, _BYPASSED = 2, 4
 
@@ -82,7 +82,7 @@ def sockets(schema: Mapping[str, Any], linked: Collection[str]) -> Iterator[tupl
     linked: names of the inputs that have a connection, such as `inputs.input0` of Create List
     """
     for name, kind, _ in inputs_of(schema):
-        if kind == _GROWING:
+        if kind == GROWING:
             yield from ((one, ANY) for one in linked if one.startswith(f"{name}."))
         elif not is_widget(kind):
             yield name, kind

@@ -193,6 +193,10 @@ def test_the_host_gets_every_node():
     assert [n.GET_SCHEMA().node_id for n in listed] == list(NODE_CLASS_MAPPINGS)
 
 
+def test_a_node_is_constructed_without_a_model(node):
+    assert isinstance(node(), node)
+
+
 def test_names_and_order(node):
     schema = node.GET_SCHEMA()
     name, required, optional, outputs = PROMISED[schema.node_id]
