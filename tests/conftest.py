@@ -132,9 +132,10 @@ def server() -> Iterator[ComfyServer]:
     if HOST is None:
         pytest.skip(NO_HOST)
     from personalize.tests import host_models
-    from personalize.tools.demo import PACKS, prepare_base
+    from personalize.tools.demo import PACKS
+    from personalize.tools.miniature_examples import base_for_examples
 
-    base = prepare_base(base=make_base_directory())
+    base = base_for_examples(make_base_directory())
     for kind in host_models.KINDS:
         path = base / "models" / "checkpoints" / f"tiny_{kind}.safetensors"
         host_models.make_checkpoint(path, kind)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from personalize.miniature.files import WEIGHTS
 from personalize.tools.curves import draw_face
-from personalize.tools.make_thumbnails import BACKGROUND, SIZE, thumbnail
-from personalize.tools.miniature_examples import ENCODER
+from personalize.tools.make_thumbnails import BACKGROUND, PAPER, SIZE, in_order, thumbnail
+from personalize.tools.miniature_examples import ENCODER, NEEDED
 from personalize.tools.workflows import (
     ANY,
     NOTES,
@@ -22,15 +22,6 @@ from PIL import Image
 FOLDER = Path(__file__).parents[1] / "example_workflows"
 EXAMPLES = sorted(FOLDER.glob("*.json"))
 FACE = "learn-a-face-cross-initialization"
-NEEDED = {
-    "miniature-swap-pose-and-background-detex": ["miniature-learn-a-subject-detex"],
-    "miniature-two-concepts-in-one-picture": [
-        "miniature-learn-a-face-cross-initialization",
-        "miniature-learn-a-thing-catversion",
-    ],
-}
-"""Examples that draw with the files of others."""
-NEEDS_A_CLIP = {"evaluate-a-concept"}  # in transformers' layout; the miniature's has another one
 ELITE = {"elite-one-picture": (0.8, "EmptyLatentImage"), "elite-edit-a-picture": (0.6, "VAEEncode")}
 
 
@@ -154,6 +145,11 @@ def test_the_miniature_examples_run_as_they_are(path, server):
     files = [f for f in run.files("images") if f["type"] == "output"]
     assert len(files) >= sum(node["class_type"] == "SaveImage" for node in prompt.values())
     assert all(client.fetch(file).startswith(b"\x89PNG") for file in files)
+    told = [
+        json.loads(text) for output in run.outputs.values() for text in output.get("scores", ())
+    ]
+    scored = sum(node["class_type"] == "PersonalizeEvaluate" for node in prompt.values())
+    assert [list(one["means"]) for one in told] == [["CLIP-T", "CLIP-I", "CLIP-I(FG)"]] * scored
 
 
 def run_shortened(client, name):
@@ -195,7 +191,7 @@ def test_the_swap_takes_pose_and_background_of_different_pictures():
 def test_every_example_has_its_miniature_unless_it_needs_an_encoder():
     own = {path.stem for path in EXAMPLES if not path.stem.startswith("miniature-")}
     made = {path.stem.removeprefix("miniature-") for path in FOLDER.glob("miniature-*.json")}
-    missing = own - made - NEEDS_A_CLIP
+    missing = own - made
     assert made <= own and (not missing or not (WEIGHTS / ENCODER).is_file())
     assert all("elite" in name for name in missing)
 
@@ -216,6 +212,24 @@ def test_a_thumbnail_shows_what_was_learned_from_and_what_was_drawn():
     assert sheet.size == SIZE
     assert sheet.getpixel((80, 470)) == (255, 0, 0) and sheet.getpixel((630, 240)) == (0, 0, 255)
     assert sheet.getpixel((240, 20)) == BACKGROUND
+    report = Image.new("RGB", (960, 690), "red")
+    assert thumbnail([], [report], PAPER).getpixel((320, 2)) == PAPER
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_the_first_note_names_the_examples_that_are_needed(name):
+    example = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    first = next(node["widgets_values"][0] for node in example["nodes"] if node["type"] in NOTES)
+    assert all(needed in first for needed in NEEDED[name])
+
+
+def test_a_thumbnail_is_drawn_after_the_examples_that_it_needs():
+    assert len(in_order([])) == len(list(FOLDER.glob("miniature-*.json")))
+    for name, needed in NEEDED.items():
+        assert [path.stem for path in in_order([name])] == [*needed, name]
+    assert [path.stem for path in in_order([FACE])] == []
+    alone = "miniature-elite-one-picture"
+    assert [path.stem for path in in_order([alone])] == [alone]
 
 
 def test_values_that_do_not_fit_the_schema_are_refused():

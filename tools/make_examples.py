@@ -442,10 +442,13 @@ def _applied(models: str, concept: str, place: tuple[int, int]) -> Node:
     return Node("PersonalizeApplyConcept", place, (360, 290), links)
 
 
-def evaluation() -> Example:
-    """A saved concept, four pictures of it, and their scores."""
+def evaluation(masks: dict[str, Source] | None = None) -> Example:
+    """A saved concept, four pictures of it, and their scores.
+
+    masks: what Evaluate Concept gets of them, if there are any
+    """
     nodes = {
-        "model_note": note("1. Model, concept, picture", SCORE_MODEL_NOTE, (0, -290), (360, 220)),
+        "model_note": note("1. Model, concept, picture", SCORE_MODEL_NOTE, (0, -290), (360, 270)),
         "base": Node(
             "CheckpointLoaderSimple", (0, 60), (360, 120), widgets={"ckpt_name": CHECKPOINT}
         ),
@@ -480,11 +483,12 @@ def evaluation() -> Example:
         "score_note": note("3. Scores", SCORE_NOTE, (1260, -330), (830, 260)),
         "evaluate": Node(
             "PersonalizeEvaluate", (1260, 60), (400, 560),
-            {"generated": ("decode", 0), "references": ("picture", 0)},
+            {"generated": ("decode", 0), "references": ("picture", 0), **(masks or {})},
             {"prompt": SCORED_PROMPT, "class_word": "dog", "clip_folder": SCORER},
         ),
         "report": Node(
-            "PreviewImage", (1710, 60), (380, 560), {"images": ("evaluate", 1)}
+            "SaveImage", (1710, 60), (380, 560), {"images": ("evaluate", 1)},
+            {"filename_prefix": "personalize/my-dog-scores"},
         ),
     }  # fmt: skip
     groups = (
@@ -619,6 +623,7 @@ MINIATURE = tuple(
         learn_apart(ONE_SUBJECT, ("picture", 0), ("picture", 1)),
         swap(),
         two_concepts(),
+        evaluation({"reference_masks": ("picture", 1)}),
     )
     if can_run(e)
 )

@@ -3,7 +3,8 @@
     python tools/run.py make_thumbnails [name ...]
 
 Each miniature example is run as it is on a server of its own: at the left what was learned from,
-at the right what was drawn. The example for Stable Diffusion gets the same picture.
+at the right what was drawn; of an evaluation its report, which shows both. The example for Stable
+Diffusion gets the same picture. Examples that the named ones need are run too, and not drawn.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from PIL import Image
 from ..miniature import subjects
 from .comfy_client import ComfyClient, Workflow
 from .comfy_server import ComfyServer
-from .demo import PACKS, prepare_base
+from .demo import PACKS
 from .get_host import ROOT, get_host
-from .miniature_examples import PREFIX
+from .miniature_examples import NEEDED, PREFIX, base_for_examples
 from .workflows import nodes_of_type, to_api
 
 FOLDER = ROOT / "example_workflows"
 SIZE = 640, 480
 COLUMN = 160  # pixels of a picture that was learned from
-BACKGROUND = (32, 32, 32)
+BACKGROUND, PAPER = (32, 32, 32), (255, 255, 255)
 PATIENCE = 3600.0  # seconds
 
 
@@ -49,10 +50,14 @@ def learned_from(prompt: Workflow) -> list[Image.Image]:
     return found
 
 
-def thumbnail(before: Sequence[Image.Image], after: Sequence[Image.Image]) -> Image.Image:
+def thumbnail(
+    before: Sequence[Image.Image],
+    after: Sequence[Image.Image],
+    ground: tuple[int, int, int] = BACKGROUND,
+) -> Image.Image:
     """Up to three pictures in a column at the left, and those that were drawn beside it."""
     width, height = SIZE
-    sheet = Image.new("RGB", SIZE, BACKGROUND)
+    sheet = Image.new("RGB", SIZE, ground)
     shown = before[: height // COLUMN]
     top = (height - COLUMN * len(shown)) // 2
     for n, picture in enumerate(shown):
@@ -72,21 +77,32 @@ def _fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def in_order(names: Sequence[str]) -> list[Path]:
-    """The miniature examples, those that draw with the files of others last."""
-    paths = [p for p in FOLDER.glob(f"{PREFIX}*.json") if not names or p.stem in names]
+    """The miniature examples and what they need, those that draw with the files of others last."""
+    wanted = {*names, *(needed for name in names for needed in NEEDED.get(name, ()))}
+    paths = [p for p in FOLDER.glob(f"{PREFIX}*.json") if not names or p.stem in wanted]
     return sorted(paths, key=lambda path: ("learn" not in path.stem, path.stem))
+
+
+def draw_all(client: ComfyClient, names: Sequence[str]) -> None:
+    """The thumbnails of the named miniature examples, or of all."""
+    info = client.object_info()
+    for path in in_order(names):
+        prompt = to_api(json.loads(path.read_text(encoding="utf-8")), info)
+        pictures = drawn(client, prompt)
+        if names and path.stem not in names:
+            continue
+        scored = any(nodes_of_type(prompt, "PersonalizeEvaluate"))
+        before, ground = ([], PAPER) if scored else (learned_from(prompt), BACKGROUND)
+        picture = thumbnail(before, pictures, ground)
+        for stem in (path.stem, path.stem.removeprefix(PREFIX)):
+            picture.save(FOLDER / f"{stem}.jpg", quality=85, optimize=True)
+            print(f"example_workflows/{stem}.jpg")
 
 
 def main(arguments: Sequence[str]) -> int:
     with (
         tempfile.TemporaryDirectory() as folder,
-        ComfyServer(get_host(), prepare_base(base=Path(folder)), PACKS) as server,
+        ComfyServer(get_host(), base_for_examples(Path(folder)), PACKS) as server,
     ):
-        info = server.client.object_info()
-        for path in in_order(arguments):
-            prompt = to_api(json.loads(path.read_text(encoding="utf-8")), info)
-            picture = thumbnail(learned_from(prompt), drawn(server.client, prompt))
-            for stem in (path.stem, path.stem.removeprefix(PREFIX)):
-                picture.save(FOLDER / f"{stem}.jpg", quality=85, optimize=True)
-                print(f"example_workflows/{stem}.jpg")
+        draw_all(server.client, arguments)
     return 0

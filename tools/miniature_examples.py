@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from ..miniature.clip_folder import write_clip
 from ..miniature.files import CHECKPOINT, VISION, WEIGHTS
+from .demo import prepare_base
 from .examples import Example, Node
 from .miniature_models import GUIDANCE, SIZE, STEPS
 from .recipes import RECIPES
 
 PREFIX = "miniature-"
+SCORER = "miniature"  # in models/clip_metrics
 ENCODER = RECIPES["elite"].encoder
 SUBJECTS: dict[str, dict[str, Any]] = {
     "person": {"kind": "face", "number": 6, "pictures": 1},
@@ -41,6 +45,13 @@ SAVED_NOTES = {
 `output/concepts`, and with the same miniature Stable Diffusion.
 
 The world of the miniature knows no cats: the other prompt asks for a robot.""",
+    "evaluate-a-concept": f"""\
+**Run *{PREFIX}learn-a-thing-catversion* first**: this example draws with the file that it saved \
+in `output/concepts`, and with the same miniature Stable Diffusion.
+
+Its own CLIP scores. In the folder of this repository, this writes it:
+
+`python -m miniature.clip_folder .../ComfyUI/models/clip_metrics/{SCORER}`""",
     "two-concepts-in-one-picture": f"""\
 **Run *{PREFIX}learn-a-face-cross-initialization* and *{PREFIX}learn-a-thing-catversion* first**: \
 this example draws with the files that they saved in `output/concepts`, and with the same \
@@ -48,6 +59,16 @@ miniature Stable Diffusion.
 
 The miniature has learned from pictures with one thing or face each; two halves show both.""",
 }
+
+NEEDED = {
+    PREFIX + "swap-pose-and-background-detex": (PREFIX + "learn-a-subject-detex",),
+    PREFIX + "evaluate-a-concept": (PREFIX + "learn-a-thing-catversion",),
+    PREFIX + "two-concepts-in-one-picture": (
+        PREFIX + "learn-a-face-cross-initialization",
+        PREFIX + "learn-a-thing-catversion",
+    ),
+}
+"""Examples that draw with the files of others."""
 
 SAMPLING = {"steps": STEPS, "cfg": GUIDANCE, "sampler_name": "euler", "scheduler": "normal"}
 TRAINING = {
@@ -59,6 +80,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
     "CLIPVisionLoader": {"clip_name": VISION},
     "PersonalizeLoadELITE": {"global_mapper": ENCODER, "local_mapper": "in the same file"},
+    "PersonalizeEvaluate": {"clip_folder": SCORER},
     "EmptyLatentImage": {"width": SIZE, "height": SIZE},
     "ImageScale": {"width": SIZE, "height": SIZE},
     "KSampler": SAMPLING,
@@ -95,6 +117,13 @@ def _set(node: Node, subject: dict[str, Any] | None) -> Node:
     if node.kind in TRAINING:
         changed.pop("preset", None)
     return replace(node, kind=OTHER_KIND.get(node.kind, node.kind), widgets=changed)
+
+
+def base_for_examples(folder: Path) -> Path:
+    """The demo's base directory, with the miniature's CLIP to score with, too."""
+    base = prepare_base(base=folder)
+    write_clip(base / "models" / "clip_metrics" / SCORER)
+    return base
 
 
 def can_run(example: Example) -> bool:
