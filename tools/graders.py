@@ -24,10 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .comfy_server import ComfyServer
-from .demo import PACKS, prepare_base
+from .demo import PACKS
 from .example_files import put_files
 from .get_host import ROOT, get_host
 from .graders_read import for_comfy_lint, for_comfy_test
+from .miniature_examples import base_for_examples
 from .published import published
 from .workflows import SavedWorkflow, to_api
 
@@ -167,7 +168,7 @@ def main(arguments: Sequence[str]) -> int:
     host = get_host()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder).resolve()
-        comfyui = prepare_base(base=scratch / "ComfyUI")
+        comfyui = base_for_examples(scratch / "ComfyUI")
         pack = comfyui / "custom_nodes" / "personalize"
         copy_pack(pack)
         link_host(host, comfyui)
