@@ -12,10 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from personalize.tests.browser.comfy_page import SCREENSHOTS, ComfyPage, Renderer
-
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
-NO_CHROMIUM = "no Chromium on the PATH: apt-get install chromium"
+from personalize.tools.comfy_page import SCREENSHOTS, ComfyPage, NoBrowser, Renderer, chromium
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +23,11 @@ def browser() -> Iterator[Any]:
     websocket of ComfyClient could not share. (The scope "package" lasts to the end of the session,
     because folders of tests are no packages.)
     """
-    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if program is None:
-        pytest.skip(NO_CHROMIUM)
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        chromium = driver.chromium.launch(executable_path=program, args=options)
-        yield chromium
-        chromium.close()
+    try:
+        with chromium() as running:
+            yield running
+    except NoBrowser as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(params=list(Renderer), ids=lambda renderer: renderer.value)

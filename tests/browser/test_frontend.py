@@ -1,8 +1,8 @@
 """The harness itself: the frontend starts with the pack, runs a workflow, and errors are seen."""
 
 import pytest
-from personalize.tests.browser.comfy_page import Renderer
 from personalize.tests.test_server import text_to_image
+from personalize.tools.comfy_page import Renderer
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 

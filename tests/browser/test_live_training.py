@@ -4,15 +4,26 @@ import io
 import itertools
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from personalize.miniature.files import CHECKPOINT
+from personalize.miniature.subjects import Jury, prompts_for, thing
 from PIL import Image
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 
 STEPS = 150
 TRAIN = "PersonalizeTrainTextualInversion"
-SMALL = {"steps": STEPS, "batch_size": 1, "resolution": 64, "preview_every": 50}
+SMALL = {
+    "steps": STEPS,
+    "batch_size": 1,
+    "learning_rate": 0.005,
+    "resolution": 128,
+    "preview_every": 50,
+    "init_word": "mug",
+    "placeholder": "<my-mug>",
+}
 SEEDS = itertools.count()  # one for each training, or the host's cache would answer
 MOST_A_SECOND = 10
 
@@ -49,33 +60,28 @@ HIDE = """hidden => {
 
 @pytest.fixture(autouse=True)
 def clean_folders(server):
-    """No concept and no training state of another test, and a picture to learn from."""
+    """No concept and no training state of another test."""
     output = server.base_directory / "output"
     for folder in (output / "concepts", output / "personalize"):
         shutil.rmtree(folder, ignore_errors=True)
-    shade = torch.linspace(0, 255, 64).byte().numpy()
-    picture = Image.fromarray(shade[None].repeat(64, 0)).convert("RGB")
-    picture.save(server.base_directory / "input" / "shades.png")
 
 
 class Studio:
-    """A workflow that learns a word, saves it and draws with it, added node by node."""
+    """A workflow that learns a mug on the miniature, saves it and draws it, added node by node."""
 
     def __init__(self, page, **widgets):
         self.page = page
-        self.base = page.add_node(
-            "CheckpointLoaderSimple", (0, 0), ckpt_name="tiny_sd1.safetensors"
-        )
-        self.picture = page.add_node("LoadImage", (0, 200), image="shades.png")
+        self.base = page.add_node("CheckpointLoaderSimple", (0, 0), ckpt_name=CHECKPOINT)
+        self.pictures = page.add_node("MiniatureSubject", (0, 200), kind="thing", number=0)
         self.train = self.add_training((400, 0), **widgets)
-        self.save = page.add_node("PersonalizeSaveConcept", (900, 0), filename="shades")
+        self.save = page.add_node("PersonalizeSaveConcept", (900, 0), filename="mug")
         page.link(self.train, 0, self.save, "concept")
 
     def add_training(self, place, **widgets):
         train = self.page.add_node(TRAIN, place, **SMALL | widgets, train_seed=next(SEEDS))
         for output, name in enumerate(("model", "clip", "vae")):
             self.page.link(self.base, output, train, name)
-        self.page.link(self.picture, 0, train, "images")
+        self.page.link(self.pictures, 0, train, "images")
         return train
 
     def add_drawing(self):
@@ -83,8 +89,8 @@ class Studio:
         add, link = self.page.add_node, self.page.link
         apply = add("PersonalizeApplyConcept", (900, 200))
         prompt = add("CLIPTextEncode", (1350, 0))
-        latent = add("EmptyLatentImage", (1350, 250), width=64, height=64)
-        sample = add("KSampler", (1800, 0), steps=2)
+        latent = add("EmptyLatentImage", (1350, 250), width=128, height=128)
+        sample = add("KSampler", (1800, 0), steps=10, cfg=4.0)
         decode = add("VAEDecode", (1800, 350))
         saved = add("SaveImage", (1800, 450))
         for output, name in enumerate(("model", "clip")):
@@ -99,6 +105,14 @@ class Studio:
         link(self.base, 2, decode, "vae")
         link(decode, 0, saved, "images")
         return prompt, saved
+
+
+def judged(picture, subject):
+    """What the miniature's judges say to a picture of the subject on the beach."""
+    pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"), np.float32) / 255
+    on_the_beach = prompts_for(subject)[0]
+    (score,) = Jury.load().score(subject, on_the_beach, torch.from_numpy(pixels)[None])
+    return score
 
 
 def panel(page):
@@ -157,7 +171,7 @@ def test_learn_stop_go_on_save_and_draw(page, server):
     stopped = points(page)
     assert 8 <= stopped < STEPS and act(page).inner_text() == "Go on"
     page.find(".personalize-concepts-tab-button").click()
-    page.find(".personalize-card[data-name='shades.safetensors']").wait_for()
+    page.find(".personalize-card[data-name='mug.safetensors']").wait_for()
 
     # it goes on from there and is watched, and the sidebar follows
     page.tab.evaluate(WATCH)
@@ -168,7 +182,7 @@ def test_learn_stop_go_on_save_and_draw(page, server):
     counts, stages = zip(*page.tab.evaluate("window.seen"), strict=True)
     assert len(set(counts)) > 5 and sorted(counts) == list(counts) and counts[0] >= stopped
     assert list(dict.fromkeys(stages))[-2:] == ["Learning", "Learned"]
-    page.find(".personalize-card[data-name='shades-2.safetensors']").wait_for()
+    page.find(".personalize-card[data-name='mug-2.safetensors']").wait_for()
     assert points(page) == STEPS > stopped and act(page).is_disabled()
     assert is_light(page.tab.evaluate("window.told"))
     assert panel(page).bounding_box() == box
@@ -191,11 +205,12 @@ def test_learn_stop_go_on_save_and_draw(page, server):
     field = page.find("textarea").last
     field.fill("a photo of ")
     page.find(".personalize-card .personalize-main").first.click()
-    assert field.input_value() == "a photo of <my-dog>"
+    assert field.input_value() == "a photo of <my-mug>"
+    page.tab.keyboard.type(" on the beach")
     run = page.run()
     (file,) = run.outputs[str(saved)]["images"]
-    picture = Image.open(io.BytesIO(server.client.fetch(file)))
-    assert picture.size == (64, 64) and len(set(picture.convert("L").tobytes())) > 10
+    score = judged(server.client.fetch(file), thing(0))
+    assert (score.kind, score.edits) == (1, 1)  # a mug on a beach
 
     # the training came from the host's cache: its curve stays, and is back after a reload
     assert stage(page) == "Learned" and points(page) == STEPS
@@ -206,8 +221,8 @@ def test_learn_stop_go_on_save_and_draw(page, server):
 
 def test_two_trainings_one_in_a_subgraph_and_a_hidden_tab(page):
     studio = Studio(page, steps=30, preview_every=0)
-    other = studio.add_training((400, 700), steps=20, preview_every=5, placeholder="<cat>")
-    keep = page.add_node("PersonalizeSaveConcept", (900, 700), filename="cat")
+    other = studio.add_training((400, 700), steps=20, preview_every=5, placeholder="<cup>")
+    keep = page.add_node("PersonalizeSaveConcept", (900, 700), filename="cup")
     page.link(other, 0, keep, "concept")
     subgraph = page.tab.evaluate(
         """id => {

@@ -58,12 +58,6 @@ def overlaps(one, other):
     return x < x2 + width2 and x2 < x + width and y < y2 + height2 and y2 < y + height
 
 
-def fit_view(page):
-    page.tab.evaluate("app.canvas.fitViewToSelectionAnimated?.()")
-    page.tab.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-    page.tab.wait_for_timeout(600)
-
-
 def test_every_template_opens_whole(page, renderer):
     for path in EXAMPLES:
         page.load(json.loads(path.read_text(encoding="utf-8")))
@@ -79,5 +73,5 @@ def test_every_template_opens_whole(page, renderer):
             if overlaps(one, other)
         ]
         assert not over, (path.stem, over)
-        fit_view(page)
+        page.fit_view()
         page.screenshot(f"template-{path.stem}-{renderer.value}")

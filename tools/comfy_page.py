@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from personalize.tools.comfy_client import Run, Workflow
-    from personalize.tools.comfy_server import ComfyServer
-    from playwright.sync_api import ConsoleMessage, Locator, Page
+from .get_host import ROOT
 
-SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
+
+    from .comfy_client import Run, Workflow
+    from .comfy_server import ComfyServer
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+SCREENSHOTS = ROOT / ".screenshots"
 PATIENCE = 180.0  # seconds; a busy processor is slow
 
 KNOWN_ERRORS = {
@@ -33,6 +41,26 @@ KNOWN_ERRORS = {
 class Renderer(Enum):
     CANVAS = "canvas"
     NODES_2 = "nodes2"
+
+
+class NoBrowser(RuntimeError):
+    """Neither Chromium nor what drives it is downloaded unasked."""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The Chromium on the PATH. Raises NoBrowser when it, or Playwright, is missing."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        raise NoBrowser("no Chromium on the PATH: apt-get install chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError as error:
+        raise NoBrowser("playwright is not installed: see requirements-dev.txt") from error
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=OPTIONS)
+        yield browser
+        browser.close()
 
 
 class ComfyPage:
@@ -167,6 +195,11 @@ class ComfyPage:
             [node, scale],
         )
         self.wait_for_frames(4)
+
+    def fit_view(self) -> None:
+        """Bring all nodes of the shown graph into the view."""
+        self.tab.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+        self.tab.wait_for_timeout(600)  # it glides
 
     def find(self, selector: str) -> Locator:
         return self.tab.locator(selector)
