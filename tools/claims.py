@@ -283,7 +283,7 @@ CLAIMS = (
     Claim(
         _ZHAO,
         "pictures are nearer to the subject than Textual Inversion's (.8048 against .7831)",
-        "likeness to blank-ground views",
+        "likeness to blank-ground views, most pictures",
         between(likeness_fg, "catversion", "ti"),
         "Equal steps and batch. " + _JUDGES,
     ),

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .claims import VARIANTS
 from .recipes import RECIPES
 from .trials import Trial
+
+Changes = tuple[tuple[str, Any], ...]
+
+TRIED: tuple[tuple[str, Changes], ...] = (
+    ("ti", ()),
+    ("ti", (("learning_rate", 0.01),)),
+    ("ti", (("steps", 300),)),
+    ("catversion", (("residual_tokens", 1), ("learning_rate", 0.05))),
+    ("catversion", (("residual_tokens", 1), ("learning_rate", 0.05), ("steps", 300))),
+    ("catversion", (("residual_tokens", 1),)),
+    ("catversion", (("residual_tokens", 4), ("learning_rate", 0.05))),
+    ("catversion", (("residual_tokens", 4),)),
+    ("catversion", ()),
+)
+"""Settings compared on subjects outside the study, as changes of a recipe."""
 
 BASELINES = [key for key, recipe in RECIPES.items() if not recipe.learns]
 TEXT_LAYERS = 8
@@ -30,6 +46,8 @@ class Plan:
     curve_at: tuple[int, ...] = (1, 10, 25, 50, 100)
     layer_subjects: int = 4
     layer_prompts: int = 5
+    tried_on: tuple[str, ...] = ("thing 20", "face 20", "thing 21", "face 21", "thing 22")
+    tried_prompts: int = 5
     steps: int = 0
 
     def shots_of(self, subject: str) -> tuple[int, ...]:
@@ -55,6 +73,8 @@ SMALL = Plan(
     curve_at=(1, 2),
     layer_subjects=1,
     layer_prompts=1,
+    tried_on=("thing 20",),
+    tried_prompts=1,
     steps=2,
 )
 """For tests: everything once, nothing learned."""
@@ -82,9 +102,28 @@ def margin_trials(plan: Plan, keys: Sequence[str]) -> list[Trial]:
 
 
 def catversion_trials(plan: Plan, keys: Sequence[str]) -> list[Trial]:
-    """CatVersion and Textual Inversion, which have equal steps and batches."""
-    compared = [key for key in keys if key in ("class", "ti", "catversion")]
-    return most_pictures(plan, methods_trials(plan, compared))
+    """CatVersion and Textual Inversion, with equal steps and batches; faces, too, are learned from
+    as many pictures as things, since CatVersion's paper learns from several."""
+    return [
+        Trial(name, key, max(plan.shots), plan.prompts, changes=_steps(plan))
+        for name in plan.subjects
+        for key in ("ti", "catversion")
+        if key in keys
+    ]
+
+
+def settings_trials(plan: Plan, keys: Sequence[str]) -> list[Trial]:
+    """CatVersion and Textual Inversion with other settings than their recipes'."""
+    return [t for key, changes in TRIED if key in keys for t in tried(plan, key, changes)]
+
+
+def tried(plan: Plan, key: str, changes: Changes) -> list[Trial]:
+    """A recipe with changes, on each subject that settings are compared on."""
+    settings = (*changes, *_steps(plan))
+    return [
+        Trial(name, key, max(plan.shots), plan.tried_prompts, changes=settings)
+        for name in plan.tried_on
+    ]
 
 
 def most_pictures(plan: Plan, trials: Sequence[Trial]) -> list[Trial]:
@@ -99,7 +138,7 @@ def layers_trials(plan: Plan, keys: Sequence[str]) -> list[Trial]:
         Trial(
             name,
             "catversion",
-            max(plan.shots_of(name)),
+            max(plan.shots),
             plan.layer_prompts,
             changes=(*place, *_steps(plan)),
         )
@@ -122,8 +161,9 @@ def all_trials(plan: Plan, keys: Sequence[str]) -> list[Trial]:
     """Every part; last what learns a thing from fewer pictures than there are."""
     methods = methods_trials(plan, keys)
     first = most_pictures(plan, methods)
-    return [*first, *layers_trials(plan, keys), *curves_trials(plan, keys), *methods]
+    more = (catversion_trials, layers_trials, curves_trials)
+    return [*first, *(trial for part in more for trial in part(plan, keys)), *methods]
 
 
-def _steps(plan: Plan) -> tuple[tuple[str, int], ...]:
+def _steps(plan: Plan) -> Changes:
     return (("steps", plan.steps),) if plan.steps else ()

@@ -89,7 +89,7 @@ RECIPES = {
     "catversion": Recipe(
         "CatVersion",
         "PersonalizeTrainCatVersion",
-        {"steps": 100, "batch_size": 4, "learning_rate": 0.05},
+        {"steps": 100, "batch_size": 4, "learning_rate": 0.1, "residual_tokens": 8},
     ),
     "custom": Recipe(
         "Custom Diffusion",

@@ -2,7 +2,7 @@
 
     make study                            runs what is not known yet, then writes docs/study.md
     python tools/run.py study margin      how much nearer than the class word; also: methods,
-                                          catversion, layers, curves, claims
+                                          catversion, settings, layers, curves, claims
 
 Every trial is kept in .study, under a digest of the weights and of its settings: an interrupted
 study goes on where it stopped (the pack's code is not in the digest: delete .study after a change
@@ -35,6 +35,7 @@ PARTS: dict[str, Part] = {
     "methods": (plans.methods_trials, study_report.methods_table),
     "margin": (plans.margin_trials, study_report.margin_table),
     "catversion": (plans.catversion_trials, study_report.catversion_table),
+    "settings": (plans.settings_trials, study_report.settings_table),
     "layers": (plans.layers_trials, study_report.layers_table),
     "curves": (plans.curves_trials, study_report.curves_table),
     "claims": (plans.all_trials, study_report.claims_table),

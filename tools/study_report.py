@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from ..miniature.subjects import Scores, mean_scores, prompts_for
-from . import claims
+from . import claims, plans
 from .claims import VARIANTS, Results, by_subject, curves_of, overall
 from .curves import draw_panel
 from .plans import BASELINES, Plan
@@ -109,6 +110,19 @@ def catversion_table(results: Results, plan: Plan) -> str:
     return markdown(head, rows)
 
 
+def settings_table(results: Results, plan: Plan) -> str:
+    """Means over the subjects that settings were compared on, one row a setting."""
+    rows = []
+    for key, changes in plans.TRIED:
+        found = [results[trial] for trial in plans.tried(plan, key, changes) if trial in results]
+        if found:
+            whole = sum(overall(o.mean) for o in found) / len(found)
+            settings = _pairs(RECIPES[key].settings | dict(changes))
+            cells = score_cells(mean_of(found))
+            rows.append([RECIPES[key].title, settings, *cells, f"{whole:.3f}"])
+    return markdown(("method", "settings", *HEAD[1:7], "overall"), rows)
+
+
 def layers_table(results: Results, plan: Plan) -> str:
     """Means over the subjects, one row a pair of layers."""
     rows = []
@@ -156,10 +170,12 @@ def methods_sheet(results: Results, plan: Plan, kind: str) -> Image.Image:
     rows = []
     for name in names:
         references = list(subject_named(name).references.first(shots).pictures)
-        for key in RECIPES:
-            found = by_subject(results, key)
+        for key, recipe in RECIPES.items():
+            found = by_subject(
+                results, key, shots if recipe.learns and not recipe.encoder else None
+            )
             if name in found:
-                rows.append(sheet_row(RECIPES[key].title, found[name], references))
+                rows.append(sheet_row(recipe.title, found[name], references))
                 references = ()
     prompts = [p.about("...") for p in prompts_for(subject_named(names[0]), plan.prompts)]
     return draw_sheet(f"{kind}s learned from {counted(shots)}, ELITE from one", prompts, rows)
@@ -175,7 +191,7 @@ def layers_sheet(results: Results, plan: Plan) -> Image.Image:
     places, rows = layer_places(results), []
     names = [name for name in next(iter(places.values())) if name.startswith("thing")]
     for name in names[:2]:
-        references = list(subject_named(name).references.first(max(plan.shots_of(name))).pictures)
+        references = list(subject_named(name).references.first(max(plan.shots)).pictures)
         for title, found in places.items():
             rows.append(sheet_row(f"{name}, {title}", found[name], references))
             references = ()
@@ -255,8 +271,8 @@ Settings: {settings}.
 
 ## CatVersion against Textual Inversion at equal steps
 
-`python tools/run.py study catversion`; overall is the geometric mean of edits and likeness on blank
-ground.
+`python tools/run.py study catversion`: {shots} pictures of each individual, faces too; overall is
+the geometric mean of edits and likeness on blank ground.
 
 {catversion_table}
 
@@ -301,6 +317,7 @@ def write_report(results: Results, plan: Plan, digest: str, folder: Path) -> Pat
         things=plan.things,
         faces=plan.faces,
         prompts=plan.prompts,
+        shots=max(plan.shots),
         steps=DRAWING["steps"],
         prior=RECIPES["custom"].settings["prior_count"],
         guidance=DRAWING["cfg"],
@@ -321,5 +338,8 @@ def write_report(results: Results, plan: Plan, digest: str, folder: Path) -> Pat
 
 
 def _settings(recipe: Recipe) -> str:
-    pairs = ", ".join(f"{name} {value}" for name, value in recipe.settings.items())
-    return f"{recipe.title}: {pairs}"
+    return f"{recipe.title}: {_pairs(recipe.settings)}"
+
+
+def _pairs(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
