@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
     add("--vae-precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
     add("--gradient-checkpointing", action="store_true")
+    add("--no-zoom", action="store_true", help="the local stage draws whole pictures only")
     add("--no-flip", action="store_true", help="never mirror what the encoder sees")
     add("--templates", type=Path, help="file of prompts, one a line, with {} for the subject")
     add("--threads", type=int, default=4, help="that read and augment pictures ahead")
@@ -265,6 +266,7 @@ def config_of(args: argparse.Namespace) -> EliteConfig:
         start_scale=args.start_scale,
         average=args.average,
         projections_share=args.projections_share,
+        zoom=not args.no_zoom,
     )
 
 

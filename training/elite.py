@@ -58,6 +58,8 @@ class EliteConfig(LoopConfig):
 
     learning_rate: 0 for the paper's, which grows with the batch
     flip: in the global stage the encoder sees every second picture mirrored
+    zoom: in the local stage pictures are drawn smaller, on grey, or larger, and the prompts say so;
+        off for a model that has not seen such pictures
     words_weight, values_weight: of mean |v| in the global, of mean |V_l| in the local stage
     clip_norm: longest gradient
     accumulation: batches that a step is split into, to save memory
@@ -74,6 +76,7 @@ class EliteConfig(LoopConfig):
     steps: int = 60000
     batch_size: int = 16
     learning_rate: float = 0.0
+    zoom: bool = True
     words_weight: float = 0.01
     values_weight: float = 0.0001
     clip_norm: float = 1.0
@@ -288,7 +291,7 @@ ZOOMS = ("", "a far away", "very small", "zoomed in", "close up")
 def captions(config: EliteConfig, words: int) -> list[list[Any]]:
     """All prompts, as `PromptTable` takes them: every template, for one zoom after another."""
     templates = parse_templates(config.templates)
-    zooms = ZOOMS if config.stage is Stage.LOCAL else ZOOMS[:1]
+    zooms = ZOOMS if config.stage is Stage.LOCAL and config.zoom else ZOOMS[:1]
     texts = [zoomed(template, zoom) for zoom in zooms for template in templates]
     return [template_pieces(text, [range(words)]) for text in texts]
 

@@ -118,13 +118,14 @@ class Examples:
         template = _choice(generator, len(parse_templates(config.templates)))
         index, subject = self._subject(number, generator)
         picture = subject.picture.movedim(-1, 0)
+        target, visible, zoom = resized(picture, size), torch.ones(1, *shape[1:]), 0
         if config.stage is Stage.LOCAL:
             assert subject.mask is not None  # checked before the training
-            target, visible, zoom = zoomed_picture(picture, size, generator)
+            if config.zoom:
+                target, visible, zoom = zoomed_picture(picture, size, generator)
             seen = resized(picture, self.side)
             local, mask = moved_subject(picture, subject.mask, self.side, self.patches, generator)
         else:
-            target, visible, zoom = resized(picture, size), torch.ones(1, *shape[1:]), 0
             seen = disguised(resized(picture, self.side), config.flip, generator)
             local, mask = torch.zeros(0), torch.zeros(0)
             if config.stage is Stage.ALIGN:

@@ -19,6 +19,7 @@ from personalize.training.elite import EliteConfig, GlobalElite, LocalElite, vis
 from personalize.training.elite_alignment import contrast
 from personalize.training.elite_encoding import encode_elite
 from personalize.training.elite_examples import EliteBatches, examples_for
+from personalize.training.templates import parse_templates
 from personalize.training.train_elite import EliteModels, GivenSubjects, train_elite
 
 pytestmark = pytest.mark.host
@@ -128,6 +129,18 @@ def test_the_local_stage_learns_on_a_frozen_global_one(models, subjects, tiny_sd
     assert list(trained.losses) == ["loss", "denoising", "values"]
     assert trained.losses["values"][-1] < trained.losses["values"][0]
     assert bits_of(tiny_sd1) == before
+
+
+def test_the_local_stage_may_leave_its_pictures_as_they_are(models, subjects):
+    templates = len(parse_templates(""))
+
+    def kinds(zoom):
+        make = examples_for(subjects, config("local", zoom=zoom), models.clip_vision)
+        examples = [make(number) for number in range(24)]
+        return {(bool(e.visible.all()), e.caption // templates) for e in examples}
+
+    assert kinds(False) == {(True, 0)}
+    assert {(True, 0), (False, 1), (False, 2), (True, 3), (True, 4)} == kinds(True)
 
 
 def test_what_was_trained_encodes_and_applies(models, subjects, tiny_sd1):
