@@ -104,7 +104,7 @@ def test_the_report_holds_every_table_and_picture(results, tmp_path) -> None:
         if any(RECIPES[trial.recipe] is recipe for trial in results):
             assert f"| {recipe.title} |" in text
     for name in ("things", "faces", "layers", "curves"):
-        assert f"study-{name}.png" in text and (tmp_path / f"study-{name}.png").is_file()
+        assert f"study-{name}.webp" in text and (tmp_path / f"study-{name}.webp").is_file()
     assert "layers 7-8" in text and "... from the class word" in text
     findings = [claims.judge(claim, results) for claim in claims.CLAIMS]
     assert all(finding.number in text for finding in findings)
@@ -119,7 +119,7 @@ def test_a_report_so_far_says_what_is_missing(results, tmp_path) -> None:
     some = {trial: outcome for trial, outcome in some.items() if not trial.at}
     text = study_report.write_report(some, SMALL, "0" * 64, tmp_path).read_text(encoding="utf-8")
     assert text.count("*Not run yet.*") == 4  # margin, CatVersion, layers, curves
-    assert "study-things.png" in text and "study-layers.png" not in text
+    assert "study-things.webp" in text and "study-layers.webp" not in text
 
 
 @pytest.mark.host

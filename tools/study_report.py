@@ -307,9 +307,9 @@ def write_report(results: Results, plan: Plan, digest: str, folder: Path) -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     pictures = pictures_of(results, plan)
     for name, picture in pictures.items():
-        picture.quantize(256).save(folder / f"study-{name}.png", optimize=True)
+        picture.save(folder / f"study-{name}.webp", quality=80, method=6)
     links = {
-        f"{name}_picture": f"![{name}](study-{name}.png)" if name in pictures else ""
+        f"{name}_picture": f"![{name}](study-{name}.webp)" if name in pictures else ""
         for name in ("things", "faces", "layers", "curves")
     }
     text = REPORT.format(
