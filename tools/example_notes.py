@@ -80,12 +80,12 @@ pictures of the class**, once, so that it does not forget what other dogs look l
 there at the next run."""
 
 WEIGHTS_USE_NOTE = """\
-`<my-dog>` stands for "<new word> dog", so the class word is not written again:
+`<my-dog>` stands for a new word and "dog" together, so the class word is not written again:
 
 - a photo of a `<my-dog>` on the beach
 - a `<my-dog>` wearing a red hat
 
-The file has 76 MB; `rank` of *Save Concept* makes it smaller.
+The file has 38 MB; `rank` of *Save Concept* makes it smaller.
 
 Later, use *Load Concept* in the place of the Train node: the file lies in `output/concepts`."""
 

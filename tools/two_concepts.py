@@ -123,7 +123,7 @@ def errors(concepts: Sequence[Concept], clip: Any) -> list[str]:
         rows = torch.cat([encoded(clip, p.format(name)) for p in PROMPTS])
         own = changes[number]
         cells = [error(way, own, [own], rows) for way in (summed, one, own)]
-        lines.append(f"| about {name} | " + " | ".join(f"{e:.3f}" for e in cells) + " |")
+        lines.append(f"| about `{name}` | " + " | ".join(f"{e:.3f}" for e in cells) + " |")
     rows = torch.cat([encoded(clip, p.format("fish")) for p in PROMPTS])
     cells = [error(way, None, changes, rows) for way in (summed, one, zero)]
     lines.append("| about neither | " + " | ".join(f"{e:.3f}" for e in cells) + " |")
