@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,8 @@ MODELS: dict[Any, dict[str, str]] = {
     }
 }
 """The host's own address of it, from its default workflow. For other files it has none."""
+
+CODE, MARKUP = re.compile(r"`([^`]+)`"), re.compile(r"[<>*\\]")
 
 
 def saved_workflow(example: Example, info: ObjectInfo) -> SavedWorkflow:
@@ -107,8 +110,8 @@ def _hint(node: Node) -> dict[str, Any]:
 
 
 def _values(node: Node, schema: Schema | None) -> list[Any]:
-    if schema is None:
-        return list(node.widgets.values())
+    if schema is None:  # a note, which the frontend alone knows
+        return [legible(text) for text in node.widgets.values()]
     known = {name for name, _, _ in widgets(schema)}
     if not set(node.widgets) <= known:
         raise KeyError(f"{node.kind} has no widgets {set(node.widgets) - known}")
@@ -116,6 +119,15 @@ def _values(node: Node, schema: Schema | None) -> list[Any]:
     for name, default, extra in widgets(schema):
         values += [node.widgets.get(name, default), *extra]
     return values
+
+
+def legible(note: str) -> str:
+    """A note whose words in code font are bold: the frontend's code is blue on the notes' brown."""
+
+    def bold(found: re.Match[str]) -> str:
+        return "**" + MARKUP.sub(lambda mark: "\\" + mark[0], found[1]) + "**"
+
+    return CODE.sub(bold, note)
 
 
 def _saved_group(number: int, group: Group) -> dict[str, Any]:
