@@ -9,7 +9,8 @@ from personalize.training import learn as module
 from personalize.training.learn import learn
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = ROOT / "docs", ROOT / "web" / "docs"
+PAGES = [ROOT / "README.md", *(page for f in FOLDERS for page in sorted(f.glob("*.md")))]
 GUIDE = ROOT / "docs" / "add-a-method.md"
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -19,6 +20,12 @@ def test_links_lead_to_files(page):
     links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
     own = [link for link in links if "://" not in link]
     assert [link for link in own if not (page.parent / link).exists()] == []
+
+
+def test_each_help_page_has_a_picture():
+    pages = sorted((ROOT / "web" / "docs").glob("*.md"))
+    assert len(pages) == 15
+    assert [p.stem for p in pages if f"](pictures/{p.stem}.webp)" not in p.read_text("utf-8")] == []
 
 
 @pytest.mark.parametrize("page", [GUIDE, ROOT / "docs" / "architecture.md"], ids=lambda p: p.name)

@@ -30,6 +30,7 @@ KNOWN_ERRORS = {
     r"404 \(Not Found\) .*/user\.css": "a new user has no style sheet",
     r"404 \(Not Found\) .*/api/userdata\?dir=": "a new user has no saved workflows or subgraphs",
     r"404 \(Not Found\) .*/comfy\.templates\.json": "a new user has no node templates",
+    r"404 \(Not Found\) .*/docs/\w+/\w+\.md": "help is asked for in one's language first",
     r"graph accessed before initialization": "the frontend's own order at its start",
     r"https://huggingface\.co/Comfy-Org/.*Content Security Policy": (
         "the default workflow of the frontend asks for the size of its models"
