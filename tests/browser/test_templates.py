@@ -4,27 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from personalize.tools.example_files import put_files
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 
 FOLDER = Path(__file__).parents[2] / "example_workflows"
 EXAMPLES = sorted(FOLDER.glob("*.json"))
-USED = {
-    "models/checkpoints": ["v1-5-pruned-emaonly-fp16.safetensors"],
-    "models/clip_vision": ["clip-vit-large-patch14.safetensors"],
-    "models/elite": ["global_mapper.pt", "local_mapper.pt"],
-    "models/sams": ["sam_vit_b_01ec64.pth"],
-    "models/clip_metrics/clip-vit-large-patch14": ["config.json"],
-    "output/concepts": [
-        f"{start}{name}.safetensors"
-        for start in ("", "miniature-")
-        for name in ("me", "my-dog", "my-dog-detex")
-    ],
-    "input": ["example.png"],
-}
-"""Files that the examples name. They are only listed here, so empty ones will do."""
-
 LOOK = """() => app.graph.nodes.map(node => ({
     id: node.id,
     type: node.type,
@@ -41,15 +26,9 @@ LOOK = """() => app.graph.nodes.map(node => ({
 @pytest.fixture(autouse=True)
 def files(server):
     """The files that the examples name, as far as the server has none."""
-    wanted = [server.base_directory / folder / name for folder in USED for name in USED[folder]]
-    made = [path for path in wanted if not path.exists()]
-    for path in made:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    if (picture := server.base_directory / "input" / "example.png") in made:
-        Image.new("RGB", (64, 64), "grey").save(picture)
+    put = put_files(server.base_directory)
     yield
-    for path in made:
+    for path in put:
         path.unlink()
 
 
