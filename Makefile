@@ -14,7 +14,7 @@ test: setup
 demo: setup
 	@$(BIN)/python tools/run.py demo $(ARGS)
 
-# about two hours; goes on where it stopped. make study ARGS="--workers 4"
+# about an hour on two cores; goes on where it stopped. make study ARGS="--workers 4"
 study: setup
 	@$(BIN)/python tools/run.py study $(ARGS)
 

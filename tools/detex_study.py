@@ -2,7 +2,7 @@
 
     python tools/run.py detex_study                       5 things, every way to learn them
     python tools/run.py detex_study --subjects 1 --ways "DETEX" --steps 20
-    python tools/run.py detex_study --sheet docs/detex.png
+    python tools/run.py detex_study --sheet docs/detex.webp
     python tools/run.py detex_study --subjects 2 --ways "DETEX" --ranks 4 8 16
 
 The shape of tables 1 and 3 of the paper (Cai et al. 2024). Each subject is learned from 4 pictures
@@ -312,7 +312,7 @@ def sheet(study: Study, subject: Subject) -> Image.Image:
         concept = study.concept(subject, WAYS[name])
         drawn = study.draw(concept, [prompt.about(PLACEHOLDER) for prompt in prompts])
         rows.append(
-            Row(name, list(drawn), [prompt.text[len("a photo of a ") :] for prompt in prompts])
+            Row(name, list(drawn), [p.text.removeprefix("a photo of a {} ") for p in prompts])
         )
     columns = [f"background of picture {j + 1}" for j in everyone]
     return draw_sheet(f"DETEX: one {subject.class_word}, four pictures", columns, rows)
@@ -402,5 +402,5 @@ def main(arguments: Sequence[str]) -> int:
         subjects = [thing(options.first + n) for n in range(options.subjects)]
         print("\n".join(["", *compression(study, subjects, options.ranks)]))
     if options.sheet:
-        sheet(study, thing(options.first)).quantize(256).save(options.sheet, optimize=True)
+        sheet(study, thing(options.first)).save(options.sheet, quality=80)
     return 0
