@@ -26,7 +26,7 @@ from .make_thumbnails import FOLDER, PATIENCE, in_order
 from .miniature_examples import PREFIX, base_for_examples
 
 WORKFLOWS, NODES = ROOT / "docs" / "workflows", ROOT / "web" / "docs" / "pictures"
-VIEW = {"width": 1600, "height": 1000}
+WIDTH, HEIGHT = 1600, 1000
 DENSITY = 2  # pixels of the screen for each of the page
 SCALE = 0.75  # of a node in its help page, which is narrow
 MARGIN = 12
@@ -85,7 +85,10 @@ def main(arguments: Sequence[str]) -> int:
         ComfyServer(get_host(), base_for_examples(Path(folder)), PACKS) as server,
         chromium() as browser,
     ):
-        tab = browser.new_context(viewport=VIEW, device_scale_factor=DENSITY).new_page()
+        view = browser.new_context(
+            viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=DENSITY
+        )
+        tab = view.new_page()
         page = ComfyPage(tab, server, Renderer.NODES_2)
         page.open()
         kinds = [kind for kind in server.client.object_info() if kind.startswith(PERSONALIZE)]
