@@ -82,6 +82,7 @@ class ComfyPage:
                 "Comfy.TutorialCompleted": True,
                 "Comfy.UseNewMenu": "Top",
                 "Comfy.Minimap.Visible": False,
+                "Comfy.RightSidePanel.IsOpen": False,
             }
         )
         self.tab.goto(self.server.base_url)
