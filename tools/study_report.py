@@ -73,6 +73,12 @@ def score_cells(mean: Scores) -> list[str]:
     ]
 
 
+def summary(outcomes: Sequence[Outcome]) -> list[str]:
+    """Cells of the mean scores, and of the mean of the overall ones."""
+    whole = sum(overall(outcome.mean) for outcome in outcomes) / len(outcomes)
+    return [*score_cells(mean_of(outcomes)), f"{whole:.3f}"]
+
+
 def margin_table(results: Results, plan: Plan) -> str:
     """Likeness of fast Cross Initialization and of the bare class word, subject by subject."""
     bare, learned = by_subject(results, "class"), by_subject(results, "ci-fast")
@@ -104,9 +110,7 @@ def catversion_table(results: Results, plan: Plan) -> str:
             mean = outcome.mean
             rows.append([name, RECIPES[key].title, *score_cells(mean), f"{overall(mean):.3f}"])
     for key, found in (("ti", other), ("catversion", one)) if rows else ():
-        mean = mean_of(list(found.values()))
-        whole = sum(overall(o.mean) for o in found.values()) / len(found)
-        rows.append(["**mean**", RECIPES[key].title, *score_cells(mean), f"{whole:.3f}"])
+        rows.append(["**mean**", RECIPES[key].title, *summary(list(found.values()))])
     return markdown(head, rows)
 
 
@@ -116,19 +120,15 @@ def settings_table(results: Results, plan: Plan) -> str:
     for key, changes in plans.TRIED:
         found = [results[trial] for trial in plans.tried(plan, key, changes) if trial in results]
         if found:
-            whole = sum(overall(o.mean) for o in found) / len(found)
             settings = _pairs(RECIPES[key].settings | dict(changes))
-            cells = score_cells(mean_of(found))
-            rows.append([RECIPES[key].title, settings, *cells, f"{whole:.3f}"])
+            rows.append([RECIPES[key].title, settings, *summary(found)])
     return markdown(("method", "settings", *HEAD[1:7], "overall"), rows)
 
 
 def layers_table(results: Results, plan: Plan) -> str:
     """Means over the subjects, one row a pair of layers."""
-    rows = []
-    for title, found in layer_places(results).items():
-        whole = sum(overall(o.mean) for o in found.values()) / len(found)
-        rows.append([title, *score_cells(mean_of(list(found.values()))), f"{whole:.3f}"])
+    places = layer_places(results)
+    rows = [[title, *summary(list(found.values()))] for title, found in places.items()]
     return markdown(("residuals in", *HEAD[1:7], "overall"), rows)
 
 
