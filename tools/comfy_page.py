@@ -198,6 +198,20 @@ class ComfyPage:
         )
         self.wait_for_frames(4)
 
+    def select(self, node: int | str) -> None:
+        """Click on the title of a node that is in view."""
+        place = self.tab.evaluate(
+            """id => {
+                const { canvas, ds, graph } = window.app.canvas
+                const [x, y] = graph.getNodeById(id).pos
+                const { left, top } = canvas.getBoundingClientRect()
+                const [right, down] = [x + 80 + ds.offset[0], y - 12 + ds.offset[1]]
+                return [left + right * ds.scale, top + down * ds.scale]
+            }""",
+            node,
+        )
+        self.tab.mouse.click(*place)
+
     def fit_view(self) -> None:
         """Bring all nodes of the shown graph into the view."""
         self.tab.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")

@@ -219,6 +219,22 @@ def test_learn_stop_go_on_save_and_draw(page, server):
     assert stage(page) == "Learned"
 
 
+def test_the_side_panel_leaves_what_is_on_the_nodes_as_it_is(page):
+    page.set_settings({"Comfy.RightSidePanel.IsOpen": True})
+    page.reload()
+    page.clear()
+    train = page.add_node(TRAIN, (0, 0))
+    apply = page.add_node("PersonalizeApplyConcept", (450, 0))
+    page.center_on(train, 0.6)
+    ours = [page.find(one).first for one in (".personalize-live", ".personalize-reminder")]
+    widths = [one.bounding_box()["width"] for one in ours]
+    for node, name in ((train, "init_word"), (apply, "local_strength")):
+        page.select(node)
+        page.find("[data-testid=properties-panel]").get_by_text(name).first.wait_for()
+        page.wait_for_frames(10)
+        assert [one.bounding_box()["width"] for one in ours] == widths
+
+
 def test_two_trainings_one_in_a_subgraph_and_a_hidden_tab(page):
     studio = Studio(page, steps=30, preview_every=0)
     other = studio.add_training((400, 700), steps=20, preview_every=5, placeholder="<cup>")

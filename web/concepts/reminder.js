@@ -1,5 +1,6 @@
 // A line on Load Concept and Apply Concept: method, base model, and what to write in a prompt.
 
+import { addElement, afterwards } from "../node_elements.js"
 import { APPLY, LOAD, allNodes, cardOf } from "./workflow.js"
 import { text } from "./texts.js"
 
@@ -12,8 +13,7 @@ export function addReminder(node) {
   const element = document.createElement("div")
   element.className = "personalize-reminder"
   const size = { getMinHeight: () => HEIGHT, getMaxHeight: () => HEIGHT }
-  const widget = node.addDOMWidget(NAME, "personalize_reminder", element, { serialize: false, hideOnZoom: false, ...size })
-  widget.serialize = false
+  addElement(node, NAME, "personalize_reminder", element, size)
   node.personalizeReminder = element
   afterwards(node, "onExecuted", (output) => keepCard(node, output))
   afterwards(node, "onConnectionsChange", () => queueMicrotask(() => show(node)))
@@ -23,15 +23,6 @@ export function addReminder(node) {
 /** Bring the lines of all nodes up to date. */
 export function showReminders() {
   for (const node of allNodes()) if (node.personalizeReminder) show(node)
-}
-
-function afterwards(node, hook, then) {
-  const previous = node[hook]
-  node[hook] = function (...args) {
-    const result = previous?.apply(this, args)
-    then(...args)
-    return result
-  }
 }
 
 function keepCard(node, output) {

@@ -1,3 +1,4 @@
+import { addElement, afterwards } from "../node_elements.js"
 import { makePanel } from "./panel.js"
 import { fetchRun } from "./requests.js"
 import { isSame } from "./run.js"
@@ -15,9 +16,7 @@ export function attachPanel(node) {
   if (!node.comfyClass?.startsWith("PersonalizeTrain")) return
   loadStyle()
   const panel = makePanel()
-  const options = { serialize: false, getMinHeight: () => HEIGHT, hideOnZoom: false }
-  const widget = node.addDOMWidget("live_training", "personalize_live", panel.root, options)
-  widget.serialize = false
+  addElement(node, "live_training", "personalize_live", panel.root, { getMinHeight: () => HEIGHT })
   ofNode.set(node, panel)
   panels.add(panel)
   afterwards(node, "onRemoved", () => panels.delete(panel))
@@ -29,15 +28,6 @@ function showExecuted(panel, output) {
   const [prompt, node] = output?.personalize_live ?? []
   if (!prompt || document.hidden || isSame(panel.run, { prompt, node })) return
   panel.ask(() => fetchRun(prompt, node))
-}
-
-function afterwards(node, name, more) {
-  const before = node[name]
-  node[name] = function (...values) {
-    const result = before?.apply(this, values)
-    more(...values)
-    return result
-  }
 }
 
 function loadStyle() {
