@@ -30,8 +30,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 alias = runpy.run_path(str(ROOT / "tools" / "alias.py"))
 alias["register_pack"]()
 
-from personalize.tools.comfy_server import ComfyServer, make_base_directory  # noqa: E402
 from personalize.tools.get_host import find_host  # noqa: E402
+from personalize.tools.server.server import ComfyServer, make_base_directory  # noqa: E402
 
 HOST = find_host()
 BASE_DIRECTORY = make_base_directory()
@@ -133,7 +133,7 @@ def server() -> Iterator[ComfyServer]:
         pytest.skip(NO_HOST)
     from personalize.tests import host_models
     from personalize.tools.demo import PACKS
-    from personalize.tools.miniature_examples import base_for_examples
+    from personalize.tools.examples.miniature_examples import base_for_examples
 
     base = base_for_examples(make_base_directory())
     for kind in host_models.KINDS:

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 from personalize.miniature.files import WEIGHTS
-from personalize.tools.curves import draw_face
-from personalize.tools.make_thumbnails import BACKGROUND, PAPER, SIZE, in_order, thumbnail
-from personalize.tools.miniature_examples import ENCODER, NEEDED
-from personalize.tools.workflows import (
+from personalize.tools.examples.make_thumbnails import BACKGROUND, PAPER, SIZE, in_order, thumbnail
+from personalize.tools.examples.miniature_examples import ENCODER, NEEDED
+from personalize.tools.server.workflows import (
     ANY,
     NOTES,
     WorkflowError,
@@ -17,6 +16,7 @@ from personalize.tools.workflows import (
     to_api,
     widgets,
 )
+from personalize.tools.studies.curves import draw_face
 from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "example_workflows"

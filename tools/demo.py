@@ -36,13 +36,13 @@ from ..miniature.subjects import (
     prompts_for,
     thing,
 )
-from .comfy_client import ComfyClient, Message, RunError, Workflow
-from .comfy_server import ComfyServer, make_base_directory
 from .get_host import ROOT, get_host
 from .miniature_models import SIZE
 from .recipes import DRAWING, RECIPES, Recipe, recipes_for, without_encoder
+from .server.client import ComfyClient, Message, RunError, Workflow
+from .server.server import ComfyServer, make_base_directory
+from .server.workflows import ObjectInfo, widgets
 from .sheets import Row, draw_sheet, to_image
-from .workflows import ObjectInfo, widgets
 
 BASE = ROOT / ".demo"
 PACKS = {"personalize": ROOT, "miniature": ROOT / "miniature" / "comfy_pack"}

@@ -2,7 +2,7 @@
 
 Chromium is Debian's (apt-get install chromium) or any other on the PATH; none is downloaded. Each
 test leaves a screenshot of its end in .screenshots/, and fails when the console showed an error
-that is not the frontend's own (see KNOWN_ERRORS in comfy_page.py).
+that is not the frontend's own (see KNOWN_ERRORS in tools/server/page.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from personalize.tools.comfy_page import SCREENSHOTS, ComfyPage, NoBrowser, Renderer, chromium
+from personalize.tools.server.page import SCREENSHOTS, ComfyPage, NoBrowser, Renderer, chromium
 
 
 @pytest.fixture(scope="module")

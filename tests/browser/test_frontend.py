@@ -2,7 +2,7 @@
 
 import pytest
 from personalize.tests.test_server import text_to_image
-from personalize.tools.comfy_page import Renderer
+from personalize.tools.server.page import Renderer
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from personalize.tools.example_files import put_files
+from personalize.tools.examples.files import put_files
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 

@@ -32,7 +32,14 @@ def test_the_file_is_small_and_free(miniature):
 
 def test_unseen_individuals_are_nearer_than_their_class_word(miniature):
     from personalize.miniature.subjects import Jury, prompts_for
-    from personalize.tools.elite_study import CLASS, GLOBAL, ablation, draw, of_subject, subjects
+    from personalize.tools.studies.elite_study import (
+        CLASS,
+        GLOBAL,
+        ablation,
+        draw,
+        of_subject,
+        subjects,
+    )
 
     encoder, jury = load_encoder(FILE), Jury.load()
     gains, edits = [], []

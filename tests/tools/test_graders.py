@@ -3,7 +3,7 @@
 import json
 
 from personalize.tools.graders_read import for_comfy_lint, for_comfy_test
-from personalize.tools.workflows import ANY, GROWING
+from personalize.tools.server.workflows import ANY, GROWING
 
 
 def schema(output=(), **required):

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..comfy_client import ClientError, ComfyClient, Message, Run, RunError, Workflow
-from ..workflows import ObjectInfo
+from ..server.client import ClientError, ComfyClient, Message, Run, RunError, Workflow
+from ..server.workflows import ObjectInfo
 from .data import CLASSES_FILE, DataError, Prompts, Subject, read_prompts, read_subjects
 from .jobs import (
     SAVE,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..comfy_client import Workflow
-from ..workflows import ObjectInfo, inputs_of, is_widget, widgets
+from ..server.client import Workflow
+from ..server.workflows import ObjectInfo, inputs_of, is_widget, widgets
 from .data import SLOT, Subject
 
 UNTOUCHED = "Untouched"

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..comfy_client import Workflow
+from ..server.client import Workflow
 
 CELLS = "cells"
 

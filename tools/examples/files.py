@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from .example_notes import CHECKPOINT, SAM, VISION
+from .notes import CHECKPOINT, SAM, VISION
 
 USED = {
     "models/checkpoints": [CHECKPOINT],

@@ -8,13 +8,13 @@ from typing import Any
 
 from PIL import Image
 
-from ..miniature.subjects import Scores, mean_scores, prompts_for
+from ...miniature.subjects import Scores, mean_scores, prompts_for
+from ..recipes import DRAWING, RECIPES, Recipe
+from ..sheets import Row, draw_sheet
 from . import claims, plans
 from .claims import VARIANTS, Results, by_subject, curves_of, overall
 from .curves import draw_panel
 from .plans import BASELINES, Plan
-from .recipes import DRAWING, RECIPES, Recipe
-from .sheets import Row, draw_sheet
 from .trials import Outcome, subject_named
 
 # --- tables -----------------------------------------------------------------------------------

@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .alias import ROOT, prepare_host
-from .comfy_server import make_base_directory
+from ..alias import ROOT, prepare_host
+from ..server.server import make_base_directory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..host.text_encoder import TextEncoder
-    from ..training.loop import StepReport
-    from ..training.pictures import EncodedPictures
+    from ...host.text_encoder import TextEncoder
+    from ...training.loop import StepReport
+    from ...training.pictures import EncodedPictures
 
 WORDS = 2
 METHODS = {"Textual Inversion": "#c0392b", "Cross Initialization": "#2471a3"}
@@ -78,11 +78,11 @@ def learning_curves(
 
     images: batches (B, H, W, C) in 0..1
     """
-    from ..training import cross_init, textual_inversion
-    from ..training.cross_init import CrossInitConfig, InitFrom
-    from ..training.learn import learn
-    from ..training.pictures import encode_pictures
-    from ..training.textual_inversion import TextualInversionConfig
+    from ...training import cross_init, textual_inversion
+    from ...training.cross_init import CrossInitConfig, InitFrom
+    from ...training.learn import learn
+    from ...training.pictures import encode_pictures
+    from ...training.textual_inversion import TextualInversionConfig
 
     shared: dict[str, Any] = {
         name: getattr(settings, name)
@@ -131,7 +131,7 @@ class Curve:
     def _begin(self, report: StepReport) -> None:
         import torch
 
-        from ..training.batch import draw_batch
+        from ...training.batch import draw_batch
 
         generator = torch.Generator().manual_seed(1)
         learner, backbone = report.learner, report.backbone
@@ -290,7 +290,7 @@ def load_models(checkpoint: Path | None, pack: Path | None, folder: Path) -> tup
     if pack is not None:
         register_families(pack)
     if checkpoint is None:
-        from ..tests.host_models import make_checkpoint
+        from ...tests.host_models import make_checkpoint
 
         checkpoint = make_checkpoint(folder / "tiny_sd1.safetensors", "sd1")
     with torch.inference_mode():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from .comfy_client import Workflow
+from .client import Workflow
 
 SavedWorkflow = dict[str, Any]  # the browser's format: nodes, links, groups, ...
 ObjectInfo = Mapping[str, Any]  # schemas of all nodes, from /api/object_info

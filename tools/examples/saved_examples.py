@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from .example_notes import CHECKPOINT
-from .examples import Example, Group, Node
-from .workflows import ANY, ObjectInfo, SavedWorkflow, sockets, widgets
+from ..server.workflows import ANY, ObjectInfo, SavedWorkflow, sockets, widgets
+from .example import Example, Group, Node
+from .notes import CHECKPOINT
 
 Schema = dict[str, Any]  # a node's entry in /api/object_info
 MODELS: dict[Any, dict[str, str]] = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ..miniature.subjects import Scores
+from ...miniature.subjects import Scores
 from .trials import Moment, Outcome, Trial
 
 Results = Mapping[Trial, Outcome]

@@ -8,8 +8,8 @@ from personalize.concepts.concept import Concept, Method
 from personalize.concepts.differences import difference_tensors
 from personalize.miniature.files import CHECKPOINT, WEIGHTS
 from personalize.miniature.subjects import Jury, thing
-from personalize.tools import detex_study
-from personalize.tools.detex_study import (
+from personalize.tools.studies import detex_study
+from personalize.tools.studies.detex_study import (
     MAIN,
     TABLES,
     WAYS,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from personalize.samplers.apply import apply_concept
 from personalize.tests.samplers.test_local_weights import detex
-from personalize.tools.two_concepts import NAMES, error, errors, merged
+from personalize.tools.studies.two_concepts import NAMES, error, errors, merged
 
 
 def noise(*shape, seed=0):

@@ -76,7 +76,7 @@ def test_unknown_words_and_other_sizes_give_a_picture(size, server) -> None:
 
 @pytest.mark.server
 def test_a_damaged_checkpoint_is_an_error_and_the_server_goes_on(server) -> None:
-    from personalize.tools.comfy_client import RunError
+    from personalize.tools.server.client import RunError
 
     folder = server.base_directory / "models" / "checkpoints"
     (folder / "cut.safetensors").write_bytes((WEIGHTS / CHECKPOINT).read_bytes()[:200_000])

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..miniature import subjects
-from .comfy_client import ComfyClient, Workflow
-from .comfy_server import ComfyServer
-from .demo import PACKS
-from .get_host import ROOT, get_host
+from ...miniature import subjects
+from ..demo import PACKS
+from ..get_host import ROOT, get_host
+from ..server.client import ComfyClient, Workflow
+from ..server.server import ComfyServer
+from ..server.workflows import nodes_of_type, to_api
 from .miniature_examples import NEEDED, PREFIX, base_for_examples
-from .workflows import nodes_of_type, to_api
 
 FOLDER = ROOT / "example_workflows"
 SIZE = 640, 480

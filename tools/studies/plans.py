@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..recipes import RECIPES
 from .claims import VARIANTS
-from .recipes import RECIPES
 from .trials import Trial
 
 Changes = tuple[tuple[str, Any], ...]

@@ -18,10 +18,10 @@ from typing import Any
 
 from PIL import Image
 
-from .comfy_page import ComfyPage, Renderer, chromium
-from .comfy_server import ComfyServer
-from .demo import PACKS
-from .get_host import ROOT, get_host
+from ..demo import PACKS
+from ..get_host import ROOT, get_host
+from ..server.page import ComfyPage, Renderer, chromium
+from ..server.server import ComfyServer
 from .make_thumbnails import FOLDER, PATIENCE, in_order
 from .miniature_examples import PREFIX, base_for_examples
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from personalize.miniature.files import CHECKPOINT, JUDGES, WEIGHTS, BadWeights
 from personalize.miniature.subjects import Jury, Scores, prompts_for
-from personalize.tools import claims, plans, study_report, trials
-from personalize.tools.claims import Claim, Verdict
-from personalize.tools.plans import SMALL, Plan
 from personalize.tools.recipes import DRAWING, RECIPES, recipes_for
-from personalize.tools.trials import Moment, Outcome, Trial, Trials, run_all, subject_named
+from personalize.tools.studies import claims, plans, report, trials
+from personalize.tools.studies.claims import Claim, Verdict
+from personalize.tools.studies.plans import SMALL, Plan
+from personalize.tools.studies.trials import Moment, Outcome, Trial, Trials, run_all, subject_named
 from safetensors.numpy import save_file
 
 
@@ -33,7 +33,7 @@ def quick():
 @pytest.fixture(scope="module")
 def bench(quick, tmp_path_factory) -> Trials:
     from personalize.tools.miniature_models import load_miniature
-    from personalize.tools.studio import Studio
+    from personalize.tools.studies.studio import Studio
 
     made = Trials(tmp_path_factory.mktemp("study"))
     made.studio = Studio(load_miniature(), made.folder)
@@ -98,7 +98,7 @@ def test_pictures_judged_by_others_are_judged_again(bench, results, monkeypatch)
 
 @pytest.mark.host
 def test_the_report_holds_every_table_and_picture(results, tmp_path) -> None:
-    file = study_report.write_report(results, SMALL, "0" * 64, tmp_path)
+    file = report.write_report(results, SMALL, "0" * 64, tmp_path)
     text = file.read_text(encoding="utf-8")
     for recipe in RECIPES.values():
         if any(RECIPES[trial.recipe] is recipe for trial in results):
@@ -117,7 +117,7 @@ def test_the_report_holds_every_table_and_picture(results, tmp_path) -> None:
 def test_a_report_so_far_says_what_is_missing(results, tmp_path) -> None:
     some = {trial: o for trial, o in results.items() if trial.recipe in ("class", "ti")}
     some = {trial: outcome for trial, outcome in some.items() if not trial.at}
-    text = study_report.write_report(some, SMALL, "0" * 64, tmp_path).read_text(encoding="utf-8")
+    text = report.write_report(some, SMALL, "0" * 64, tmp_path).read_text(encoding="utf-8")
     assert text.count("*Not run yet.*") == 4  # margin, CatVersion, layers, curves
     assert "study-things.webp" in text and "study-layers.webp" not in text
 

@@ -8,8 +8,16 @@ import torch
 from personalize.miniature.files import CHECKPOINT, WEIGHTS
 from personalize.miniature.subjects import Jury, Scores, thing
 from personalize.tests.elite_models import moved, random_stage, weights_of
-from personalize.tools import elite_study
-from personalize.tools.elite_study import Drawn, comparison, report, sheet, study, subjects, table
+from personalize.tools.studies import elite_study
+from personalize.tools.studies.elite_study import (
+    Drawn,
+    comparison,
+    report,
+    sheet,
+    study,
+    subjects,
+    table,
+)
 
 pytestmark = pytest.mark.host
 

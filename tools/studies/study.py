@@ -19,33 +19,33 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..miniature.files import WEIGHTS, BadWeights
-from . import plans, study_report
-from .alias import prepare_host
+from ...miniature.files import WEIGHTS, BadWeights
+from ..alias import prepare_host
+from ..get_host import ROOT
+from ..recipes import recipes_for, without_encoder
+from . import plans, report
 from .claims import Results
-from .get_host import ROOT
 from .plans import SMALL, Plan
-from .recipes import recipes_for, without_encoder
 from .trials import FOLDER, Trial, Trials, run_all
 
 DOCS = ROOT / "docs"
 
 Part = tuple[Callable[[Plan, Sequence[str]], list[Trial]], Callable[[Results, Plan], str]]
 PARTS: dict[str, Part] = {
-    "methods": (plans.methods_trials, study_report.methods_table),
-    "margin": (plans.margin_trials, study_report.margin_table),
-    "catversion": (plans.catversion_trials, study_report.catversion_table),
-    "settings": (plans.settings_trials, study_report.settings_table),
-    "layers": (plans.layers_trials, study_report.layers_table),
-    "curves": (plans.curves_trials, study_report.curves_table),
-    "claims": (plans.all_trials, study_report.claims_table),
+    "methods": (plans.methods_trials, report.methods_table),
+    "margin": (plans.margin_trials, report.margin_table),
+    "catversion": (plans.catversion_trials, report.catversion_table),
+    "settings": (plans.settings_trials, report.settings_table),
+    "layers": (plans.layers_trials, report.layers_table),
+    "curves": (plans.curves_trials, report.curves_table),
+    "claims": (plans.all_trials, report.claims_table),
 }
 
 
 def available(weights: Path) -> list[str]:
     """Keys of the recipes that this version of the pack can run."""
     prepare_host()
-    from ..nodes import NODE_CLASS_MAPPINGS
+    from ...nodes import NODE_CLASS_MAPPINGS
 
     return list(recipes_for(NODE_CLASS_MAPPINGS, weights))
 
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     print(f"\n{table(results, plan)}")
     if options.part is None:
-        print(f"\nwritten: {study_report.write_report(results, plan, trials.digest, options.docs)}")
+        print(f"\nwritten: {report.write_report(results, plan, trials.digest, options.docs)}")
     return 0
 
 

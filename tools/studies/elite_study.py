@@ -18,16 +18,16 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from .alias import prepare_host
+from ..alias import prepare_host
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from ..concepts.concept import Concept
-    from ..concepts.elite import EliteEncoder
-    from ..miniature.subjects import Jury, Prompt, Scores, Subject
-    from .miniature_models import Miniature
+    from ...concepts.concept import Concept
+    from ...concepts.elite import EliteEncoder
+    from ...miniature.subjects import Jury, Prompt, Scores, Subject
+    from ..miniature_models import Miniature
 
 PLACEHOLDER = "<it>"
 FIVE = " ".join([PLACEHOLDER, *(f"<it:word{n}>" for n in range(1, 5))])
@@ -133,7 +133,7 @@ STUDIES: dict[str, WaysOf] = {"table": ablation, "sweep": lambdas, "pictures": c
 def encoded(
     encoder: EliteEncoder, models: Miniature, subject: Subject, picture: int = 0
 ) -> Concept:
-    from ..training.elite_encoding import encode_elite
+    from ...training.elite_encoding import encode_elite
 
     one, seen = slice(picture, picture + 1), subject.references
     return encode_elite(
@@ -146,7 +146,7 @@ def encoded(
 
 def subjects(count: int) -> list[Subject]:
     """Three things, then a face, and so on."""
-    from ..miniature.subjects import face, thing
+    from ...miniature.subjects import face, thing
 
     numbers = range(count)
     return [face(n // 4) if n % 4 == 3 else thing(n - n // 4) for n in numbers]
@@ -171,10 +171,10 @@ def draw(
 
 
 def one_picture(models: Miniature, way: Way, prompt: Prompt, seed: int) -> Tensor:
-    from ..host.sampling import text_to_image
-    from ..samplers.apply import apply_concept
-    from ..samplers.local_attention import Details
-    from .miniature_models import GUIDANCE, SIZE, STEPS
+    from ...host.sampling import text_to_image
+    from ...samplers.apply import apply_concept
+    from ...samplers.local_attention import Details
+    from ..miniature_models import GUIDANCE, SIZE, STEPS
 
     model, clip = models.model, models.clip
     if way.concept is not None:
@@ -188,7 +188,7 @@ def study(
     what: str, encoder: EliteEncoder, models: Miniature, jury: Jury, count: int, prompts: int
 ) -> Iterator[Drawn]:
     """One subject after the other, so that a run can be watched."""
-    from ..miniature.subjects import prompts_for
+    from ...miniature.subjects import prompts_for
 
     for subject in subjects(count):
         ways = STUDIES[what](encoder, models, subject)
@@ -254,7 +254,7 @@ likeness."""
 
 
 def report(what: str, encoder: EliteEncoder, results: Sequence[Drawn]) -> str:
-    from .miniature_models import GUIDANCE, STEPS
+    from ..miniature_models import GUIDANCE, STEPS
 
     prompts = len(next(iter(results[0].scores.values())))
     lines = [
@@ -274,7 +274,7 @@ def sheet(results: Sequence[Drawn]) -> Image.Image:
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
-    from .miniature_models import SIZE
+    from ..miniature_models import SIZE
 
     shown = results[:SHOWN]
     ways = list(shown[0].pictures)
@@ -298,7 +298,7 @@ def sheet(results: Sequence[Drawn]) -> Image.Image:
 
 
 def _prompt_of(drawn: Drawn, which: int) -> str:
-    from ..miniature.subjects import prompts_for
+    from ...miniature.subjects import prompts_for
 
     return prompts_for(drawn.subject)[which].about(f"[{drawn.subject.class_word}]")
 
@@ -317,10 +317,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--sheet", type=Path, help="a picture file to draw")
     options = parser.parse_args(arguments)
     prepare_host()
-    from ..concepts.elite_files import load_encoder
-    from ..miniature.files import WEIGHTS
-    from ..miniature.subjects import Jury
-    from .miniature_models import load_miniature
+    from ...concepts.elite_files import load_encoder
+    from ...miniature.files import WEIGHTS
+    from ...miniature.subjects import Jury
+    from ..miniature_models import load_miniature
 
     weights = options.weights or WEIGHTS
     encoder, models = load_encoder(options.encoder), load_miniature(weights)

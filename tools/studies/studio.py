@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..miniature.files import WEIGHTS
-from ..miniature.subjects import Subject, Views
-from .alias import prepare_host
-from .comfy_server import make_base_directory
-from .miniature_models import SIZE, Miniature, load_miniature
-from .recipes import DRAWING, PLACEHOLDER, Recipe
+from ...miniature.files import WEIGHTS
+from ...miniature.subjects import Subject, Views
+from ..alias import prepare_host
+from ..miniature_models import SIZE, Miniature, load_miniature
+from ..recipes import DRAWING, PLACEHOLDER, Recipe
+from ..server.server import make_base_directory
 
 if TYPE_CHECKING:
-    from ..concepts.concept import Concept
-    from ..training.config import TrainConfig
-    from ..training.loop import StepReport
+    from ...concepts.concept import Concept
+    from ...training.config import TrainConfig
+    from ...training.loop import StepReport
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Studio:
     @staticmethod
     def config(recipe: Recipe, subject: Subject, changes: dict[str, Any]) -> TrainConfig:
         """What the recipe's node would train with; `changes` are settings unlike the recipe's."""
-        from ..nodes import NODE_CLASS_MAPPINGS
+        from ...nodes import NODE_CLASS_MAPPINGS
 
         values = {**recipe.inputs(subject), "save_every": 0, **changes}
         return NODE_CLASS_MAPPINGS[recipe.node].make_config(values)
@@ -55,7 +55,7 @@ class Studio:
         views: Views,
         on_step: Callable[[StepReport], None] = lambda report: None,
     ) -> Concept:
-        from ..training.learn import Material, learn
+        from ...training.learn import Material, learn
 
         models = (self.models.model, self.models.clip, self.models.vae)
         material = Material(
@@ -65,8 +65,8 @@ class Studio:
 
     def encode(self, encoder: Path, subject: Subject, views: Views) -> Concept:
         """ELITE: a concept in one pass."""
-        from ..concepts.elite_files import load_encoder_files
-        from ..training.elite_encoding import encode_elite
+        from ...concepts.elite_files import load_encoder_files
+        from ...training.elite_encoding import encode_elite
 
         return encode_elite(
             load_encoder_files(encoder, None),
@@ -79,8 +79,8 @@ class Studio:
 
     def draw(self, prompts: Sequence[str], concept: Concept | None = None, seed: int = 0) -> Tensor:
         """A picture of each prompt, (n, 128, 128, 3) in 0..1; prompt k starts from seed + k."""
-        from ..host.sampling import text_to_image
-        from ..samplers.apply import apply_concept
+        from ...host.sampling import text_to_image
+        from ...samplers.apply import apply_concept
 
         model, clip = self.models.model, self.models.clip
         with torch.inference_mode():

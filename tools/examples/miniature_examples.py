@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..miniature.clip_folder import write_clip
-from ..miniature.files import CHECKPOINT, VISION, WEIGHTS
-from .demo import prepare_base
-from .examples import Example, Node
-from .miniature_models import GUIDANCE, SIZE, STEPS
-from .recipes import RECIPES
+from ...miniature.clip_folder import write_clip
+from ...miniature.files import CHECKPOINT, VISION, WEIGHTS
+from ..demo import prepare_base
+from ..miniature_models import GUIDANCE, SIZE, STEPS
+from ..recipes import RECIPES
+from .example import Example, Node
 
 PREFIX = "miniature-"
 SCORER = "miniature"  # in models/clip_metrics

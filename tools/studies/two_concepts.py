@@ -20,13 +20,13 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from .alias import prepare_host
+from ..alias import prepare_host
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..concepts.concept import Concept
-    from .miniature_models import Miniature
+    from ...concepts.concept import Concept
+    from ..miniature_models import Miniature
 
 NAMES = "<one>", "<two>"
 PROMPTS = (
@@ -40,9 +40,9 @@ Weights = Mapping[str, "Tensor"]
 
 
 def learned(models: Miniature, number: int, steps: int) -> Concept:
-    from ..miniature.subjects import thing
-    from ..training.custom_diffusion import CustomDiffusionConfig
-    from ..training.learn import learn
+    from ...miniature.subjects import thing
+    from ...training.custom_diffusion import CustomDiffusionConfig
+    from ...training.learn import learn
 
     subject = thing(number)
     config = CustomDiffusionConfig(
@@ -65,7 +65,7 @@ def encoded(clip: Any, text: str) -> Tensor:
 
 def word_rows(clip: Any, text: str) -> Tensor:
     """Rows of the conditioning in which a concept's words stand."""
-    from ..samplers.prompt_words import mark_of
+    from ...samplers.prompt_words import mark_of
 
     (chunks,) = clip.tokenize(text).values()
     rows = [n for n, entry in enumerate(chunks[0]) if mark_of(entry[0])]
@@ -107,8 +107,8 @@ def error(way: Weights, target: Weights | None, scale: Sequence[Weights], rows: 
 def errors(concepts: Sequence[Concept], clip: Any) -> list[str]:
     import torch
 
-    from ..concepts.differences import weight_differences
-    from ..training.templates import OBJECT_TEMPLATES
+    from ...concepts.differences import weight_differences
+    from ...training.templates import OBJECT_TEMPLATES
 
     changes = [weight_differences(concept) for concept in concepts]
     zero = {path: torch.zeros_like(d) for path, d in changes[0].items()}
@@ -134,7 +134,7 @@ def same_prompt(changes: Sequence[Weights], ways: Sequence[Weights], clip: Any) 
     """Rows of each concept's words where both stand in one prompt."""
     import torch
 
-    from ..samplers.prompt_words import mark_of
+    from ...samplers.prompt_words import mark_of
 
     texts = [f"a photo of a {NAMES[0]} beside a {NAMES[1]}", f"a {NAMES[1]} and a {NAMES[0]}"]
     cells = [0.0, 0.0, 0.0]
@@ -155,8 +155,8 @@ def costs(models: Miniature, concepts: Sequence[Concept], rounds: int) -> list[s
     """Processor milliseconds of a sampling step, with a prompt about one concept and a negative."""
     import torch
 
-    from ..host.sampling import text_to_image
-    from ..samplers.apply import apply_concept
+    from ...host.sampling import text_to_image
+    from ...samplers.apply import apply_concept
 
     prompt = PROMPTS[0].format(NAMES[0])
     seconds: dict[str, list[float]] = {"sum": [], "own": []}
@@ -190,9 +190,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--weights", type=Path, help="folder of the miniature's files")
     options = parser.parse_args(arguments)
     prepare_host()
-    from ..miniature.files import WEIGHTS
-    from ..samplers.apply import apply_concept
-    from .miniature_models import load_miniature
+    from ...miniature.files import WEIGHTS
+    from ...samplers.apply import apply_concept
+    from ..miniature_models import load_miniature
 
     models = load_miniature(options.weights or WEIGHTS)
     concepts = [learned(models, number, options.steps) for number in range(2)]

@@ -23,17 +23,17 @@ from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
 
-from ..miniature.files import CHECKPOINT, JUDGES, VISION, WEIGHTS, BadWeights
-from ..miniature.subjects import Jury, Scores, Subject, face, mean_scores, prompts_for, thing
+from ...miniature.files import CHECKPOINT, JUDGES, VISION, WEIGHTS, BadWeights
+from ...miniature.subjects import Jury, Scores, Subject, face, mean_scores, prompts_for, thing
+from ..get_host import ROOT
+from ..miniature_models import SIZE
+from ..recipes import DRAWING, RECIPES, Recipe
+from ..sheets import to_image
 from .curves import encoded_words
-from .get_host import ROOT
-from .miniature_models import SIZE
-from .recipes import DRAWING, RECIPES, Recipe
-from .sheets import to_image
 from .studio import Stopwatch, Studio
 
 if TYPE_CHECKING:
-    from ..training.loop import StepReport
+    from ...training.loop import StepReport
 
 FOLDER = ROOT / ".study"
 COMPARING = ("text_projection.weight", "logit_scale")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from personalize.tools.curves import Settings, draw_curves, learning_curves, load_pictures
+from personalize.tools.studies.curves import Settings, draw_curves, learning_curves, load_pictures
 
 pytestmark = pytest.mark.host
 

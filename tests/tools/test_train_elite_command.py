@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 pytestmark = pytest.mark.host
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACK = """
 from personalize.tests import host_models
 from personalize.tests.elite_models import clip_vision

@@ -28,15 +28,15 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from .alias import ROOT, prepare_host
+from ..alias import ROOT, prepare_host
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from ..concepts.concept import Concept
-    from ..miniature.subjects import Jury, Prompt, Subject
-    from .miniature_models import Miniature
+    from ...concepts.concept import Concept
+    from ...miniature.subjects import Jury, Prompt, Subject
+    from ..miniature_models import Miniature
 
 FOLDER = ROOT / ".study"
 PLACEHOLDER, MAIN = "<it>", "DETEX"
@@ -122,7 +122,7 @@ class Study:
         return self.folder / hashlib.sha256(about.encode()).hexdigest()[:16]
 
     def measure(self, subject: Subject, way: Way, concept: Concept | None) -> Figures:
-        from ..miniature.subjects import mean_scores, prompts_for
+        from ...miniature.subjects import mean_scores, prompts_for
 
         name, asked = name_of(subject, way), prompts_for(subject, self.prompts)
         pictures = self.draw(concept, [prompt.about(name) for prompt in asked])
@@ -138,7 +138,7 @@ class Study:
 
     def concept(self, subject: Subject, way: Way) -> Concept | None:
         """The kept one, or one learned now; None for the untouched model."""
-        from ..concepts.files import load_concept, save_concept
+        from ...concepts.files import load_concept, save_concept
 
         if not way.config:
             return None
@@ -148,8 +148,8 @@ class Study:
         return load_concept(file)
 
     def learn(self, subject: Subject, way: Way) -> Concept:
-        from ..training.learn import Material, learn
-        from .miniature_models import SIZE
+        from ...training.learn import Material, learn
+        from ..miniature_models import SIZE
 
         models, seen = self.models, subject.references
         settings = {"placeholder": PLACEHOLDER, "resolution": SIZE, "flip": False, "save_every": 0}
@@ -201,8 +201,8 @@ class Study:
 
     def read(self, pictures: Tensor) -> dict[str, list[str]]:
         """Pose and background that the attribute judge sees, by picture."""
-        from ..miniature.judges import read_attributes
-        from ..miniature.world.factors import FACTORS
+        from ...miniature.judges import read_attributes
+        from ...miniature.world.factors import FACTORS
 
         seen = read_attributes(self.jury.attributes, pictures.movedim(-1, 1).contiguous())
         names = list(FACTORS)
@@ -215,9 +215,9 @@ class Study:
         """A picture of each prompt, (n, H, W, 3); picture k starts from noise k."""
         import torch
 
-        from ..host.sampling import text_to_image
-        from ..samplers.apply import apply_concept
-        from .miniature_models import GUIDANCE, SIZE, STEPS
+        from ...host.sampling import text_to_image
+        from ...samplers.apply import apply_concept
+        from ..miniature_models import GUIDANCE, SIZE, STEPS
 
         model, clip, vae, pictures = self.models.model, self.models.clip, self.models.vae, []
         with torch.inference_mode():
@@ -232,9 +232,9 @@ class Study:
 
 
 def config_of(subject: Subject, way: Way, settings: Mapping[str, Any]) -> Any:
-    from ..training.custom_diffusion import CustomDiffusionConfig
-    from ..training.detex import DetexConfig
-    from ..training.textual_inversion import TextualInversionConfig
+    from ...training.custom_diffusion import CustomDiffusionConfig
+    from ...training.detex import DetexConfig
+    from ...training.textual_inversion import TextualInversionConfig
 
     kinds = {c.__name__: c for c in (TextualInversionConfig, CustomDiffusionConfig, DetexConfig)}
     noun = "init_word" if way.config == "TextualInversionConfig" else "class_word"
@@ -256,8 +256,8 @@ def swap_prompt(name: str, way: Way, i: int, j: int) -> str:
 
 def leak_prompts(shown: Sequence[str]) -> list[Prompt]:
     """Every pose by turns, in places other than those shown."""
-    from ..miniature.subjects import Prompt
-    from ..miniature.world.captions import PLACES, POSES
+    from ...miniature.subjects import Prompt
+    from ...miniature.world.captions import PLACES, POSES
 
     places = cycle(place for place in PLACES if place not in shown)
     chosen = islice(zip(cycle(POSES), places, strict=False), LEAK_PROMPTS)
@@ -270,8 +270,8 @@ def leak_prompts(shown: Sequence[str]) -> list[Prompt]:
 
 def compression(study: Study, subjects: Sequence[Subject], ranks: Sequence[int]) -> list[str]:
     """What rounding the weights' changes to a rank costs: error, kB of the file, and figures."""
-    from ..concepts.differences import compressed
-    from ..concepts.files import save_concept
+    from ...concepts.differences import compressed
+    from ...concepts.files import save_concept
 
     columns = {"likeness, subject alone": "likeness_fg", "both right": "both"}
     lines = ["| rank | error | kB | " + " | ".join(columns) + " |"]
@@ -297,7 +297,7 @@ def compression(study: Study, subjects: Sequence[Subject], ranks: Sequence[int])
 
 def sheet(study: Study, subject: Subject) -> Image.Image:
     """Every pose in every place; then prompts that ask for other poses and places."""
-    from .sheets import Row, draw_sheet
+    from ..sheets import Row, draw_sheet
 
     way, shown = WAYS[MAIN], subject.references.pictures
     everyone = range(len(shown))
@@ -350,8 +350,8 @@ def comparison(results: Results, one: str, other: str) -> list[str]:
 
 def digest_of(weights: Path) -> str:
     """Of the miniature's files and of the subjects and prompts."""
-    from ..miniature import subjects
-    from ..miniature.files import CHECKPOINT, JUDGES, VISION
+    from ...miniature import subjects
+    from ...miniature.files import CHECKPOINT, JUDGES, VISION
 
     digest = hashlib.sha256(Path(subjects.__file__).read_bytes())
     for name in (CHECKPOINT, VISION, JUDGES):
@@ -373,9 +373,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="keeps what was run")
     options = parser.parse_args(arguments)
     prepare_host()
-    from ..miniature.files import WEIGHTS
-    from ..miniature.subjects import Jury, thing
-    from .miniature_models import load_miniature
+    from ...miniature.files import WEIGHTS
+    from ...miniature.subjects import Jury, thing
+    from ..miniature_models import load_miniature
 
     weights = options.weights or WEIGHTS
     folder = options.folder / f"detex-{digest_of(weights)}"

@@ -15,9 +15,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .comfy_server import ComfyServer, make_base_directory
-from .demo import PACKS
-from .example_notes import (
+from ..demo import PACKS
+from ..get_host import ROOT, get_host
+from ..server.server import ComfyServer, make_base_directory
+from .example import Example, Group, Node, Source
+from .miniature_examples import can_run, on_miniature
+from .notes import (
     CHECKPOINT,
     DETEX_LEARN_NOTE,
     DETEX_MASK_NOTE,
@@ -48,9 +51,6 @@ from .example_notes import (
     WORD_LEARN_NOTE,
     WORD_USE_NOTE,
 )
-from .examples import Example, Group, Node, Source
-from .get_host import ROOT, get_host
-from .miniature_examples import can_run, on_miniature
 from .saved_examples import saved_workflow
 
 FOLDER = ROOT / "example_workflows"
