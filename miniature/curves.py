@@ -14,7 +14,8 @@ from .cache import folder
 WIDTH, HEIGHT, MARGIN = 300, 190, 34
 # part, figure, kind of row, title
 CURVES = [
-    ("vae", "psnr", "check", "autoencoder: PSNR, dB"),
+    ("vae", "psnr", "check", "autoencoder, narrow: PSNR, dB"),
+    ("vae_grown", "psnr", "check", "autoencoder, grown: PSNR, dB"),
     ("clip", "retrieval", "check", "pair: retrieval among 100"),
     ("text", "end", "train", "captions: loss of the factors"),
     ("unet", "mse", "train", "UNet: squared error of the noise"),

@@ -23,8 +23,10 @@ def averaged(root: Path, part: str, module: torch.nn.Module) -> torch.nn.Module:
 
 
 def trained_vae(root: Path) -> vae.Autoencoder:
-    part = "decoder" if (root / "decoder" / "state.pt").exists() else "vae"
-    net = averaged(root, part, vae.Autoencoder())
+    """The autoencoder as far as it is trained: narrow, or grown and trained on."""
+    wide = (root / "vae_grown" / "state.pt").exists()
+    part, widths = ("vae_grown", vae.GROWN) if wide else ("vae", vae.NARROW)
+    net = averaged(root, part, vae.Autoencoder(widths))
     assert isinstance(net, vae.Autoencoder)
     return net
 

@@ -79,7 +79,7 @@ def load_autoencoder(folder: Path = WEIGHTS) -> vae.Autoencoder:
     state = under(read(folder / CHECKPOINT)[0], "first_stage_model.")
     kept = {k: v for k, v in state.items() if k.startswith("taesd_")}
     wide = (vae.HOST_WIDTH,) * 4
-    net = fill(vae.Autoencoder(wide, wide), kept, folder / CHECKPOINT)
+    net = fill(vae.Autoencoder((wide, wide)), kept, folder / CHECKPOINT)
     assert isinstance(net, vae.Autoencoder)
     return net
 

@@ -103,7 +103,7 @@ def measure_parts(parts: Family, judge: torch.nn.Module, instances: torch.nn.Mod
     )
     test = individuals_shard(10_000)[0]
     print("Instance judge:", instance_scores(instances, test))
-    print(f"Autoencoder: {vae.psnr(parts.autoencoder, pictures[:200]):.2f} dB PSNR")
+    print(f"Autoencoder: {vae.psnr(parts.autoencoder, pictures):.2f} dB PSNR")
     rebuilt = torch.cat(
         [parts.autoencoder.decode(parts.autoencoder.encode(x)) for x in pictures[:200].split(50)]
     )

@@ -12,10 +12,7 @@ from personalize.miniature.muon import orthogonalised
 
 def test_widened_autoencoder_is_the_same_function() -> None:
     torch.manual_seed(0)
-    narrow = vae.Autoencoder()
-    wide = vae.Autoencoder.__new__(vae.Autoencoder)
-    torch.nn.Module.__init__(wide)
-    wide.taesd_encoder, wide.taesd_decoder = vae.encoder((64,) * 4), vae.decoder((64,) * 4)
+    narrow, wide = vae.Autoencoder(), vae.Autoencoder(((64,) * 4, (64,) * 4))
     wide.load_state_dict(vae.widened(narrow.state_dict()))
     x = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
@@ -23,6 +20,24 @@ def test_widened_autoencoder_is_the_same_function() -> None:
         assert torch.allclose(
             narrow.decode(narrow.encode(x)), wide.decode(wide.encode(x)), atol=1e-5
         )
+
+
+def test_a_grown_autoencoder_begins_as_the_same_function_and_all_of_it_learns() -> None:
+    torch.manual_seed(0)
+    narrow = vae.Autoencoder()
+    wide = vae.grown(narrow)
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        z = narrow.encode(x)
+        assert torch.allclose(wide.encode(x), z, atol=1e-5)
+        assert torch.allclose(wide.decode(z), narrow.decode(z), atol=1e-5)
+    value, figures = vae.loss(wide, (x, z))
+    value.backward()
+    assert figures["moved"] < 0.05
+    last = wide.get_parameter("taesd_decoder.19.weight")
+    old = narrow.get_parameter("taesd_decoder.19.weight").shape[1]
+    assert last.shape[1] > old and last.grad[:, old:].abs().sum() > 0
+    assert vae.widened(wide.state_dict()).keys() == vae.widened(narrow.state_dict()).keys()
 
 
 @pytest.mark.host
