@@ -11,7 +11,7 @@ from . import judges, unet, vae
 from .cache import NAMES_FILE, folder, read_names, world_people
 from .clip import Pair, Shape
 from .encode import averaged, trained_pair, trained_vae
-from .files import CHECKPOINT, JUDGES, VISION, WEIGHTS, State
+from .files import CHECKPOINT, JUDGES, VISION, WEIGHTS, State, read
 from .host import tokens
 from .train_clip import Vocabulary
 from .train_unet import latent_scale
@@ -60,6 +60,16 @@ def half(state: State) -> State:
     return {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
 
 
+def write(file: Path, state: State, about: dict[str, str]) -> None:
+    """Save it in half precision, unless the file holds just this: the bytes of two savings differ,
+    and history keeps every copy."""
+    new = half(state)
+    old, told = read(file) if file.exists() else ({}, {})
+    same = told == about and old.keys() == new.keys()
+    if not same or any(not torch.equal(v, new[k].to(v.dtype)) for k, v in old.items()):
+        save_file(new, file, about)
+
+
 def export(root: Path, target: Path) -> None:
     """Every part that is trained so far, from the cache folder into `target`."""
     target.mkdir(parents=True, exist_ok=True)
@@ -76,12 +86,9 @@ def export(root: Path, target: Path) -> None:
         "latent_scale": str(latent_scale(root)),
         "title": "Personalize miniature",
     }
-    save_file(half(state), target / CHECKPOINT, about)
-    save_file(
-        half(vision_state(pair)),
-        target / VISION,
-        {"licence": "CC0-1.0", "config": json.dumps(Shape().vision_config())},
-    )
+    write(target / CHECKPOINT, state, about)
+    shape = json.dumps(Shape().vision_config())
+    write(target / VISION, vision_state(pair), {"licence": "CC0-1.0", "config": shape})
     known = {"attribute": judges.attribute_judge, "instance": judges.instance_judge}
     built = {
         n: averaged(root, n, make())
@@ -90,7 +97,7 @@ def export(root: Path, target: Path) -> None:
     }
     tensors = {f"{n}.{k}": v for n, net in built.items() for k, v in net.state_dict().items()}
     if tensors:
-        save_file(half(tensors), target / JUDGES, {"licence": "CC0-1.0"})
+        write(target / JUDGES, tensors, {"licence": "CC0-1.0"})
 
 
 def main() -> None:

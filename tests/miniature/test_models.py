@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from personalize.miniature import clip, judges, vae
@@ -160,3 +162,21 @@ def test_judges_take_pictures() -> None:
     assert seen.shape == (2, 16)
     vectors = judges.embed_instances(judges.instance_judge().eval(), pictures)
     assert torch.allclose(vectors.norm(dim=1), torch.ones(2), atol=1e-5)
+
+
+@pytest.mark.host
+def test_a_file_is_written_when_something_in_it_has_changed(tmp_path) -> None:
+    from personalize.miniature.export import write
+
+    file, state = tmp_path / "part.safetensors", {"a": torch.rand(3), "n": torch.tensor([1, 2])}
+    free = {"licence": "CC0-1.0"}
+    write(file, state, free)
+    for changed, about, written in (
+        (state, free, False),
+        ({**state, "n": torch.tensor([1, 3])}, free, True),
+        ({"a": state["a"]}, free, True),
+        (state, {"licence": "MIT"}, True),
+    ):
+        os.utime(file, (0, 0))
+        write(file, changed, about)
+        assert (file.stat().st_mtime > 0) is written
