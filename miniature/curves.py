@@ -38,18 +38,22 @@ def read(log: Path, figure: str, kind: str) -> Points:
 
 
 def read_elite(log: Path) -> tuple[str, Points]:
-    """What a stage makes small, and (steps, its value), means over TOGETHER steps."""
+    """What a stage makes small, and (steps, its value), means over TOGETHER steps where logged."""
     with log.open(newline="") as f:
         rows = list(csv.DictReader(f))
     figure = "contrast" if "contrast" in rows[0] else "denoising"
     values = [(int(row["step"]), float(row[figure])) for row in rows]
-    ends = range(TOGETHER, values[-1][0] + 1, TOGETHER)
-    parts = [[value for step, value in values if end - TOGETHER < step <= end] for end in ends]
-    return figure, [(end, mean(part)) for end, part in zip(ends, parts, strict=True)]
+    last, points = values[-1][0], []
+    for start in range(0, last, TOGETHER):
+        part = [value for step, value in values if start < step <= start + TOGETHER]
+        if part:
+            points.append((min(start + TOGETHER, last), mean(part)))
+    return figure, points
 
 
-def panel(points: Points, title: str, left: float, top: float, unit: str = "min") -> str:
-    """One curve with its axes named at the ends."""
+def panel(points: Points, title: str, number: int, unit: str = "min") -> str:
+    """One curve with its axes named at the ends, the number-th of a drawing, three in a row."""
+    left, top = number % 3 * WIDTH, number // 3 * HEIGHT
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     low, high, end = min(ys), max(ys), max(xs)
     spread = high - low or 1.0
@@ -71,7 +75,7 @@ def panel(points: Points, title: str, left: float, top: float, unit: str = "min"
 
 
 def drawing(panels: list[str]) -> str:
-    """Panels, placed three in a row, as a picture."""
+    """Panels as a picture."""
     size = f'viewBox="0 0 {min(len(panels), 3) * WIDTH} {(len(panels) + 2) // 3 * HEIGHT}"'
     style = 'font-family="sans-serif" font-size="11" fill="#444"'
     body = "\n".join(panels)
@@ -84,8 +88,7 @@ def of_parts(root: Path) -> list[str]:
         log = root / part / "log.csv"
         points = read(log, figure, kind) if log.exists() else []
         if len(points) > 1:
-            row, column = divmod(len(panels), 3)
-            panels.append(panel(points, title, column * WIDTH, row * HEIGHT))
+            panels.append(panel(points, title, len(panels)))
     return panels
 
 
@@ -93,7 +96,7 @@ def of_elite(folders: list[Path]) -> list[str]:
     panels: list[str] = []
     for number, place in enumerate(folders):
         figure, points = read_elite(place / "log.csv")
-        panels.append(panel(points, f"{place.name}: {figure}", number * WIDTH, 0, "steps"))
+        panels.append(panel(points, f"{place.name}: {figure}", number, "steps"))
     return panels
 
 
