@@ -30,6 +30,14 @@ FACTORS: dict[str, list[str]] = {
 }
 OF_FACE = ("hair", "style", "beard", "skin")
 UNKNOWN = -1
+BORDER = 0.1
+
+
+def skin_tone(skin: float) -> str | None:
+    """The name of a skin between 0 and 5, or None on the border of two tones."""
+    if 0.5 < skin < 4.5 and abs(skin - round(skin)) < BORDER:
+        return None
+    return SKIN_TONES[min(4, int(skin))]
 
 
 def labels(scene: Scene) -> list[int]:
@@ -50,7 +58,7 @@ def labels(scene: Scene) -> list[int]:
             "hair": None if bald else scene.face.hair,
             "style": scene.face.style,
             "beard": scene.face.beard,
-            "skin": SKIN_TONES[min(4, int(scene.face.skin))],
+            "skin": skin_tone(scene.face.skin),
         }
     else:
         values |= {

@@ -75,7 +75,7 @@ class Brush:
 
 def pattern(x: Array, y: Array, name: str, thing: Thing) -> Array | None:
     """How much of the second colour shows at each point, 0 to 1; None for a plain surface."""
-    k = 1.5 * thing.frequency
+    k = 1.8 * thing.frequency
     p, sharp = thing.phase, 5.0
     if name == "striped":
         wave = np.sin((y * k + p) * 2 * np.pi) - 0.25
@@ -123,7 +123,7 @@ def car(b: Brush) -> None:
     f, (p, q, r, s) = b.frame, b.thing.shape
     top = -0.55 - 0.08 * p
     cab = [(-0.62 - 0.06 * q, -0.02), (-0.50, top), (0.12 + 0.08 * q, top), (0.45, -0.02)]
-    b.plain(polygon(f.x, f.y, cab[::1], 0.08))
+    b.body(polygon(f.x, f.y, cab, 0.08))
     b.detail(box(f.x, f.y, -0.36, top / 2 - 0.03, 0.13, 0.14, 0.04), GLASS)
     b.detail(
         polygon(
@@ -154,8 +154,8 @@ def house(b: Brush) -> None:
     b.body(box(f.x, f.y, 0, 0.28, 0.66 + 0.05 * p, 0.50))
     peak = -0.88 - 0.10 * q
     b.trim(polygon(f.x, f.y, [(-0.92, -0.16), (0, peak), (0.92, -0.16)], 0.05))
-    b.detail(box(f.x, f.y, 0.28, 0.46, 0.16, 0.31 + 0.03 * r), (0.40, 0.22, 0.13), 0.9)
-    b.detail(box(f.x, f.y, -0.30, 0.20, 0.17 + 0.02 * s, 0.17), GLASS, 1.2)
+    b.detail(box(f.x, f.y, 0.30, 0.50, 0.14, 0.27 + 0.03 * r), (0.40, 0.22, 0.13), 0.9)
+    b.detail(box(f.x, f.y, -0.32, 0.18, 0.15 + 0.02 * s, 0.15), GLASS, 1.2)
     b.detail(circle(f.x, f.y, 0, -0.42, 0.11), GLASS, 1.0)
 
 
@@ -166,9 +166,9 @@ def duck(b: Brush) -> None:
     )
     b.plain(polygon(f.x, f.y, [(-0.96, -0.15 - 0.1 * r), (-0.45, 0.0), (-0.45, 0.45)], 0.06))
     b.body(ellipse(f.x, f.y, -0.14, 0.30, 0.70, 0.46 + 0.05 * p))
-    b.plain(circle(f.x, f.y, 0.40, -0.40, 0.36 + 0.04 * q))
+    b.body(circle(f.x, f.y, 0.40, -0.40, 0.36 + 0.04 * q))
     b.eye(0.50, -0.48, 0.11)
-    wing = ellipse(f.x, f.y, -0.28, 0.24, 0.34, 0.22)
+    wing = ellipse(f.x, f.y, -0.28, 0.22, 0.27, 0.17)
     b.frame.paint(wing, b.trim_rgb, 0.9, subject=True)
     b.emblem(0.2, 0.35, 0.62)
 
@@ -188,12 +188,12 @@ def fish(b: Brush) -> None:
 
 def dog(b: Brush) -> None:
     f, (p, q, r, s) = b.frame, b.thing.shape
-    b.plain(capsule(f.x, f.y, -0.62, 0.02, -0.92, -0.38 - 0.1 * r, 0.10, 0.07))
+    b.body(capsule(f.x, f.y, -0.62, 0.02, -0.92, -0.38 - 0.1 * r, 0.10, 0.07))
     for cx, dark in ((-0.36, 0.8), (0.40, 0.8), (-0.56, 1.0), (0.22, 1.0)):
         b.plain(capsule(f.x, f.y, cx, 0.30, cx, 0.72 + 0.06 * s, 0.115), dark)
-    b.body(box(f.x, f.y, -0.14, 0.16, 0.62, 0.29 + 0.04 * p, 0.24))
-    b.plain(capsule(f.x, f.y, 0.50, -0.34, 0.86 + 0.05 * q, -0.24, 0.24, 0.15))
-    b.plain(circle(f.x, f.y, 0.46, -0.42, 0.32))
+    b.body(box(f.x, f.y, -0.14, 0.16, 0.62, 0.31 + 0.04 * p, 0.24))
+    b.body(capsule(f.x, f.y, 0.50, -0.34, 0.86 + 0.05 * q, -0.24, 0.24, 0.15))
+    b.body(circle(f.x, f.y, 0.46, -0.42, 0.32))
     b.trim(capsule(f.x, f.y, 0.28, -0.58, 0.16, -0.18, 0.13, 0.10))
     b.trim(capsule(f.x, f.y, 0.24, -0.08, 0.56, -0.06, 0.06))
     b.eye(0.56, -0.46, 0.09)
@@ -210,7 +210,7 @@ def robot(b: Brush) -> None:
     b.trim(capsule(f.x, f.y, 0.0, -0.80, 0.0, -1.0, 0.045))
     b.detail(circle(f.x, f.y, 0.0, -1.0, 0.10), (0.95, 0.25, 0.2), 1.0)
     b.body(box(f.x, f.y, 0, 0.16, 0.50 + 0.05 * p, 0.42, 0.10))
-    b.plain(box(f.x, f.y, 0, -0.56, 0.42 + 0.05 * q, 0.28 + 0.03 * r, 0.10))
+    b.body(box(f.x, f.y, 0, -0.56, 0.42 + 0.05 * q, 0.28 + 0.03 * r, 0.10))
     b.eye(-0.10, -0.60, 0.11)
     b.eye(0.24, -0.60, 0.11)
     b.detail(box(f.x, f.y, 0.08, -0.40, 0.17, 0.035), INK, 0)

@@ -33,8 +33,8 @@ def test_the_file_is_small_and_free(miniature):
 def test_unseen_individuals_are_nearer_than_their_class_word(miniature):
     from personalize.miniature.subjects import Jury, prompts_for
     from personalize.tools.studies.elite_study import (
+        BOTH,
         CLASS,
-        GLOBAL,
         ablation,
         draw,
         of_subject,
@@ -45,10 +45,10 @@ def test_unseen_individuals_are_nearer_than_their_class_word(miniature):
     gains, edits = [], []
     for subject in subjects(4):
         ways = ablation(encoder, miniature, subject)
-        compared = {name: ways[name] for name in (CLASS, GLOBAL)}
+        compared = {name: ways[name] for name in (CLASS, BOTH)}
         drawn = draw(miniature, jury, subject, compared, prompts_for(subject, 2))
-        likeness = [of_subject(drawn, way, "likeness") for way in (GLOBAL, CLASS)]
+        likeness = [of_subject(drawn, way, "likeness") for way in (BOTH, CLASS)]
         gains.append(likeness[0] - likeness[1])
-        edits.append(of_subject(drawn, GLOBAL, "edits"))
+        edits.append(of_subject(drawn, BOTH, "edits"))
     assert sum(gains) / len(gains) > 0.1
     assert sum(edits) / len(edits) > 0.75

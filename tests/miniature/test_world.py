@@ -10,7 +10,7 @@ from personalize.miniature.cache import world_people
 from personalize.miniature.world import scene as scenes
 from personalize.miniature.world.backgrounds import BACKGROUNDS, background
 from personalize.miniature.world.captions import PLACES, caption
-from personalize.miniature.world.factors import FACTORS, UNKNOWN, labels, told_labels
+from personalize.miniature.world.factors import FACTORS, UNKNOWN, labels, skin_tone, told_labels
 from personalize.miniature.world.individuals import named_face, random_thing
 from personalize.miniature.world.objects import OBJECTS, PATTERNS
 from personalize.miniature.world.palette import COLOURS
@@ -50,6 +50,24 @@ def test_a_seed_draws_the_same_scenes_captions_and_pictures() -> None:
     assert one[:2] == two[:2]
     assert all(np.array_equal(a, b) for a, b in zip(one[2], two[2], strict=True))
     assert one[1] != other[1]
+
+
+def test_a_pattern_shows_on_every_thing_in_every_individual() -> None:
+    """Each pattern changes a good part of the thing, whoever it is: no label without a sight."""
+    rng = np.random.default_rng(11)
+    for kind in OBJECTS:
+        for _ in range(6):
+            bare = replace(plain(kind), thing=random_thing(rng))
+            seen, mask = render(bare)
+            for pattern in PATTERNS[1:]:
+                changed = np.abs(render(replace(bare, pattern=pattern))[0].astype(int) - seen)
+                assert (changed.max(-1)[mask > 250] > 30).mean() > 0.1, (kind, pattern)
+
+
+def test_a_skin_between_two_tones_has_no_label() -> None:
+    assert [skin_tone(v) for v in (0.0, 0.95, 1.05, 1.5, 4.95)] == [
+        *("light", None, None, "fair", "dark")
+    ]
 
 
 def test_pictures_have_their_shape_and_kept_backgrounds_stay_untouched() -> None:

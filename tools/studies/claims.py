@@ -359,8 +359,7 @@ CLAIMS = (
         "the primary word alone is easier to edit than all five (CLIP-T .257 against .204)",
         "CLIP-T, 1 picture",
         between(clip_t, "elite", "elite-five", 1),
-        "Needs an encoder with five words that is applied with all of them, which the pack does "
-        "not offer.",
+        "Not among these recipes; docs/train-elite.md has the table of `elite_study`.",
     ),
 )
 
