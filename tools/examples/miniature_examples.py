@@ -8,7 +8,7 @@ from typing import Any
 
 from ...miniature.clip_folder import write_clip
 from ...miniature.files import CHECKPOINT, VISION, WEIGHTS
-from ..demo import prepare_base
+from ..demo import QUICK, prepare_base
 from ..miniature_models import GUIDANCE, SIZE, STEPS
 from ..recipes import RECIPES
 from .example import Example, Node
@@ -76,8 +76,8 @@ TRAINING = {
     for key, recipe in RECIPES.items()
     if recipe.settings and key != "ci"  # of Cross Initialization, the fast one
 }
-FEWER = {"PersonalizeTrainCustomDiffusion": {"steps": 60}}
-"""So that places in prompts are kept: more steps learn those of the four pictures, too."""
+# more learn the places of the four pictures, too
+TRAINING[RECIPES["custom"].node]["steps"] = QUICK["custom"]["steps"]
 SETTINGS: dict[str, dict[str, Any]] = {
     "CheckpointLoaderSimple": {"ckpt_name": CHECKPOINT},
     "CLIPVisionLoader": {"clip_name": VISION},
@@ -86,7 +86,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "EmptyLatentImage": {"width": SIZE, "height": SIZE},
     "ImageScale": {"width": SIZE, "height": SIZE},
     "KSampler": SAMPLING,
-    **{kind: {**settings, **FEWER.get(kind, {})} for kind, settings in TRAINING.items()},
+    **TRAINING,
 }
 OTHER_KIND = {"CLIPVisionLoader": "MiniatureLoadVision", "LoadImage": "MiniatureSubject"}
 
