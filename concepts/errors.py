@@ -33,5 +33,9 @@ class TrainingError(PersonalizeError):
     """Training data or settings that cannot work, or a training that went wrong."""
 
 
+class PictureError(PersonalizeError):
+    """A picture or a mask that nothing can be learned, told or scored from."""
+
+
 class EvaluationError(PersonalizeError):
     """Pictures, masks, prompts or models that cannot be scored."""

@@ -1,6 +1,6 @@
 """Pictures of any sizes with their masks, as the extractors take them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..concepts.errors import EvaluationError
+from ..pictures.images import check_finite, plain_pixels, single_pictures
 
 WHITE, BLACK = 255, 0
 
@@ -38,9 +39,13 @@ def read_pictures(images: Iterable[Tensor], what: str) -> list[Tensor]:
 
     images: batches (B, H, W, C) or single pictures (H, W, C), C = 1, 3 or 4, values in 0..1;
         transparent pixels become white
-    what: how a message calls these pictures. Raises EvaluationError for what is no picture.
+    what: how a message calls these pictures. Raises PictureError for what is no
+        picture, EvaluationError for none at all.
     """
-    pictures = [_pixels(one, what, n + 1) for n, one in enumerate(_singles(images, what))]
+    pictures = []
+    for n, picture in enumerate(single_pictures(images)):
+        check_finite(picture, f"The {what} picture {n + 1}")
+        pictures.append((plain_pixels(picture) * 255).round().to(torch.uint8))
     if not pictures:
         raise EvaluationError(f"There are no {what} pictures. Connect at least one.")
     return pictures
@@ -52,29 +57,6 @@ def with_masks(pictures: Sequence[Tensor], masks: Sequence[Tensor] | None) -> li
         return [Picture(pixels.numpy()) for pixels in pictures]
     pairs = zip(pictures, masks, strict=True)
     return [Picture(pixels.numpy(), mask.numpy()) for pixels, mask in pairs]
-
-
-def _singles(images: Iterable[Tensor], what: str) -> Iterator[Tensor]:
-    for batch in images:
-        if batch.ndim not in (3, 4) or batch.shape[-1] not in (1, 3, 4):
-            raise EvaluationError(
-                f"Expected {what} pictures of shape (batch, height, width, channels), got "
-                f"{tuple(batch.shape)}. Is it a mask? Connect an IMAGE."
-            )
-        yield from batch if batch.ndim == 4 else batch[None]
-
-
-def _pixels(picture: Tensor, what: str, number: int) -> Tensor:
-    values = picture.detach().to("cpu", torch.float32)
-    if not torch.isfinite(values).all():
-        raise EvaluationError(
-            f"The {what} picture {number} holds NaN or infinite pixels. The node that made it "
-            "failed: make it again, or remove it."
-        )
-    if values.shape[-1] == 4:
-        values = values[..., :3] * values[..., 3:] + (1 - values[..., 3:])
-    values = values.expand(*values.shape[:2], 3)
-    return (values.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def prompts_of_pictures(prompts: Sequence[str], images: Sequence[Tensor]) -> list[str]:

@@ -6,7 +6,7 @@ from ..concepts.elite import EliteEncoder
 from ..concepts.elite_files import load_encoder_files, save_encoder
 from ..host.folders import elite_names, elite_output, elite_path, new_file
 from ..host.progress import NodeProgress
-from ..training.elite_encoding import encode_elite
+from ..training.elite.encoding import encode_elite
 from .inputs import PLACEHOLDER_TIP, ConceptSocket
 
 EliteSocket = io.Custom("ELITE_ENCODER")

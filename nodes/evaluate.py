@@ -33,7 +33,7 @@ from ..host.folders import (
     scores_output,
 )
 from ..host.progress import NodeProgress, stop_if_cancelled
-from ..training.masks import read_masks
+from ..pictures.masks import read_masks
 
 NO_MODEL = "none"
 CLIP, DINO, IDENTITY = "CLIP", "DINO", "identity"

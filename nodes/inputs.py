@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 from comfy_api.latest import io
 
 from ..host.backbone import Precision
-from ..training.config import MIN_RESOLUTION, LoopConfig, TrainConfig
+from ..pictures.images import MIN_RESOLUTION
+from ..training.config import LoopConfig, TrainConfig
 
 AnyConfig = TypeVar("AnyConfig", bound=LoopConfig)
 ConceptSocket = io.Custom("CONCEPT")

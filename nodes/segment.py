@@ -11,9 +11,9 @@ from ..concepts.errors import PersonalizeError
 from ..host.folders import sam_names, sam_path
 from ..host.progress import NodeProgress, stop_if_cancelled
 from ..host.sam import SamModel, load_sam
-from ..training.overlay import draw_overlay, draw_sheet
-from ..training.segment_prompt import SegmentPrompt
-from ..training.segmentation import Choice, Finish, Segmented, segment_pictures
+from ..segment.overlay import draw_overlay, draw_sheet
+from ..segment.prompt import SegmentPrompt
+from ..segment.segmentation import Choice, Finish, Segmented, segment_pictures
 
 SamSocket = io.Custom("SAM_MODEL")
 

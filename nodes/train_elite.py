@@ -8,10 +8,10 @@ from torch import Tensor
 from ..host.folders import states_folder
 from ..host.sampling import text_to_image
 from ..samplers.apply import apply_concept
-from ..training.elite import EliteConfig, Stage
-from ..training.elite_encoding import encode_elite
+from ..training.elite.config import EliteConfig, Stage
+from ..training.elite.encoding import encode_elite
+from ..training.elite.train import EliteModels, GivenSubjects, train_elite
 from ..training.loop import StepReport
-from ..training.train_elite import EliteModels, GivenSubjects, train_elite
 from .elite import ALIASES, EliteSocket
 from .inputs import (
     HIDDEN_OF_TRAINERS,

@@ -10,6 +10,7 @@ from personalize.concepts.errors import (
     BaseModelError,
     ConceptFileError,
     PersonalizeError,
+    PictureError,
     TrainingError,
 )
 from personalize.concepts.files import load_concept, save_concept, save_embedding
@@ -436,7 +437,7 @@ def test_settings_that_cannot_work_are_refused(changes, message):
 
 def test_bad_class_pictures_are_named(tiny_sd1, pictures):
     bad = Material(prior_images=[torch.rand(1, 64, 64, 3), torch.rand(1, 64, 20, 3)])
-    with pytest.raises(TrainingError, match="Prior picture 2 has 20 x 64 pixels"):
+    with pytest.raises(PictureError, match="Prior picture 2 has 20 x 64 pixels"):
         learned(tiny_sd1, pictures, None, material=bad)
 
 

@@ -25,12 +25,17 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "": ({"nodes", "version"}, API),
     "version": (set(), set()),
     "concepts": (set(), {"torch", "safetensors"}),
+    "pictures": ({"concepts"}, ENGINE | {"scipy"}),
+    "segment": ({"concepts", "host", "pictures"}, ENGINE),
     "host": ({"concepts", "version"}, ENGINE | HOST | set(REQUIRED)),
-    "training": ({"concepts", "host", "version"}, ENGINE | {"scipy"}),
+    "training": ({"concepts", "host", "pictures", "version"}, ENGINE),
     "samplers": ({"concepts", "host"}, ENGINE),
-    "evaluation": ({"concepts"}, ENGINE | {"transformers"}),
+    "evaluation": ({"concepts", "pictures"}, ENGINE | {"transformers"}),
     "nodes": (
-        {"concepts", "host", "training", "samplers", "evaluation", "version"},
+        {
+            *("concepts", "host", "pictures", "version"),
+            *("training", "samplers", "segment", "evaluation"),
+        },
         ENGINE | HOST | API | {"typing_extensions", "aiohttp"},
     ),
 }

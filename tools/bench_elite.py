@@ -76,7 +76,7 @@ def compare(
 def of_a_model(model: Any, clip: Any, latents: int, rounds: int, parts: Sequence[str]) -> list[str]:
     from personalize.samplers.apply import apply_concept
     from personalize.tests.elite_models import clip_vision
-    from personalize.training.elite_encoding import encode_elite
+    from personalize.training.elite.encoding import encode_elite
 
     vision, encoder, lines = clip_vision(**VISION), random_encoder(model), list[str]()
     picture, mask = pictures()

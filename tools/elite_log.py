@@ -15,13 +15,13 @@ from torch import Tensor
 
 from ..host.sampling import text_to_image
 from ..samplers.apply import apply_concept
-from ..training.elite_encoding import encode_elite
-from ..training.elite_examples import Subject, resized
+from ..training.elite.encoding import encode_elite
+from ..training.elite.examples import Subject, resized
 
 if TYPE_CHECKING:
-    from ..training.elite import EliteConfig
+    from ..training.elite.config import EliteConfig
+    from ..training.elite.train import EliteModels
     from ..training.loop import StepReport
-    from ..training.train_elite import EliteModels
 
 PLACEHOLDER = "<subject>"
 GUIDANCE = 5.0  # the paper's

@@ -22,9 +22,9 @@ from .get_host import find_host, host_version
 if TYPE_CHECKING:
     from ..concepts.elite import EliteEncoder
     from ..training.descent import Processes
-    from ..training.elite import EliteConfig
-    from ..training.elite_examples import Subjects
-    from ..training.train_elite import EliteModels
+    from ..training.elite.config import EliteConfig
+    from ..training.elite.examples import Subjects
+    from ..training.elite.train import EliteModels
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPTS = ["a photo of a {}", "a {} on the beach"]
@@ -190,8 +190,8 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
     """Load everything, train, and write the encoder."""
     from ..concepts.elite_files import load_encoder_files, save_encoder
     from ..host.models import check_projection
-    from ..training.elite import Stage
-    from ..training.train_elite import train_elite
+    from ..training.elite.config import Stage
+    from ..training.elite.train import train_elite
     from .elite_log import Log, SampleSheets
 
     config = config_of(args)
@@ -243,7 +243,7 @@ def as_written(encoder: EliteEncoder, args: argparse.Namespace) -> EliteEncoder:
 
 
 def config_of(args: argparse.Namespace) -> EliteConfig:
-    from ..training.elite import EliteConfig
+    from ..training.elite.config import EliteConfig
 
     return EliteConfig(
         stage=args.stage,
@@ -271,8 +271,8 @@ def config_of(args: argparse.Namespace) -> EliteConfig:
 
 
 def subjects_of(args: argparse.Namespace, config: EliteConfig) -> Subjects:
-    from ..training.elite import MASKED
-    from ..training.elite_folders import OpenImages, PictureFolder
+    from ..training.elite.config import MASKED
+    from ..training.elite.folders import OpenImages, PictureFolder
 
     with_masks = config.stage in MASKED
     if args.open_images:
@@ -284,7 +284,7 @@ def sample_subjects(args: argparse.Namespace, subjects: Subjects) -> list[Any]:
     """The subjects that the sheets show."""
     import torch
 
-    from ..training.elite_folders import PictureFolder
+    from ..training.elite.folders import PictureFolder
 
     if args.sample_data:
         subjects = PictureFolder(args.sample_data, subjects.with_masks)
@@ -294,7 +294,7 @@ def sample_subjects(args: argparse.Namespace, subjects: Subjects) -> list[Any]:
 
 def models_of(args: argparse.Namespace) -> EliteModels:
     from ..host.models import load_checkpoint, load_pack, load_vision
-    from ..training.train_elite import EliteModels
+    from ..training.elite.train import EliteModels
 
     packs = [load_pack(folder) for folder in args.host_pack]
     return EliteModels(*load_checkpoint(args.checkpoint), load_vision(args.clip_vision, packs))

@@ -7,8 +7,7 @@ from typing import Any
 from ..concepts.errors import TrainingError
 from ..concepts.placeholders import check_placeholder
 from ..host.backbone import Precision
-
-MIN_RESOLUTION = 64
+from ..pictures.images import MIN_RESOLUTION
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,8 @@ from ..concepts.errors import TrainingError
 from ..host.backbone import Backbone
 from ..host.versions import host_versions
 from ..host.vision import image_embeddings
+from ..pictures.images import single_pictures, small_copies, square_pictures
+from ..pictures.masks import square_masks
 from ..version import __version__
 from .batch import Batch, draw_batch
 from .catversion import CatVersion, CatVersionConfig
@@ -20,16 +22,12 @@ from .cross_init import CrossInit, CrossInitConfig
 from .custom_diffusion import CustomDiffusion, CustomDiffusionConfig, PriorConfig
 from .detex import BLANK, Detex, DetexConfig
 from .loop import ConceptLearner, NoStates, OnStep, Training
-from .masks import square_masks
 from .memory import told_what_to_lower
 from .pictures import (
     EncodedPictures,
     Views,
     encode_pictures,
     encode_squares,
-    single_pictures,
-    small_copies,
-    square_pictures,
 )
 from .prior import ClassPictures, OnPicture
 from .states import StateFolder, training_key

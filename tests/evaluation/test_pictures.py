@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from personalize.concepts.errors import EvaluationError
+from personalize.concepts.errors import EvaluationError, PersonalizeError
 from personalize.evaluation.pictures import (
     BLACK,
     WHITE,
@@ -47,7 +47,7 @@ def test_inference_tensors_and_values_out_of_range():
     ([torch.full((1, 4, 4, 3), float("nan"))], "reference picture 1 holds NaN"),
 ])  # fmt: skip
 def test_what_is_no_picture(images, told):
-    with pytest.raises(EvaluationError, match=told):
+    with pytest.raises(PersonalizeError, match=told):
         read_pictures(images, "reference")
 
 

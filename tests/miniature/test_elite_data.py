@@ -25,7 +25,7 @@ def test_scenes_are_things_alone_and_people():
 
 @pytest.mark.host
 def test_the_training_reads_them(tmp_path):
-    from personalize.training.elite_folders import PictureFolder
+    from personalize.training.elite.folders import PictureFolder
 
     write(tmp_path, 2)
     assert len(PictureFolder(tmp_path, with_masks=True)) == 2

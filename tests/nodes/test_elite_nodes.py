@@ -89,7 +89,7 @@ def test_from_the_encoders_file_to_the_picture(tiny_sd1, saved):
 
 
 def test_a_concept_without_its_encoder_says_which(tiny_sd1):
-    from personalize.training.elite_encoding import encode_elite
+    from personalize.training.elite.encoding import encode_elite
 
     encoder = random_encoder(tiny_sd1, seed=40)
     concept = encode_elite(encoder, clip_vision(), torch.rand(1, 56, 56, 3), None, "<lost>")
@@ -134,7 +134,7 @@ def test_a_concept_with_its_encoder_needs_no_other_file(tiny_sd1, tmp_path):
     from personalize.concepts.files import load_concept
     from personalize.samplers.apply import apply_concept
     from personalize.tests.elite_sampling import PROMPT, conditioning, sample
-    from personalize.training.elite_encoding import encode_elite
+    from personalize.training.elite.encoding import encode_elite
 
     encoder = random_encoder(tiny_sd1, seed=50)
     picture = torch.rand(1, 56, 56, 3, generator=torch.Generator().manual_seed(0))
@@ -168,7 +168,7 @@ def test_an_encoder_that_cannot_be_embedded_or_read(tiny_sd1, tmp_path):
 
     from personalize.concepts.files import load_concept, save_concept
     from personalize.tests.stock import make_concept
-    from personalize.training.elite_encoding import encode_elite
+    from personalize.training.elite.encoding import encode_elite
     from safetensors import safe_open
     from safetensors.torch import save_file
 

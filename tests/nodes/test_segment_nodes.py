@@ -9,8 +9,8 @@ import torch
 from folder_paths import get_temp_directory
 from personalize.concepts.errors import ConceptFileError, PersonalizeError
 from personalize.nodes.segment import LoadSAM, SegmentSubject
+from personalize.pictures.masks import read_masks
 from personalize.tests.sam_models import package_sam, save_sam
-from personalize.training.masks import read_masks
 from PIL import Image
 
 pytestmark = pytest.mark.host

@@ -5,7 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from personalize.concepts.concept import Method
-from personalize.concepts.errors import BaseModelError, PlaceholderError, TrainingError
+from personalize.concepts.errors import (
+    BaseModelError,
+    PictureError,
+    PlaceholderError,
+    TrainingError,
+)
 from personalize.host.progress import NodeProgress
 from personalize.nodes.train import (
     TrainCrossInit,
@@ -155,13 +160,13 @@ BAD_IMAGES = {
 @pytest.mark.parametrize("case", BAD_IMAGES)
 def test_bad_pictures(case, tiny_sd1):
     images, message = BAD_IMAGES[case]
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(PictureError, match=message):
         run(TrainCrossInit, tiny_sd1, images)
 
 
 def test_no_picture_at_all(tiny_sd1):
     config = TextualInversionConfig(placeholder="<x>", init_word="dog", steps=1, resolution=64)
-    with pytest.raises(TrainingError, match="no picture to learn from"):
+    with pytest.raises(PictureError, match="no picture to learn from"):
         learn(config, tiny_sd1.model, tiny_sd1.clip, tiny_sd1.vae, [])
 
 

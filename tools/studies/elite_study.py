@@ -133,7 +133,7 @@ STUDIES: dict[str, WaysOf] = {"table": ablation, "sweep": lambdas, "pictures": c
 def encoded(
     encoder: EliteEncoder, models: Miniature, subject: Subject, picture: int = 0
 ) -> Concept:
-    from ...training.elite_encoding import encode_elite
+    from ...training.elite.encoding import encode_elite
 
     one, seen = slice(picture, picture + 1), subject.references
     return encode_elite(

@@ -66,7 +66,7 @@ class Studio:
     def encode(self, encoder: Path, subject: Subject, views: Views) -> Concept:
         """ELITE: a concept in one pass."""
         from ...concepts.elite_files import load_encoder_files
-        from ...training.elite_encoding import encode_elite
+        from ...training.elite.encoding import encode_elite
 
         return encode_elite(
             load_encoder_files(encoder, None),

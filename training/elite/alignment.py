@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from ..concepts.elite import LAYERS, EliteEncoder, Projections, VisionShape, map_words
-from ..concepts.errors import BaseModelError
-from ..host.backbone import Backbone
-from .elite import EliteConfig, EliteWords, captions, check_blocks, own_projections
-from .prompts import PromptTable
+from ...concepts.elite import LAYERS, EliteEncoder, Projections, VisionShape, map_words
+from ...concepts.errors import BaseModelError
+from ...host.backbone import Backbone
+from ..prompts import PromptTable
+from .config import EliteConfig
+from .stages import EliteWords, captions, check_blocks, own_projections
 
 SCALE = 30.0  # of cosines; CLIP's own is learned, and 100 in the end
 

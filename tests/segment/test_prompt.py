@@ -2,7 +2,7 @@
 
 import pytest
 from personalize.concepts.errors import PersonalizeError
-from personalize.training.segment_prompt import PlacedPrompt, SegmentPrompt
+from personalize.segment.prompt import PlacedPrompt, SegmentPrompt
 
 
 def placed(positive="", negative="", box="", width=201, height=101):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..concepts.errors import PersonalizeError
-from .pictures import centre_square
+from ..concepts.errors import PictureError
+from .images import centre_square
 
 _RATIO = 0.02  # by which the shapes of a mask and its picture may differ
 
@@ -19,11 +19,11 @@ def read_masks(masks: Iterable[Tensor], pictures: Sequence[Tensor]) -> list[Tens
         (h, w); 1 on the subject, as booleans, bytes or floats; of colours, the brightness
     pictures: (H, W, C) each, of any sizes; a batch will do
     Returns N masks (H, W), fp32 in 0..1, CPU; a mask of another size but the picture's shape is
-    resized. Raises PersonalizeError for masks that cannot be about these pictures.
+    resized. Raises PictureError for masks that cannot be about these pictures.
     """
     single = list(_single_masks(masks))
     if len(single) != len(pictures):
-        raise PersonalizeError(
+        raise PictureError(
             f"Expected a mask for each picture, got {len(single)} masks and {len(pictures)} "
             "pictures. Connect as many masks as pictures, or none."
         )
@@ -49,7 +49,7 @@ def _single_masks(masks: Iterable[Tensor]) -> Iterator[Tensor]:
         elif values.ndim == 4 and values.shape[-1] in (1, 3, 4):
             values = values[..., :3].mean(dim=-1)
         if values.ndim != 3:
-            raise PersonalizeError(
+            raise PictureError(
                 f"Expected masks of shape (batch, height, width), got {tuple(batch.shape)}. "
                 "Connect a MASK."
             )
@@ -59,17 +59,17 @@ def _single_masks(masks: Iterable[Tensor]) -> Iterator[Tensor]:
 def _fitting(mask: Tensor, height: int, width: int, number: int) -> Tensor:
     h, w = mask.shape
     if not torch.isfinite(mask).all():
-        raise PersonalizeError(
+        raise PictureError(
             f"Mask {number} holds NaN or infinite values. The node that made it failed: make it "
             "again."
         )
     if not (mask > 0).any():
-        raise PersonalizeError(
+        raise PictureError(
             f"Mask {number} ({w}x{h}) is empty: nothing in it is marked as the subject. Paint or "
             "segment the subject white, or leave the masks unconnected to use the whole picture."
         )
     if abs(w * height / (h * width) - 1) > _RATIO:
-        raise PersonalizeError(
+        raise PictureError(
             f"Mask {number} has {w}x{h} pixels, but its picture has {width}x{height}, which is "
             "another shape. Make the mask from this very picture."
         )
@@ -81,7 +81,7 @@ def _fitting(mask: Tensor, height: int, width: int, number: int) -> Tensor:
 def square_masks(masks: Iterable[Tensor], pictures: Sequence[Tensor], size: int) -> Tensor:
     """The masks cropped and resized as their pictures are for training, (N, size, size).
 
-    Raises PersonalizeError for masks that cannot be about these pictures, and for one that marks
+    Raises PictureError for masks that cannot be about these pictures, and for one that marks
     nothing in the centre square.
     """
     whole = read_masks(masks, pictures)
@@ -94,7 +94,7 @@ def _centre_square(mask: Tensor, size: int, number: int) -> Tensor:
         square = interpolate(square[None, None], (size, size), mode="bilinear", antialias=True)
         square = square[0, 0].clamp(0, 1)
     if not (square > 0.5).any():
-        raise PersonalizeError(
+        raise PictureError(
             f"Mask {number} is empty within the centre square of its picture, to which pictures "
             "are cropped. Crop picture and mask around the subject."
         )

@@ -11,9 +11,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Generator, Tensor
 
-from ..concepts.errors import TrainingError
-from .config import MIN_RESOLUTION
-from .elite_examples import Subject, Unusable
+from ...concepts.errors import TrainingError
+from ...pictures.images import MIN_RESOLUTION
+from .examples import Subject, Unusable
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 MASK = "_mask"

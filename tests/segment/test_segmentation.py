@@ -6,9 +6,9 @@ import torch
 from personalize.concepts.errors import PersonalizeError
 from personalize.miniature.world import scene as scenes
 from personalize.miniature.world.render import render
-from personalize.training.overlay import draw_overlay, draw_sheet
-from personalize.training.segment_prompt import SegmentPrompt
-from personalize.training.segmentation import (
+from personalize.segment.overlay import draw_overlay, draw_sheet
+from personalize.segment.prompt import SegmentPrompt
+from personalize.segment.segmentation import (
     Choice,
     Finish,
     finished,

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..concepts.concept import Concept, Method
-from ..concepts.elite import EliteEncoder, grid_of, map_patches, map_words, mask_patches
-from ..concepts.errors import BaseModelError, PersonalizeError
-from ..host.versions import host_versions
-from ..host.vision import layer_features, vision_shape
-from ..version import __version__
-from .masks import read_masks
-from .pictures import small_copies
+from ...concepts.concept import Concept, Method
+from ...concepts.elite import EliteEncoder, grid_of, map_patches, map_words, mask_patches
+from ...concepts.errors import BaseModelError, PersonalizeError
+from ...host.versions import host_versions
+from ...host.vision import layer_features, vision_shape
+from ...pictures.images import small_copies
+from ...pictures.masks import read_masks
+from ...version import __version__
 
 
 @torch.inference_mode()

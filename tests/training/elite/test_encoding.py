@@ -11,7 +11,7 @@ from personalize.concepts.errors import BaseModelError, PersonalizeError
 from personalize.concepts.files import load_concept, save_concept
 from personalize.host.vision import layer_features
 from personalize.tests.elite_models import clip_vision, random_encoder
-from personalize.training.elite_encoding import encode_elite
+from personalize.training.elite.encoding import encode_elite
 
 pytestmark = pytest.mark.host
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from personalize.concepts.errors import TrainingError
-from personalize.training.elite_examples import Unusable
-from personalize.training.elite_folders import OpenImages, PictureFolder, around
+from personalize.training.elite.examples import Unusable
+from personalize.training.elite.folders import OpenImages, PictureFolder, around
 from PIL import Image
 
 pytestmark = pytest.mark.host

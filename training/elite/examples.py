@@ -16,15 +16,16 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate, pad
 
-from ..concepts.elite import grid_of
-from ..concepts.errors import TrainingError
-from ..host.backbone import Backbone
-from ..host.latents import LatentPosterior, encode_posterior
-from ..host.vision import image_embeddings, layer_features, vision_shape
-from .descent import Processes
-from .elite import ZOOMS, EliteBatch, EliteConfig, Stage
-from .elite_alignment import AlignmentBatch
-from .templates import parse_templates
+from ...concepts.elite import grid_of
+from ...concepts.errors import TrainingError
+from ...host.backbone import Backbone
+from ...host.latents import LatentPosterior, encode_posterior
+from ...host.vision import image_embeddings, layer_features, vision_shape
+from ..descent import Processes
+from ..templates import parse_templates
+from .alignment import AlignmentBatch
+from .config import EliteConfig, Stage
+from .stages import ZOOMS, EliteBatch
 
 if TYPE_CHECKING:
     from comfy.sd import VAE

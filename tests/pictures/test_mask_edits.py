@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from personalize.training.mask_edits import fill_holes, grow, largest_part
+from personalize.pictures.mask_edits import fill_holes, grow, largest_part
 
 
 def disc(radius, side=61, at=None):

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from .segment_prompt import PlacedPrompt
+from .prompt import PlacedPrompt
 from .segmentation import Segmented
 
 EDGE = (255, 210, 0)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from personalize.concepts.errors import PersonalizeError
-from personalize.training.masks import read_masks
+from personalize.pictures.masks import read_masks
 
 
 def left_half(count=1, height=40, width=60):

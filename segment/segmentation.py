@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ..concepts.errors import PersonalizeError
 from ..host.sam import SamModel, predict_masks
-from .mask_edits import fill_holes, grow, largest_part
-from .pictures import check_finite, plain_pixels, single_pictures
-from .segment_prompt import PlacedPrompt, SegmentPrompt
+from ..pictures.images import check_finite, plain_pixels, single_pictures
+from ..pictures.mask_edits import fill_holes, grow, largest_part
+from .prompt import PlacedPrompt, SegmentPrompt
 
 _SMALLEST, _LONGEST = 16, 32  # pixels of a side, and how many times the other one
 

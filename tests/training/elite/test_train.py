@@ -13,14 +13,15 @@ from personalize.host.latents import encode_posterior
 from personalize.samplers.apply import apply_concept
 from personalize.samplers.local_attention import Details
 from personalize.tests.elite_models import SHAPE, clip_vision, random_encoder, weights_of
-from personalize.training import elite_examples
 from personalize.training.descent import Alone
-from personalize.training.elite import EliteConfig, GlobalElite, LocalElite, visible_mean
-from personalize.training.elite_alignment import contrast
-from personalize.training.elite_encoding import encode_elite
-from personalize.training.elite_examples import EliteBatches, examples_for
+from personalize.training.elite import examples as elite_examples
+from personalize.training.elite.alignment import contrast
+from personalize.training.elite.config import EliteConfig
+from personalize.training.elite.encoding import encode_elite
+from personalize.training.elite.examples import EliteBatches, examples_for
+from personalize.training.elite.stages import GlobalElite, LocalElite, visible_mean
+from personalize.training.elite.train import EliteModels, GivenSubjects, train_elite
 from personalize.training.templates import parse_templates
-from personalize.training.train_elite import EliteModels, GivenSubjects, train_elite
 
 pytestmark = pytest.mark.host
 

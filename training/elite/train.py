@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Generator, Tensor
 
-from ..concepts.elite import EliteEncoder
-from ..concepts.errors import TrainingError
-from ..host.backbone import Backbone
-from ..host.versions import host_versions
-from ..host.vision import vision_shape
-from ..version import __version__
-from .descent import Alone, Descent, Processes
-from .elite import MASKED, EliteConfig, GlobalElite, LocalElite, Stage
-from .elite_alignment import AlignedElite
-from .elite_encoding import check_vision
-from .elite_examples import CELL, EliteBatches, Subject, Subjects, examples_for
-from .loop import NoStates, OnStep, StateKeeper, Training, TrainState
-from .masks import read_masks
-from .memory import told_what_to_lower
-from .pictures import check_picture, plain_pixels, single_pictures
-from .states import StateFolder, training_key
+from ...concepts.elite import EliteEncoder
+from ...concepts.errors import TrainingError
+from ...host.backbone import Backbone
+from ...host.versions import host_versions
+from ...host.vision import vision_shape
+from ...pictures.images import check_picture, plain_pixels, single_pictures
+from ...pictures.masks import read_masks
+from ...version import __version__
+from ..descent import Alone, Descent, Processes
+from ..loop import NoStates, OnStep, StateKeeper, Training, TrainState
+from ..memory import told_what_to_lower
+from ..states import StateFolder, training_key
+from .alignment import AlignedElite
+from .config import MASKED, EliteConfig, Stage
+from .encoding import check_vision
+from .examples import CELL, EliteBatches, Subject, Subjects, examples_for
+from .stages import GlobalElite, LocalElite
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher

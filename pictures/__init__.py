@@ -1,0 +1,1 @@
+"""Pictures and masks as tensors: read, checked, cropped and mended; no model, no host."""

@@ -1,0 +1,1 @@
+"""ELITE: training of an encoder in stages, and its use on a picture."""
