@@ -24,7 +24,7 @@ def differentiable(*modules: nn.Module) -> Iterator[None]:
     swapped: list[tuple[dict[str, Any], str, Tensor, Tensor]] = []
     try:
         for slots, name, tensor in _slots(modules):
-            if tensor.is_inference() or tensor.requires_grad:
+            if tensor.is_inference() or tensor.requires_grad or is_hybrid(tensor):
                 alias = plain_alias(tensor)
                 if isinstance(tensor, nn.Parameter):
                     alias = nn.Parameter(alias, requires_grad=False)
@@ -50,11 +50,25 @@ def plain_alias(tensor: Tensor) -> Tensor:
     """The same memory as a tensor that autograd accepts; a copy where DLPack has no such type."""
     with torch.inference_mode(False):
         if not tensor.is_inference():
-            return tensor.detach()
+            return tensor.data if is_hybrid(tensor) else tensor.detach()
         try:
             return torch.from_dlpack(tensor.detach())
         except (BufferError, RuntimeError, TypeError):
             return tensor.clone()
+
+
+def is_hybrid(tensor: Tensor) -> bool:
+    """Whether a tensor was made in inference mode and given ordinary memory outside of it.
+
+    Such a weight says that it is no inference tensor, but no operation takes it, since it has no
+    version counter. Other programs make them by moving a loaded model outside of inference mode.
+    """
+    if tensor.is_inference():
+        return False
+    try:
+        return tensor._version < 0
+    except RuntimeError:
+        return True
 
 
 @contextmanager

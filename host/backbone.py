@@ -148,9 +148,13 @@ class Backbone:
     def _enter(self) -> None:
         # activations kept for the backward pass need several times a forward pass's memory
         memory = 3 * self._model.memory_required(list(self._latent_shape))
-        model_management.load_models_gpu(
-            [self._model, self._clip.patcher], memory_required=memory, force_full_load=True
-        )
+        # The host's weights are inference tensors, and it moves them by `weight.data = moved`.
+        # Outside of inference mode `moved` would be an ordinary tensor, and the weight a hybrid
+        # that no operation takes any more: here, and in the user's next sampling.
+        with torch.inference_mode():
+            model_management.load_models_gpu(
+                [self._model, self._clip.patcher], memory_required=memory, force_full_load=True
+            )
         self._stack = ExitStack()
         self._stack.enter_context(repeatable_kernels())
         self._stack.enter_context(differentiable(self._model.model, self._clip.cond_stage_model))

@@ -14,8 +14,10 @@ def on_device(module: torch.nn.Module) -> Iterator[torch.device]:
     needed = model_management.module_size(module) * 1.5  # weights, and what a batch needs
     model_management.free_memory(needed, device)
     try:
-        module.to(device)
+        with torch.inference_mode():  # a network made there must be moved there, too
+            module.to(device)
         yield device
     finally:
-        module.to("cpu")
+        with torch.inference_mode():
+            module.to("cpu")
         model_management.soft_empty_cache()

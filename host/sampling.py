@@ -10,6 +10,7 @@ from comfy.sd import CLIP, VAE
 from torch import Generator, Tensor
 
 
+@torch.inference_mode()  # the host moves weights, and must do so in inference mode
 def text_to_image(
     model: ModelPatcher,
     clip: CLIP,

@@ -1,0 +1,110 @@
+"""Every trainer of the pack as one call on tiny models, for what must hold for each method."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from personalize.concepts.concept import Concept
+from personalize.tests.elite_models import clip_vision, random_encoder
+from personalize.training.catversion import CatVersionConfig
+from personalize.training.config import TrainConfig
+from personalize.training.cross_init import CrossInitConfig
+from personalize.training.custom_diffusion import CustomDiffusionConfig
+from personalize.training.detex import DetexConfig
+from personalize.training.elite import EliteConfig, Stage
+from personalize.training.learn import Material, learn
+from personalize.training.textual_inversion import TextualInversionConfig
+from personalize.training.train_elite import EliteModels, GivenSubjects, train_elite
+from torch import Tensor
+
+SETTINGS = {"steps": 3, "batch_size": 2, "resolution": 64, "learning_rate": 1e-3}
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def square_masks(count: int) -> Tensor:
+    masks = torch.zeros(count, 64, 64)
+    masks[:, 16:48, 16:48] = 1
+    return masks
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training ended with, on the CPU."""
+
+    tensors: dict[str, Tensor]
+    losses: dict[str, list[float]]
+
+    def equals(self, other: "Result") -> bool:
+        """Bit for bit, losses too."""
+        same = self.tensors.keys() == other.tensors.keys() and self.losses == other.losses
+        return same and all(torch.equal(t, other.tensors[k]) for k, t in self.tensors.items())
+
+
+def _of_concept(concept: Concept) -> dict[str, Tensor]:
+    return {**{f"word {k}": w for k, w in concept.words.items()}, **concept.tensors}
+
+
+def _learning(config: type[TrainConfig], **own: Any) -> Callable[..., Result]:
+    def run(tiny: Any, on_step=lambda report: None, states=None, resume=False, **changes) -> Result:
+        chosen = config(placeholder="<my-dog>", **SETTINGS | own | changes)
+        material = Material(
+            prior_images=[] if "prior_count" in changes else [noise(2, 64, 64, 3, seed=2)],
+            masks=[square_masks(2)],
+            clip_vision=clip_vision(),
+        )
+        learned = learn(
+            chosen, tiny.model, tiny.clip, tiny.vae, [noise(2, 64, 64, 3, seed=1)],
+            on_step, states, resume, material,
+        )  # fmt: skip
+        return Result(_of_concept(learned.concept), learned.losses)
+
+    return run
+
+
+def _elite(stage: Stage) -> Callable[..., Result]:
+    def run(tiny: Any, on_step=lambda report: None, states=None, resume=False, **changes) -> Result:
+        side = 64 if stage is Stage.ALIGN else 16
+        models = EliteModels(
+            tiny.model, tiny.clip, tiny.vae, clip_vision(projection_dim=side)
+        )  # fmt: skip
+        if stage is Stage.ALIGN:  # the host leaves it uninitialised where a file has none
+            projection = tiny.clip.cond_stage_model.clip_l.transformer.text_projection
+            with torch.inference_mode():
+                projection.weight.copy_(torch.eye(64))
+        start = random_encoder(tiny) if stage is Stage.LOCAL else None
+        subjects = GivenSubjects([noise(3, 64, 64, 3)], [square_masks(3)])
+        chosen = EliteConfig(stage=stage, **SETTINGS | changes)
+        trained = train_elite(chosen, models, subjects, start, on_step, states, resume)
+        made = trained.encoder.local_stage or trained.encoder.global_stage
+        pairs = {f"{p} {n}": w for p, pair in made.projections.items() for n, w in enumerate(pair)}
+        return Result({**made.mapper, **pairs}, trained.losses)
+
+    return run
+
+
+_TRAINERS: dict[str, Callable[..., Result]] = {
+    "textual inversion": _learning(TextualInversionConfig, init_word="dog"),
+    "cross initialization": _learning(CrossInitConfig, class_word="dog"),
+    "catversion": _learning(CatVersionConfig, class_word="dog"),
+    "custom diffusion": _learning(CustomDiffusionConfig, class_word="dog"),
+    "detex": _learning(DetexConfig, class_word="dog"),
+    "elite align": _elite(Stage.ALIGN),
+    "elite global": _elite(Stage.GLOBAL),
+    "elite local": _elite(Stage.LOCAL),
+}
+TRAINERS = tuple(_TRAINERS)
+"""Their names; all of them train a `tiny_sd1`."""
+
+
+def run_trainer(name: str, tiny: Any, *args: Any, **changes: Any) -> Result:
+    """One short training as a node runs it, in inference mode.
+
+    tiny: TinyModels; args: on_step, states, resume; changes: of the config. With a `prior_count`
+    the model makes the pictures of the class, otherwise they are given.
+    """
+    with torch.inference_mode():
+        return _TRAINERS[name](tiny, *args, **changes)
