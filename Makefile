@@ -9,7 +9,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 .PHONY: test demo study bench check graders setup clean
 
 setup:
-	@$(PYTHON) tools/setup.py
+	@$(PYTHON) tools/run.py setup
 
 # make test ARGS="-m 'not server' -k concept"
 test: setup
@@ -23,10 +23,10 @@ study: setup
 	@$(BIN)/python tools/run.py study $(ARGS)
 
 bench: setup
-	@$(BIN)/python tools/bench.py $(ARGS)
+	@$(BIN)/python tools/run.py bench $(ARGS)
 
 check: setup
-	@$(BIN)/python tools/check.py $(ARGS)
+	@$(BIN)/python tools/run.py check $(ARGS)
 
 # comfy-cli, comfy-import-guard, comfy-test and comfy-lint on the files that users get
 graders: setup

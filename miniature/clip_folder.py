@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from .clip import MEAN, STD, Pair, Shape
 from .comfy_pack.vocabulary import END, HOST_ROWS, START
 from .files import load_pair
 from .host import host_path
+from .models.clip import MEAN, STD, Pair, Shape
 
 VOCABULARY = ("vocab.json", "merges.txt")
 IN_HOST = Path("comfy", "sd1_tokenizer")

@@ -6,10 +6,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from . import judges, unet, vae
 from .cache import ROOT
-from .clip import Pair, Shape
 from .comfy_pack.vocabulary import HOST_ROWS, full_table
+from .models import judges, unet, vae
+from .models.clip import Pair, Shape
 
 WEIGHTS = ROOT / "weights"
 CHECKPOINT, VISION = "miniature.safetensors", "miniature_vision.safetensors"
@@ -25,7 +25,7 @@ class BadWeights(ValueError):
 def read(file: Path) -> tuple[State, dict[str, str]]:
     """Tensors as fp32 (integers as they are) and metadata."""
     if not file.exists():
-        raise BadWeights(f"There is no {file}. `python -m miniature.export` writes it.")
+        raise BadWeights(f"There is no {file}. `python -m miniature.train.export` writes it.")
     try:
         with safe_open(file, "pt") as f:
             state = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118

@@ -6,12 +6,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from . import files, unet, vae
-from .clip import Pair
+from . import files
 from .comfy_pack.vocabulary import HOST_ROWS
-from .encode import averaged, texts, trained_pair, trained_vae
-from .train_clip import Vocabulary
-from .train_unet import latent_scale
+from .models import unet, vae
+from .models.clip import Pair
+from .models.vocabulary import Vocabulary
+from .train.encode import averaged, texts, trained_pair, trained_vae
+from .train.unet import latent_scale
 
 
 @dataclass

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import vae
 from .cache import folder, world_people
-from .clip import Pair
-from .encode import averaged
 from .files import load_judge
 from .generate import Family, family
-from .judges import attribute_judge, instance_judge, read_attributes
-from .train_clip import held_out_pairs, retrieval
-from .train_judges import accuracy, fresh_scenes, individuals_shard, instance_scores
+from .models import vae
+from .models.clip import Pair
+from .models.judges import attribute_judge, instance_judge, read_attributes
+from .train.clip import held_out_pairs, retrieval
+from .train.encode import averaged
+from .train.judges import accuracy, fresh_scenes, individuals_shard, instance_scores
 from .world.captions import caption
 from .world.factors import FACTORS, told_labels
 from .world.scene import Scene, held_out, random_scene

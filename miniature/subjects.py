@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .clip import Pair
 from .comfy_pack.vocabulary import HOST_ROWS
 from .files import WEIGHTS, load_judge, load_pair
-from .judges import embed_instances, read_attributes
-from .train_clip import Vocabulary
+from .models.clip import Pair
+from .models.judges import embed_instances, read_attributes
+from .models.vocabulary import Vocabulary
 from .world.canvas import SIZE
 from .world.captions import STYLES
 from .world.factors import FACTORS

@@ -1,9 +1,9 @@
 """The pack under its alias `personalize`, the host in this process, tiny models, and a real server.
 
 The repository root never goes on sys.path: our `nodes` would hide the host's. Tests import the pack
-as `personalize.concepts...` and the tools as `personalize.tools...`.
+as `personalize.concepts...` and the commands as `personalize.cli...`, `personalize.tools...`.
 
-Markers: `host` needs a ComfyUI checkout (tools/get_host.py), which is then importable as `comfy`,
+Markers: `host` needs a ComfyUI checkout (make setup), which is then importable as `comfy`,
 `nodes`, `folder_paths`, on the CPU, with all its folders under a temporary base directory;
 `server` needs it too and starts a server. Without a checkout both are skipped.
 """
@@ -21,22 +21,21 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NO_HOST = "no ComfyUI checkout: run `python tools/get_host.py` or set COMFYUI_PATH"
+NO_HOST = "no ComfyUI checkout: run `make setup` or set COMFYUI_PATH"
 
 # One thread is fastest for the tiny models, and two crawl when anything else uses the processor.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-alias = runpy.run_path(str(ROOT / "tools" / "alias.py"))
-alias["register_pack"]()
+runpy.run_path(str(ROOT / "cli" / "run.py"))["register_pack"]()
 
-from personalize.tools.get_host import find_host  # noqa: E402
+from personalize.cli.comfyui import find_host, prepare_host  # noqa: E402
 from personalize.tools.server.server import ComfyServer, make_base_directory  # noqa: E402
 
 HOST = find_host()
 BASE_DIRECTORY = make_base_directory()
 if HOST is not None:
-    alias["prepare_host"](True, BASE_DIRECTORY, HOST)
+    prepare_host(True, BASE_DIRECTORY, HOST)
 
 
 def pytest_unconfigure() -> None:

@@ -278,7 +278,7 @@ def new_state(server, before):
 
 
 def test_cancel_stops_within_a_step_and_resume_goes_on(server, names):
-    from personalize.tools.server.client import RunError
+    from personalize.cli.client import RunError
 
     before, cancelled = states(server), []
 
@@ -358,7 +358,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_a_failing_input_is_told_in_a_sentence(case, server, names):
-    from personalize.tools.server.client import RunError
+    from personalize.cli.client import RunError
 
     changes, message = BAD[case]
     small = server.client.upload_image("small.png", draw_picture(0, (40, 40)))
@@ -372,7 +372,7 @@ def test_a_failing_input_is_told_in_a_sentence(case, server, names):
 
 
 def test_a_concept_of_another_base_model_is_refused(server, names):
-    from personalize.tools.server.client import RunError
+    from personalize.cli.client import RunError
 
     trained = training(names, train_seed=81)
     other = {"other": node("CheckpointLoaderSimple", ckpt_name="tiny_sd2.safetensors")}
@@ -383,7 +383,7 @@ def test_a_concept_of_another_base_model_is_refused(server, names):
 
 
 def test_the_host_refuses_numbers_out_of_range_before_anything_runs(server, names):
-    from personalize.tools.server.client import ClientError
+    from personalize.cli.client import ClientError
 
     workflow = training(names)
     workflow["train"] = node(

@@ -4,10 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from personalize.miniature.files import WEIGHTS
-from personalize.tools.examples.make_thumbnails import BACKGROUND, PAPER, SIZE, in_order, thumbnail
-from personalize.tools.examples.miniature_examples import ENCODER, NEEDED
-from personalize.tools.server.workflows import (
+from personalize.cli.workflows import (
     ANY,
     NOTES,
     WorkflowError,
@@ -16,7 +13,10 @@ from personalize.tools.server.workflows import (
     to_api,
     widgets,
 )
-from personalize.tools.studies.curves import draw_face
+from personalize.miniature.files import WEIGHTS
+from personalize.studies.curves import draw_face
+from personalize.tools.examples.make_thumbnails import BACKGROUND, PAPER, SIZE, in_order, thumbnail
+from personalize.tools.examples.miniature_examples import ENCODER, NEEDED
 from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "example_workflows"

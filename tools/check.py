@@ -1,17 +1,18 @@
 """All static checks in one go: ruff, ruff format, pyright, and the direction of imports.
 
-python tools/check.py              check
-python tools/check.py --fix        let ruff repair what it can, then check
+make check                 check
+make check ARGS=--fix          let ruff repair what it can, then check
 """
 
 from __future__ import annotations
 
 import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from setup import PYTHON, ROOT
-from setup import main as set_up
+from ..cli.comfyui import ROOT
+from .setup import PYTHON
+from .setup import main as set_up
 
 
 def link_alias() -> None:
@@ -22,8 +23,8 @@ def link_alias() -> None:
         link.symlink_to(Path("..") / "..", target_is_directory=True)
 
 
-def main() -> int:
-    fix = ["--fix"] if "--fix" in sys.argv[1:] else []
+def main(arguments: Sequence[str]) -> int:
+    fix = ["--fix"] if "--fix" in arguments else []
     if set_up() != 0:
         return 1
     link_alias()
@@ -41,7 +42,3 @@ def main() -> int:
             failed.append(name)
     print(f"failed: {', '.join(failed)}" if failed else "all checks passed")
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

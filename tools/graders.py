@@ -23,14 +23,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..cli.comfyui import ROOT
+from ..cli.workflows import SavedWorkflow, to_api
 from .demo import PACKS
 from .examples.files import put_files
 from .examples.miniature_examples import base_for_examples
-from .get_host import ROOT, get_host
+from .get_host import get_host
 from .graders_read import for_comfy_lint, for_comfy_test
 from .published import published
 from .server.server import ComfyServer
-from .server.workflows import SavedWorkflow, to_api
 
 PINS = (
     *("comfy-cli==1.23.0", "comfy-import-guard==1.3.0"),

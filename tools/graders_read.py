@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
-from .server.workflows import ANY, GROWING, NOTES, ObjectInfo, SavedWorkflow, inputs_of, widgets
+from ..cli.workflows import ANY, GROWING, NOTES, ObjectInfo, SavedWorkflow, inputs_of, widgets
 
 LITERALS = ("INT", "FLOAT", "STRING", "BOOLEAN")
 

@@ -4,20 +4,20 @@ English comes from the nodes' own schemas. Chinese comes from tools/phrases_zh.j
 each English text once and its translation, so that a changed text asks for a new one. The texts of
 the scripts, locales/<language>/main.json, are written by hand.
 
-    python tools/make_locales.py           write; names the texts without a translation
-    python tools/make_locales.py --check   write nothing, tell whether everything is up to date
+    python tools/run.py make_locales           write; names the texts without a translation
+    python tools/run.py make_locales --check   write nothing, tell whether everything is up to date
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from ..cli.comfyui import ROOT, prepare_host
+
 LOCALES = ROOT / "locales"
 PHRASES = ROOT / "tools" / "phrases_zh.json"
 
@@ -26,7 +26,7 @@ Translate = Callable[[str], str]
 
 def node_texts(translate: Translate = str) -> dict[str, Any]:
     """All texts of all nodes in the shape of nodeDefs.json; needs the host."""
-    from personalize.nodes import NODE_CLASS_MAPPINGS
+    from ..nodes import NODE_CLASS_MAPPINGS
 
     return {
         node_id: _texts_of(node.GET_SCHEMA(), translate)
@@ -74,15 +74,12 @@ def as_text(content: dict[str, Any]) -> str:
     return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing")
-    check = parser.parse_args().check
-    from alias import prepare_host, register_pack
-
-    register_pack()
+    check = parser.parse_args(arguments).check
     prepare_host()
-    from personalize.host.folders import register_folders
+    from ..host.folders import register_folders
 
     register_folders()
     stale = []
@@ -101,7 +98,3 @@ def main() -> int:
     for name in stale:
         print(f"{'stale' if check else 'written'}: {name}")
     return 1 if wanted != known or (check and stale) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,8 +8,8 @@ and artists of all times and countries); this script kept those that are two wor
 each; at most five people share a first name and four a last name, so that no common name weighs too
 much; fictional people and half names were removed by hand.
 
-    python tools/make_names.py                      check training/names.txt
-    python tools/make_names.py candidates.txt       print the accepted ones, report the rejected
+    python tools/run.py make_names                      check training/names.txt
+    python tools/run.py make_names candidates.txt       print the accepted ones, report the rejected
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from ..cli.comfyui import CHECKOUT, ROOT
+
 NAMES = ROOT / "training" / "names.txt"
 
 
@@ -59,13 +60,11 @@ def sort_out(
     return [accepted[key] for key in sorted(accepted)], rejected
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("candidates", nargs="?", type=Path, help="a file, one name a line")
-    parser.add_argument(
-        "--host", type=Path, default=os.environ.get("COMFYUI_PATH", ROOT / ".host" / "ComfyUI")
-    )
-    args = parser.parse_args()
+    parser.add_argument("--host", type=Path, default=os.environ.get("COMFYUI_PATH", CHECKOUT))
+    args = parser.parse_args(arguments)
     lines = (args.candidates or NAMES).read_text(encoding="utf-8").splitlines()
     accepted, rejected = sort_out(filter(None, map(str.strip, lines)), clip_words(args.host))
     if args.candidates:
@@ -74,7 +73,3 @@ def main() -> int:
         print(f"rejected: {name} ({reason})", file=sys.stderr)
     print(f"{len(accepted)} accepted, {len(rejected)} rejected", file=sys.stderr)
     return 0 if args.candidates or not rejected else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

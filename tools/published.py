@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from .get_host import ROOT
+from ..cli.comfyui import ROOT
 
 
 def published(root: Path = ROOT) -> list[str]:

@@ -1,5 +1,7 @@
 """Set up everything for tests and demo: a .venv, a ComfyUI checkout, and what both need.
 
+    make setup                            (python3 tools/run.py setup)
+
 Runs with any Python from 3.10 on. A second run finds everything in place and returns at once; it
 installs again when a requirement file has changed.
 """
@@ -10,16 +12,18 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from ..cli.comfyui import ROOT
+
 VENV = ROOT / ".venv"
 STAMP = VENV / "installed.sha256"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 REQUIREMENTS = [ROOT / "requirements.txt", ROOT / "requirements-dev.txt"]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     if sys.version_info < (3, 10):  # noqa: UP036 - this runs on any Python, to say so
         print(f"Expected Python 3.10 or newer, got {sys.version.split()[0]}.", file=sys.stderr)
         return 1
@@ -49,14 +53,10 @@ def set_up() -> None:
 
 def _host() -> Path:
     """The ComfyUI checkout; pip of the .venv downloads it when there is none."""
-    command = [PYTHON, ROOT / "tools" / "get_host.py"]
+    command = [PYTHON, ROOT / "tools" / "run.py", "get_host"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Path(done.stdout.splitlines()[-1])
 
 
 def _run(*command: str | Path) -> None:
     subprocess.run(command, check=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,9 +2,9 @@
 
 import numpy as np
 import torch
+from personalize.cli.benchmark.data import read_prompts, read_subjects
 from personalize.miniature.benchmark_data import write_subjects
 from personalize.miniature.subjects import THING_PROMPTS, face, thing
-from personalize.tools.benchmark.data import read_prompts, read_subjects
 from PIL import Image
 
 

@@ -8,8 +8,8 @@ from personalize.evaluation.pictures import read_pictures, with_masks
 from personalize.miniature.clip_folder import host_vocabulary, write_clip
 from personalize.miniature.comfy_pack.vocabulary import HOST_ROWS
 from personalize.miniature.files import VISION, WEIGHTS
+from personalize.miniature.models.vocabulary import Vocabulary
 from personalize.miniature.subjects import Jury, face, prompts_for, thing
-from personalize.miniature.train_clip import Vocabulary
 from torch.nn import functional as F
 
 EXACT = {"rtol": 0, "atol": 1e-5}

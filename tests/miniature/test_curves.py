@@ -2,7 +2,7 @@
 
 import re
 
-from personalize.miniature.curves import HEIGHT, WIDTH, drawing, of_elite
+from personalize.miniature.train.curves import HEIGHT, WIDTH, drawing, of_elite
 
 
 def test_four_stages_of_an_elite_training_stand_in_two_rows(tmp_path) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from personalize.miniature.elite_data import scene_of, write
+from personalize.miniature.train.elite_data import scene_of, write
 from PIL import Image
 
 

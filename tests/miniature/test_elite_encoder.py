@@ -16,7 +16,7 @@ FILE = WEIGHTS / ELITE
 def miniature():
     if not all((WEIGHTS / name).exists() for name in (CHECKPOINT, VISION, ELITE)):
         pytest.skip("no weights: see miniature/MODEL_CARD.md")
-    from personalize.tools.miniature_models import load_miniature
+    from personalize.studies.miniature_models import load_miniature
 
     return load_miniature()
 
@@ -34,7 +34,7 @@ def test_the_file_is_small_and_free(miniature):
 
 def test_unseen_individuals_are_nearer_than_their_class_word(miniature):
     from personalize.miniature.subjects import Jury, prompts_for
-    from personalize.tools.studies.elite_study import (
+    from personalize.studies.elite_study import (
         BOTH,
         CLASS,
         GLOBAL,

@@ -6,10 +6,10 @@ import os
 
 import pytest
 import torch
-from personalize.miniature import clip, judges, vae
 from personalize.miniature.comfy_pack.vocabulary import HOST_ROWS, full_table, unknown_rows
-from personalize.miniature.loop import Plan, Run
-from personalize.miniature.muon import orthogonalised
+from personalize.miniature.models import clip, judges, vae
+from personalize.miniature.train.loop import Plan, Run
+from personalize.miniature.train.muon import orthogonalised
 
 
 def test_widened_autoencoder_is_the_same_function() -> None:
@@ -82,7 +82,7 @@ def test_text_tower_equals_the_hosts() -> None:
 @pytest.mark.host
 def test_vision_tower_equals_the_hosts() -> None:
     from comfy.clip_vision import ClipVisionModel
-    from personalize.miniature.export import vision_state
+    from personalize.miniature.train.export import vision_state
 
     torch.manual_seed(1)
     pair = clip.Pair(clip.Shape(), 8).eval()
@@ -166,7 +166,7 @@ def test_judges_take_pictures() -> None:
 
 @pytest.mark.host
 def test_a_file_is_written_when_something_in_it_has_changed(tmp_path) -> None:
-    from personalize.miniature.export import write
+    from personalize.miniature.train.export import write
 
     file, state = tmp_path / "part.safetensors", {"a": torch.rand(3), "n": torch.tensor([1, 2])}
     free = {"licence": "CC0-1.0"}

@@ -78,7 +78,7 @@ def test_stock_loader_gives_the_miniature(loaded) -> None:
 
 
 def test_autoencoder_rebuilds_rendered_pictures(loaded) -> None:
-    from personalize.miniature.train_judges import fresh_scenes
+    from personalize.miniature.train.judges import fresh_scenes
 
     pictures = fresh_scenes(6)[0].movedim(1, -1).contiguous()
     vae = loaded[2]

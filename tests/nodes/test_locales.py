@@ -26,7 +26,7 @@ def read(language, file):
 def test_the_files_are_as_the_tool_writes_them(language):
     path = LOCALES / language / "nodeDefs.json"
     written = as_text(locales()[path])
-    assert path.read_text(encoding="utf-8") == written, "run python tools/make_locales.py"
+    assert path.read_text(encoding="utf-8") == written, "run python tools/run.py make_locales"
 
 
 def test_every_text_of_every_node_is_translated_and_no_other():

@@ -11,10 +11,10 @@ import pytest
 import torch
 from personalize.miniature.files import CHECKPOINT, JUDGES, VISION, WEIGHTS, BadWeights
 from personalize.miniature.subjects import Jury, Scores, face, prompts_for, thing
+from personalize.studies.recipes import RECIPES, recipes_for
+from personalize.studies.sheets import Row, draw_sheet
 from personalize.tools import demo
 from personalize.tools.demo import Shown, Task, show
-from personalize.tools.recipes import RECIPES, recipes_for
-from personalize.tools.sheets import Row, draw_sheet
 from PIL import Image
 
 
@@ -76,7 +76,7 @@ def test_unknown_words_and_other_sizes_give_a_picture(size, server) -> None:
 
 @pytest.mark.server
 def test_a_damaged_checkpoint_is_an_error_and_the_server_goes_on(server) -> None:
-    from personalize.tools.server.client import RunError
+    from personalize.cli.client import RunError
 
     folder = server.base_directory / "models" / "checkpoints"
     (folder / "cut.safetensors").write_bytes((WEIGHTS / CHECKPOINT).read_bytes()[:200_000])

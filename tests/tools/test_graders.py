@@ -2,8 +2,8 @@
 
 import json
 
+from personalize.cli.workflows import ANY, GROWING
 from personalize.tools.graders_read import for_comfy_lint, for_comfy_test
-from personalize.tools.server.workflows import ANY, GROWING
 
 
 def schema(output=(), **required):

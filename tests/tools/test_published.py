@@ -14,5 +14,5 @@ def test_users_get_the_pack_and_nothing_of_its_making():
     assert {"__init__.py", "pyproject.toml", "requirements.txt", "LICENSE"} <= set(names)
     assert "web/docs/PersonalizeApplyConcept.md" in names  # docs/ alone stays behind
     tops = {name.split("/")[0] for name in names}
-    assert {"concepts", "example_workflows", "nodes", "training", "web"} <= tops
-    assert not tops & {"docs", "miniature", "tests", "tools", "comfy-test.toml", "Makefile"}
+    assert {"cli", "concepts", "example_workflows", "nodes", "training", "web"} <= tops
+    assert not tops & {"bench", "docs", "miniature", "studies", "tests", "tools", "comfy-test.toml"}

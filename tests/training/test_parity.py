@@ -19,7 +19,7 @@ LATENTS = (2, 4, 8, 8)
 
 
 def tokenizer_folder():
-    from personalize.tools.get_host import find_host
+    from personalize.cli.comfyui import find_host
 
     host = find_host()
     assert host is not None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..get_host import ROOT
+from ...cli.comfyui import ROOT
 
 EXAMPLES = ROOT / "example_workflows"
 SHOWN = (

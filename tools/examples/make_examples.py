@@ -15,8 +15,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ...cli.comfyui import ROOT
 from ..demo import PACKS
-from ..get_host import ROOT, get_host
+from ..get_host import get_host
 from ..server.server import ComfyServer, make_base_directory
 from .example import Example, Group, Node, Source
 from .miniature_examples import can_run, on_miniature

@@ -18,8 +18,9 @@ from typing import Any
 
 from PIL import Image
 
+from ...cli.comfyui import ROOT
 from ..demo import PACKS
-from ..get_host import ROOT, get_host
+from ..get_host import get_host
 from ..server.page import ComfyPage, Renderer, chromium
 from ..server.server import ComfyServer
 from .make_thumbnails import FOLDER, PATIENCE, in_order

@@ -17,12 +17,13 @@ from pathlib import Path
 
 from PIL import Image
 
+from ...cli.client import ComfyClient, Workflow
+from ...cli.comfyui import ROOT
+from ...cli.workflows import nodes_of_type, to_api
 from ...miniature import subjects
 from ..demo import PACKS
-from ..get_host import ROOT, get_host
-from ..server.client import ComfyClient, Workflow
+from ..get_host import get_host
 from ..server.server import ComfyServer
-from ..server.workflows import nodes_of_type, to_api
 from .miniature_examples import NEEDED, PREFIX, base_for_examples
 
 FOLDER = ROOT / "example_workflows"

@@ -8,9 +8,9 @@ from typing import Any
 
 from ...miniature.clip_folder import write_clip
 from ...miniature.files import CHECKPOINT, VISION, WEIGHTS
+from ...studies.miniature_models import GUIDANCE, SIZE, STEPS
+from ...studies.recipes import RECIPES
 from ..demo import QUICK, prepare_base
-from ..miniature_models import GUIDANCE, SIZE, STEPS
-from ..recipes import RECIPES
 from .example import Example, Node
 
 PREFIX = "miniature-"

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from ..server.workflows import ANY, ObjectInfo, SavedWorkflow, sockets, widgets
+from ...cli.workflows import ANY, ObjectInfo, SavedWorkflow, sockets, widgets
 from .example import Example, Group, Node
 from .notes import CHECKPOINT
 

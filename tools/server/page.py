@@ -13,12 +13,12 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..get_host import ROOT
+from ...cli.comfyui import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
 
-    from .client import Run, Workflow
+    from ...cli.client import Run, Workflow
     from .server import ComfyServer
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")

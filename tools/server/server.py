@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
-from .client import ComfyClient
+from ...cli.client import ComfyClient
 
 START_SECONDS = 180.0
 STOP_SECONDS = 20.0

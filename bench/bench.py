@@ -1,0 +1,477 @@
+"""A training step on real SD1.5 shapes with random weights, side by side with its yardsticks.
+
+    make bench                                    256 px, 5 rounds
+    make bench ARGS="--latents 64 --rounds 3"
+    make bench ARGS="elite --latents 64 --rounds 2"    ELITE instead: see bench_elite.py
+    make bench ARGS="detex --rounds 2"                 DETEX instead: see bench_detex.py
+
+Compared, each in a process of its own so that each has its own memory peak, one step each in turn:
+    ours        one step of training/ with Textual Inversion, as the node runs it
+    diffusers   the same step by plain diffusers and transformers, in fp32
+    forward     the host's UNet once, without gradients, as its samplers call it
+All take the same batch, size, templates, optimizer and weights; latents are given, no VAE runs.
+The peak is that of the steps, not of the loading. Processor seconds hardly depend on what else the
+machine does, seconds do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..cli.comfyui import ROOT, prepare_host
+from . import bench_detex, bench_elite
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+SEED = 0
+INIT_WORD = "dog"
+VARIANTS = ("ours", "catversion", "diffusers", "forward")
+Answer = dict[str, Any]
+
+
+# --- random weights ---------------------------------------------------------------------------
+
+
+def make_checkpoint(path: Path) -> None:
+    """UNet and text encoder of SD1.5 with well-scaled random weights, fp16, 2 GB."""
+    import torch
+    from safetensors.torch import save_file
+
+    noise = torch.randn(1 << 24, generator=torch.Generator().manual_seed(SEED))
+    tensors = {key: _random_weight(key, shape, noise) for key, shape in _shapes().items()}
+    save_file(tensors, path)
+
+
+def _shapes() -> dict[str, torch.Size]:
+    """Keys and shapes of an SD1.5 checkpoint, without its VAE."""
+    import torch
+    from comfy import ops, sd1_clip
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+    unet = UNetModel(
+        image_size=32,
+        in_channels=4,
+        out_channels=4,
+        model_channels=320,
+        num_res_blocks=[2, 2, 2, 2],
+        channel_mult=[1, 2, 4, 4],
+        transformer_depth=[1, 1, 1, 1, 1, 1, 0, 0],  # pyright: ignore[reportArgumentType]
+        transformer_depth_output=[1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+        transformer_depth_middle=1,
+        num_heads=8,
+        use_spatial_transformer=True,
+        context_dim=768,
+        legacy=False,
+        dtype=torch.float16,
+        device="meta",
+        operations=ops.disable_weight_init,
+    )
+    text = sd1_clip.SDClipModel(device="meta", dtype=torch.float16).transformer.text_model
+    parts = {"model.diffusion_model.": unet, "cond_stage_model.transformer.text_model.": text}
+    return {
+        prefix + key: weight.shape
+        for prefix, module in parts.items()
+        for key, weight in module.state_dict().items()
+    }
+
+
+def _random_weight(key: str, shape: torch.Size, noise: Tensor) -> Tensor:
+    import torch
+
+    if len(shape) < 2:
+        return torch.full(shape, 1.0 if key.endswith("weight") else 0.01, dtype=torch.float16)
+    scale = 0.015 if "embedding" in key else shape[1:].numel() ** -0.5
+    weight = (noise[: shape.numel()] * scale).half()
+    return weight.repeat(-(-shape.numel() // len(weight)))[: shape.numel()].view(shape)
+
+
+# --- the variants -----------------------------------------------------------------------------
+
+
+class Variant(Protocol):
+    def step(self) -> None:
+        """One step, as it is really done."""
+        ...
+
+    def parts(self) -> Iterator[str]:
+        """The same step again, stopping after each part with its name."""
+        ...
+
+
+class Ours:
+    """`training.loop` with Textual Inversion on latents of one picture."""
+
+    def __init__(self, checkpoint: Path, latents: int, stack: ExitStack) -> None:
+        import torch
+
+        from ..host.backbone import Backbone
+        from ..host.latents import LatentPosterior
+        from ..training.loop import Training
+        from ..training.pictures import EncodedPictures
+
+        model, clip = _load(checkpoint)
+        self.backbone = Backbone(model, clip)
+        stack.enter_context(self.backbone.session((1, 4, latents, latents)))
+        config, self.learner = self.start()
+        posterior = LatentPosterior(_randn(1, latents), torch.zeros(1, 4, latents, latents))
+        self.pictures = EncodedPictures(posterior, None)
+        self.training = Training(self.learner, config, self.backbone, self.draw)
+
+    def start(self) -> tuple[Any, Any]:
+        """The method's config and learner."""
+        from ..training.textual_inversion import (
+            TextualInversion,
+            TextualInversionConfig,
+        )
+
+        config = TextualInversionConfig(placeholder="<x>", init_word=INIT_WORD)
+        return config, TextualInversion(config, self.backbone)
+
+    def draw(self, _: int, generator: Any) -> Any:
+        from ..training.batch import draw_batch
+
+        return draw_batch(self.pictures, self.backbone, 1, self.learner.prompts, generator)
+
+    def step(self) -> None:
+        self.training._one_step()
+
+    def parts(self) -> Iterator[str]:
+        import torch
+
+        from ..training.batch import denoising_loss
+
+        parameters = list(self.learner.parameters.values())
+        batch = self.draw(0, self.training.generator)
+        yield "draw"
+        context = self.learner.context(self.backbone, batch)
+        yield "text forward"
+        loss = denoising_loss(self.backbone, batch, context)
+        yield "UNet forward"
+        (upstream,) = torch.autograd.grad(loss, context)
+        yield "UNet backward"
+        gradients = torch.autograd.grad(context, parameters, upstream)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        yield "text backward"
+        self.training.optimizer.step()
+        self.training.optimizer.zero_grad()
+        yield "optimizer"
+
+
+class OursCatVersion(Ours):
+    """The same with CatVersion: residuals in the last three text layers."""
+
+    def start(self) -> tuple[Any, Any]:
+        from ..training.catversion import CatVersion, CatVersionConfig
+
+        config = CatVersionConfig(placeholder="<x>", class_word=INIT_WORD)
+        return config, CatVersion(config, self.backbone)
+
+
+class Diffusers:
+    """The same step with nothing but diffusers, transformers and torch, all in fp32."""
+
+    def __init__(self, checkpoint: Path, latents: int, stack: ExitStack) -> None:
+        import torch
+        from comfy import sd1_clip
+
+        from ..tests.training.reference import SD1, Reference
+        from ..training.templates import OBJECT_TEMPLATES
+
+        tokenizer = Path(sd1_clip.__file__).parent / "sd1_tokenizer"
+        self.reference = Reference(checkpoint, SD1, tokenizer, words=1)
+        start = self.reference.tokenizer(INIT_WORD).input_ids[1:-1]
+        table: Any = self.reference.text.embeddings.token_embedding.table
+        self.word = table[start].clone().requires_grad_(True)
+        self.optimizer = torch.optim.AdamW([self.word], lr=0.005, weight_decay=1e-2)
+        self.latents = _randn(1, latents) * 0.18215
+        self.templates = OBJECT_TEMPLATES
+        self.generator = torch.Generator().manual_seed(SEED)
+
+    def step(self) -> None:
+        for _ in self.parts():
+            pass
+
+    def parts(self) -> Iterator[str]:
+        import torch
+
+        reference = self.reference
+        noise = torch.randn(self.latents.shape, generator=self.generator)
+        t = torch.randint(1000, (1,), generator=self.generator)
+        which = torch.randint(len(self.templates), (1,), generator=self.generator)
+        yield "draw"
+        context = reference.context(self.word, [self.templates[int(which)].format("<v0>")])
+        yield "text forward"
+        loss = reference.denoising_loss(context, self.latents, noise, t)
+        loss.item()
+        yield "UNet forward"
+        (upstream,) = torch.autograd.grad(loss, context)
+        yield "UNet backward"
+        (self.word.grad,) = torch.autograd.grad(context, self.word, upstream)
+        yield "text backward"
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        yield "optimizer"
+
+
+class Forward:
+    """The host's own noise prediction."""
+
+    def __init__(self, checkpoint: Path, latents: int, stack: ExitStack) -> None:
+        import torch
+        from comfy.model_management import load_models_gpu
+
+        stack.enter_context(torch.inference_mode())
+        self.model, _ = _load(checkpoint, text=False)
+        load_models_gpu([self.model])
+        self.x, self.context = _randn(1, latents), torch.randn(1, 77, 768)
+
+    def step(self) -> None:
+        import torch
+
+        self.model.model.apply_model(
+            self.x, torch.tensor([1.0]), c_crossattn=self.context, transformer_options={}
+        )
+
+    def parts(self) -> Iterator[str]:
+        self.step()
+        yield "UNet forward"
+
+
+def _load(checkpoint: Path, text: bool = True) -> tuple[Any, Any]:
+    import torch
+    from comfy.sd import load_checkpoint_guess_config
+
+    with torch.inference_mode():
+        loaded = load_checkpoint_guess_config(str(checkpoint), output_vae=False, output_clip=text)
+    return loaded[:2]
+
+
+def _randn(count: int, latents: int) -> Tensor:
+    import torch
+
+    generator = torch.Generator().manual_seed(SEED)
+    return torch.randn(count, 4, latents, latents, generator=generator)
+
+
+# --- a process a variant ----------------------------------------------------------------------
+
+
+def serve(variant: str, checkpoint: Path, latents: int) -> None:
+    """Answer "step" and "parts" lines with JSON until the input ends; loading is not counted."""
+    import torch
+
+    logging.disable(logging.INFO)
+    kinds: dict[str, Callable[[Path, int, ExitStack], Variant]]
+    kinds = {
+        "ours": Ours,
+        "catversion": OursCatVersion,
+        "diffusers": Diffusers,
+        "forward": Forward,
+    }
+    with ExitStack() as stack:
+        subject = kinds[variant](checkpoint, latents, stack)
+        print(json.dumps({"memory": _memory(), "threads": torch.get_num_threads()}), flush=True)
+        _reset_peak()
+        for line in sys.stdin:
+            began, used = time.perf_counter(), time.process_time()
+            parts: dict[str, float] = {}
+            if line.strip() == "parts":
+                for name in subject.parts():
+                    parts[name] = time.process_time() - used - sum(parts.values())
+            else:
+                subject.step()
+            answer = {
+                "seconds": time.perf_counter() - began,
+                "processor": time.process_time() - used,
+                "parts": parts,
+                "memory": _memory(),
+            }
+            print(json.dumps(answer), flush=True)
+
+
+def _memory() -> dict[str, float]:
+    """Resident memory now and at its peak, in GiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    gib = {key: int(fields[key].split()[0]) / 2**20 for key in ("VmRSS", "VmHWM")}
+    return {"now": gib["VmRSS"], "peak": gib["VmHWM"]}
+
+
+def _reset_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+class Worker:
+    """A variant in its own process."""
+
+    def __init__(self, variant: str, checkpoint: Path, latents: int) -> None:
+        run = [sys.executable, str(ROOT / "tools" / "run.py"), "bench"]
+        command = [*run, "--serve", variant, "--checkpoint", str(checkpoint)]
+        # waiting threads sleep, so that processor seconds count work alone
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+        self.process = subprocess.Popen(
+            [*command, "--latents", str(latents)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            text=True,
+        )
+        self.started = self._answer()
+
+    def _answer(self) -> Answer:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        raise RuntimeError(f"{self.process.args} ended early.")
+
+    def ask(self, what: str) -> Answer:
+        assert self.process.stdin is not None
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+# --- the comparison ---------------------------------------------------------------------------
+
+
+def compare(checkpoint: Path, latents: int, rounds: int) -> str:
+    """Run all variants in turn, after one round to warm up; return the report."""
+    steps: dict[str, list[Answer]] = {variant: [] for variant in VARIANTS}
+    parts: dict[str, list[Answer]] = {variant: [] for variant in VARIANTS}
+    with workers(checkpoint, latents) as running:
+        for worker in running.values():
+            worker.ask("step")
+        for _ in range(rounds):
+            for variant, worker in running.items():
+                steps[variant].append(worker.ask("step"))
+        for _ in range(max(1, rounds // 2)):
+            for variant in ("ours", "diffusers"):
+                parts[variant].append(running[variant].ask("parts"))
+        started = {variant: worker.started for variant, worker in running.items()}
+    title = (
+        f"{latents * 8} px ({latents} x {latents} latents), batch 1, fp32, "
+        f"{started['ours']['threads']} threads, medians of {rounds} rounds"
+    )
+    return "\n".join([title, "", *steps_table(started, steps), "", *parts_table(parts)])
+
+
+@contextmanager
+def workers(checkpoint: Path, latents: int) -> Iterator[dict[str, Worker]]:
+    running: dict[str, Worker] = {}
+    try:
+        for variant in VARIANTS:
+            running[variant] = Worker(variant, checkpoint, latents)
+        yield running
+    finally:
+        for worker in running.values():
+            worker.close()
+
+
+def steps_table(started: dict[str, Answer], steps: dict[str, list[Answer]]) -> list[str]:
+    """Seconds, ratios and memory of whole steps."""
+    seconds, processor = (
+        {variant: median(a[key] for a in answers) for variant, answers in steps.items()}
+        for key in ("seconds", "processor")
+    )
+    lines = [
+        "| | s a step | forwards | processor s | forwards | GiB loaded | GiB at peak |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for variant, answers in steps.items():
+        times = [seconds[variant], seconds[variant] / seconds["forward"]]
+        times += [processor[variant], processor[variant] / processor["forward"]]
+        memory = started[variant]["memory"]["now"], answers[-1]["memory"]["peak"]
+        lines.append(f"| {variant} | " + " | ".join(f"{n:.2f}" for n in (*times, *memory)) + " |")
+    ratios = [side["ours"] / side["diffusers"] for side in (seconds, processor)]
+    growth = {
+        v: answers[-1]["memory"]["peak"] - started[v]["memory"]["now"]
+        for v, answers in steps.items()
+    }
+    return [
+        *lines,
+        "",
+        f"ours / diffusers: {ratios[0]:.3f} in seconds, {ratios[1]:.3f} in processor seconds; "
+        f"a step adds {growth['ours']:.2f} GiB to what is loaded, diffusers "
+        f"{growth['diffusers']:.2f} GiB",
+    ]
+
+
+def parts_table(parts: dict[str, list[Answer]]) -> list[str]:
+    """Where the processor seconds of a step go, and in per cent."""
+    lines = [
+        "| part of a step | ours, processor s | % | diffusers, processor s | % |",
+        "|---|---|---|---|---|",
+    ]
+    names = list(parts["ours"][0]["parts"])
+    middle = {
+        variant: {name: median(a["parts"][name] for a in parts[variant]) for name in names}
+        for variant in ("ours", "diffusers")
+    }
+    for name in names:
+        cells = [
+            f"{values[name]:.3f} | {100 * values[name] / sum(values.values()):.1f}"
+            for values in middle.values()
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description="Seconds and memory of a training step.")
+    parser.add_argument(
+        "what", nargs="?", choices=("training", "elite", "detex"), default="training"
+    )
+    parser.add_argument("--latents", type=int, default=32, help="side in latents: pixels / 8")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--checkpoint", type=Path, help="an SD1.5 file; made and removed if left out"
+    )
+    parser.add_argument("--only", choices=bench_elite.PARTS, help="one part of elite")
+    parser.add_argument("--serve", choices=VARIANTS, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    prepare_host()
+    if options.serve:
+        serve(options.serve, options.checkpoint, options.latents)
+        return 0
+    with tempfile.TemporaryDirectory(prefix="personalize-bench-") as folder:
+
+        def checkpoint() -> Path:
+            if options.checkpoint:
+                return options.checkpoint
+            made = Path(folder) / "sd15_random.safetensors"
+            make_checkpoint(made)
+            return made
+
+        if options.what == "elite":
+            parts = [options.only] if options.only else bench_elite.PARTS
+            print(
+                bench_elite.compare(
+                    lambda: _load(checkpoint()), options.latents, options.rounds, parts
+                )
+            )
+        elif options.what == "detex":
+            file = checkpoint()
+            print(bench_detex.compare(*_load(file), file, options.latents, options.rounds))
+        else:
+            print(compare(checkpoint(), options.latents, options.rounds))
+    return 0

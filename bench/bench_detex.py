@@ -1,0 +1,185 @@
+"""Custom Diffusion and DETEX on real SD1.5 shapes with random weights: a training step.
+
+    make bench ARGS="detex --rounds 2"
+
+Compared, in one process and in turn, each with one picture of the subject and one of the class:
+    diffusers           Custom Diffusion by plain diffusers and transformers, in fp32
+    custom diffusion    ours
+    detex               ours, with mappers, background removal and attention loss
+    detex, no maps      the same with attention_weight 0
+All take the same latents, optimizer and weights; no VAE and no CLIP vision runs. The memory is what
+a step adds to what was there before it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CLASS_WORD, PICTURES = "dog", 4
+PLAIN, CUSTOM, DETEX, NO_MAPS = "diffusers", "custom diffusion", "detex", "detex, no maps"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one step; gib: memory at its peak above what was there before."""
+
+    seconds: float
+    processor: float
+    gib: float
+
+
+def compare(model: Any, clip: Any, checkpoint: Path, latents: int, rounds: int) -> str:
+    """Run all in turn, after one round to warm up; return the report."""
+    with ours(model, clip, latents) as steps:
+        steps = {PLAIN: Plain(checkpoint, latents).step, **steps}
+        for step in steps.values():
+            step()
+        costs: dict[str, list[Cost]] = {name: [] for name in steps}
+        for _ in range(rounds):
+            for name, step in steps.items():
+                costs[name].append(measured(step))
+    return report(costs, latents, rounds)
+
+
+# --- what is compared -------------------------------------------------------------------------
+
+
+@contextmanager
+def ours(model: Any, clip: Any, latents: int) -> Iterator[dict[str, Callable[[], None]]]:
+    """Steps of `training.loop` inside one session, on one set of projections."""
+    from ..host.backbone import Backbone
+    from ..training.batch import draw_batch
+    from ..training.custom_diffusion import CustomDiffusion, CustomDiffusionConfig
+    from ..training.detex import Detex, DetexConfig
+    from ..training.loop import Training
+
+    shared: dict[str, Any] = {"placeholder": "<x>", "class_word": CLASS_WORD, "batch_size": 1}
+    backbone, pictures = Backbone(model, clip), encoded(latents)
+    with backbone.session((2, 4, latents, latents)):
+        custom = CustomDiffusion(CustomDiffusionConfig(**shared), backbone)
+        detex = Detex(DetexConfig(**shared), backbone, pictures.views)
+        custom.projections = detex.projections  # a session computes with one set of copies
+        without = copy(detex)
+        without.config = replace(detex.config, attention_weight=0.0)
+
+        def step_of(learner: Any) -> Callable[[], None]:
+            def draw(_: int, generator: Any) -> Any:
+                return draw_batch(pictures, backbone, 1, learner.prompts, generator)
+
+            config = CustomDiffusionConfig(**shared)
+            return Training(learner, config, backbone, draw)._one_step
+
+        learners = {CUSTOM: custom, DETEX: detex, NO_MAPS: without}
+        yield {name: step_of(learner) for name, learner in learners.items()}
+
+
+def encoded(latents: int) -> Any:
+    """Random pictures as a training gets them, with class pictures and DETEX's views."""
+    import torch
+
+    from ..host.latents import LatentPosterior
+    from ..training.pictures import EncodedPictures, Views
+
+    def some(seed: int) -> EncodedPictures:
+        means = randn(PICTURES, latents, seed)
+        return EncodedPictures(LatentPosterior(means, torch.zeros_like(means)), None)
+
+    embeddings = torch.randn(PICTURES, 768, generator=torch.Generator().manual_seed(2))
+    masks = torch.zeros(PICTURES, 8 * latents, 8 * latents)
+    masks[:, 2 * latents : 6 * latents, 2 * latents : 6 * latents] = 1
+    return replace(some(0), prior=some(1), views=Views(embeddings, masks, some(3)))
+
+
+class Plain:
+    """Custom Diffusion as diffusers' own script computes it: both prompts encoded at every step."""
+
+    def __init__(self, checkpoint: Path, latents: int) -> None:
+        import torch
+        from comfy import sd1_clip
+
+        from ..tests.training.reference import SD1, Reference
+
+        tokenizer = Path(sd1_clip.__file__).parent / "sd1_tokenizer"
+        self.reference = Reference(checkpoint, SD1, tokenizer, words=1)
+        table: Any = self.reference.text.embeddings.token_embedding.table
+        start = self.reference.tokenizer("ucd").input_ids[1:-1]
+        self.word = table[start].clone().requires_grad_(True)
+        names = (".attn2.to_k.", ".attn2.to_v.")
+        self.weights = [
+            weight.requires_grad_(True)
+            for name, weight in self.reference.unet.named_parameters()
+            if any(part in name for part in names)
+        ]
+        self.optimizer = torch.optim.AdamW([self.word, *self.weights], lr=1e-5, weight_decay=1e-2)
+        self.latents = torch.cat([randn(1, latents, 0), randn(1, latents, 1)]) * 0.18215
+        self.generator = torch.Generator().manual_seed(0)
+
+    def step(self) -> None:
+        import torch
+
+        noise = torch.randn(self.latents.shape, generator=self.generator)
+        t = torch.randint(1000, (2,), generator=self.generator)
+        prompts = [f"photo of a <v0> {CLASS_WORD}", f"photo of a {CLASS_WORD}"]
+        context = self.reference.context(self.word, prompts)
+        noisy = self.reference.scheduler.add_noise(self.latents, noise, cast(Any, t))
+        errors = (self.reference.unet(noisy, t, context).sample - noise).square()
+        loss = errors[:1].mean() + errors[1:].mean()
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def randn(count: int, latents: int, seed: int) -> Tensor:
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 4, latents, latents, generator=generator)
+
+
+# --- measuring --------------------------------------------------------------------------------
+
+
+def measured(step: Callable[[], None]) -> Cost:
+    Path("/proc/self/clear_refs").write_text("5")
+    before, began, used = resident("VmRSS"), time.perf_counter(), time.process_time()
+    step()
+    seconds, processor = time.perf_counter() - began, time.process_time() - used
+    return Cost(seconds, processor, resident("VmHWM") - before)
+
+
+def resident(field: str) -> float:
+    """Memory of this process in GiB, now (VmRSS) or at its peak (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 2**20 for line in lines if line.startswith(field))
+
+
+def report(costs: dict[str, list[Cost]], latents: int, rounds: int) -> str:
+    import torch
+
+    middle = {
+        name: Cost(*(median(getattr(c, f) for c in many) for f in ("seconds", "processor", "gib")))
+        for name, many in costs.items()
+    }
+    lines = [
+        f"{latents * 8} px ({latents} x {latents} latents), 1 picture and 1 of the class, fp32, "
+        f"{torch.get_num_threads()} threads, medians of {rounds} rounds",
+        "",
+        "| | s a step | processor s | of diffusers | GiB a step adds |",
+        "|---|---|---|---|---|",
+    ]
+    for name, cost in middle.items():
+        share = cost.processor / middle[PLAIN].processor
+        numbers = cost.seconds, cost.processor, share, cost.gib
+        lines.append(f"| {name} | " + " | ".join(f"{number:.2f}" for number in numbers) + " |")
+    added = middle[DETEX].processor / middle[NO_MAPS].processor - 1
+    return "\n".join([*lines, "", f"the attention loss adds {added:.1%} of processor seconds"])

@@ -1,0 +1,155 @@
+"""What was done already, on disk: a file a concept and a file a prompt, written when they are done.
+
+OUT/cells/dog6/CatVersion/seed0/concept.json
+OUT/cells/dog6/CatVersion/seed0/prompt03.json, prompt03-0.png, ...
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..client import Workflow
+
+CELLS = "cells"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A subject learned by a method with a seed."""
+
+    subject: str
+    method: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.subject}, {self.method}, seed {self.seed}"
+
+    @property
+    def path(self) -> str:
+        """Its folder, from the folder of the results."""
+        return f"{CELLS}/{self.subject}/{self.method}/seed{self.seed}"
+
+    def folder(self, output: Path) -> Path:
+        return output / self.path
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A concept that the server has saved.
+
+    made_by: digest of its workflow; concept: its name in Load Concept; seconds: of the method's own
+    node; steps: as its node was told, 0 if it has none
+    """
+
+    made_by: str
+    concept: str
+    seconds: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures of one prompt and their scores.
+
+    number: the prompt's; prompt: as it was encoded; pictures: file names in the cell's folder;
+    scores: of each picture, by name; means: of them all
+    """
+
+    made_by: str
+    number: int
+    template: str
+    prompt: str
+    seed: int
+    pictures: tuple[str, ...]
+    scores: tuple[Mapping[str, float], ...]
+    means: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Pictures of one prompt, and how the concept was learned; None for the untouched model."""
+
+    cell: Cell
+    learned: Learned | None
+    drawn: Drawn
+
+
+def digest(workflow: Workflow) -> str:
+    """Tells one workflow from another: what was made by another one is made anew."""
+    return hashlib.sha256(json.dumps(workflow, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write(path: Path, result: Learned | Drawn) -> None:
+    """All or nothing, whenever the process is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(asdict(result), indent=1))
+
+
+def write_text(path: Path, text: str) -> Path:
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(text, encoding="utf-8")
+    return unfinished.replace(path)
+
+
+def read_learned(output: Path, cell: Cell) -> Learned | None:
+    content = _read(cell.folder(output) / "concept.json")
+    return Learned(**content) if content else None
+
+
+def read_drawn(output: Path, cell: Cell, number: int) -> Drawn | None:
+    """What was drawn of a prompt, None if it was not, or if a picture is gone."""
+    content = _read(drawn_path(output, cell, number))
+    if content is None:
+        return None
+    fields: dict[str, Any] = dict(content)
+    fields |= {name: tuple(content[name]) for name in ("pictures", "scores")}
+    drawn = Drawn(**fields)
+    folder = cell.folder(output)
+    return drawn if all((folder / name).is_file() for name in drawn.pictures) else None
+
+
+def drawn_path(output: Path, cell: Cell, number: int) -> Path:
+    return cell.folder(output) / f"prompt{number:02}.json"
+
+
+def write_table(output: Path, results: Sequence[Result]) -> Path:
+    """results.csv: a row a picture."""
+    names = score_names(results)
+    path = output / "results.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([
+            *("subject", "method", "seed", "steps", "train_seconds"),
+            *("prompt_number", "prompt", "drawing_seed", "picture", *names),
+        ])  # fmt: skip
+        for result in results:
+            writer.writerows(_rows(result, names))
+    return path
+
+
+def score_names(results: Sequence[Result]) -> list[str]:
+    return list(dict.fromkeys(name for result in results for name in result.drawn.means))
+
+
+def _rows(result: Result, names: Sequence[str]) -> list[list[Any]]:
+    cell, learned, drawn = result.cell, result.learned, result.drawn
+    head = [cell.subject, cell.method, cell.seed]
+    head += [learned.steps, f"{learned.seconds:.1f}"] if learned else ["", ""]
+    head += [drawn.number, drawn.template, drawn.seed]
+    return [
+        [*head, f"{cell.path}/{picture}", *(row.get(name, "") for name in names)]
+        for picture, row in zip(drawn.pictures, drawn.scores, strict=True)
+    ]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,353 @@
+"""The benchmark without a server: data on disk, jobs from schemas, results, the page."""
+
+import csv
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from personalize.cli.benchmark.command import make_parser, parse_overrides, settings_of
+from personalize.cli.benchmark.data import DataError, Subject, read_prompts, read_subjects
+from personalize.cli.benchmark.jobs import (
+    PLACEHOLDER,
+    JobError,
+    Settings,
+    draw_workflow,
+    find_methods,
+    learn_workflow,
+)
+from personalize.cli.benchmark.page import write_page
+from personalize.cli.benchmark.results import (
+    Cell,
+    Drawn,
+    Learned,
+    Result,
+    digest,
+    drawn_path,
+    read_drawn,
+    read_learned,
+    write,
+    write_table,
+)
+from PIL import Image
+
+DREAMBENCH = """Classes
+
+subject_name,class
+duck_toy,toy
+wolf_plushie,stuffed animal
+dog6,dog
+
+Prompts
+
+Object Prompts
+
+prompt_list = [
+'a {0} {1} in the jungle'.format(unique_token, class_token),
+'a red {0} {1}'.format(unique_token, class_token)
+]
+
+Live Subject Prompts
+
+prompt_list = [
+'a {0} {1} wearing a red hat'.format(unique_token, class_token)
+]
+"""
+SETTINGS = Settings(checkpoint="sd.safetensors", clip="clip-l", resolution=64)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("duck_toy", "wolf_plushie", "dog6"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            Image.new("RGB", (20, 16 + number), "red").save(tmp_path / name / f"0{number}.jpg")
+    (tmp_path / "prompts_and_classes.txt").write_text(DREAMBENCH, encoding="utf-8")
+    return tmp_path
+
+
+# --- data -------------------------------------------------------------------------------------
+
+
+def test_dreambench_reads(folder):
+    subjects = {s.name: s for s in read_subjects(folder)}
+    assert list(subjects) == ["dog6", "duck_toy", "wolf_plushie"]
+    assert subjects["wolf_plushie"].class_word == "stuffed animal"
+    assert [p.name for p in subjects["dog6"].pictures] == ["00.jpg", "01.jpg"]
+    assert subjects["dog6"].live and not subjects["dog6"].person
+    prompts = read_prompts(folder / "prompts_and_classes.txt")
+    assert prompts.of(subjects["duck_toy"]) == ("a {} in the jungle", "a red {}")
+    assert prompts.of(subjects["dog6"]) == ("a {} wearing a red hat",)
+    assert [s.name for s in read_subjects(folder, ["dog6"])] == ["dog6"]
+
+
+def test_plain_files_do_as_well(folder):
+    (folder / "prompts_and_classes.txt").unlink()
+    for name in ("duck_toy", "wolf_plushie", "dog6"):
+        (folder / name / "class.txt").write_text("thing\n")
+    file = folder / "prompts.txt"
+    file.write_text("# mine\na {} at home\n\na {} abroad\n")
+    assert {s.class_word for s in read_subjects(folder)} == {"thing"}
+    assert read_prompts(file).live == ("a {} at home", "a {} abroad")
+
+
+@pytest.mark.parametrize("ending", ["_mask", "_bg"])
+def test_masks_beside_the_pictures(folder, ending):
+    for number in range(2):
+        Image.new("L", (20, 16), 255).save(folder / "dog6" / f"0{number}{ending}.png")
+    (subject,) = read_subjects(folder, ["dog6"])
+    assert len(subject.pictures) == len(subject.masks) == 2
+    (folder / "dog6" / f"01{ending}.png").unlink()
+    with pytest.raises(DataError, match="dog6 has masks, but none of 01.jpg. Add 01_mask.png"):
+        read_subjects(folder)
+
+
+def test_data_that_cannot_be_read(folder, tmp_path_factory):
+    with pytest.raises(DataError, match="no subject cat9 in .* It has: dog6, duck_toy, wolf"):
+        read_subjects(folder, ["cat9"])
+    with pytest.raises(DataError, match="There is no folder .*gone"):
+        read_subjects(folder / "gone")
+    with pytest.raises(DataError, match="no sub-folder with pictures"):
+        read_subjects(tmp_path_factory.mktemp("empty"))
+    (folder / "dog6").rename(folder / "rex")
+    with pytest.raises(DataError, match="What is rex. Add the row 'rex,dog'"):
+        read_subjects(folder)
+    file = folder / "prompts.txt"
+    file.write_text("a {} here\nno slot\n")
+    with pytest.raises(DataError, match="this line has none: 'no slot'"):
+        read_prompts(file)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_prompts(folder / "gone.txt")
+
+
+# --- options ----------------------------------------------------------------------------------
+
+
+def test_overrides():
+    found = parse_overrides(
+        ["5", "CatVersion=7"], ["CatVersion.layers=2", "flip=false", "DETEX.pose_word=view"]
+    )
+    assert found == {
+        "": {"steps": 5, "flip": False},
+        "CatVersion": {"steps": 7, "layers": 2},
+        "DETEX": {"pose_word": "view"},
+    }
+    settings = Settings("a", "b", overrides=found)
+    assert settings.of_method("CatVersion") == {"steps": 7, "flip": False, "layers": 2}
+    assert settings.of_method("ELITE") == {"steps": 5, "flip": False}
+
+
+@pytest.mark.parametrize("steps, others", [(["many"], []), ([], ["layers"]), ([], ["A.=2"])])
+def test_overrides_that_mean_nothing(steps, others):
+    with pytest.raises(DataError, match="expected"):
+        parse_overrides(steps, others)
+
+
+def test_every_setting_is_an_option():
+    given = ["--checkpoint=sd", "--clip=c", "--dino=d", "--images=2", "--sam=s", "--guidance=5"]
+    assert settings_of(make_parser().parse_args(["data", *given])) == Settings(
+        checkpoint="sd", clip="c", dino="d", images=2, sam="s", guidance=5.0
+    )
+
+
+# --- jobs -------------------------------------------------------------------------------------
+
+SUBJECT = Subject("dog6", "dog", (Path("00.jpg"), Path("01.jpg")))
+FILES, MASKS = ["a.jpg", "b.jpg"], ["am.png", "bm.png"]
+
+
+@pytest.fixture(scope="module")
+def methods():
+    """As a server with this pack tells them, from its schemas."""
+    pytest.importorskip("comfy_api", reason="no ComfyUI checkout")
+    from personalize.host.folders import register_folders
+    from personalize.nodes import NODE_CLASS_MAPPINGS
+
+    register_folders()
+    return find_methods({n: node.GET_NODE_INFO_V1() for n, node in NODE_CLASS_MAPPINGS.items()})
+
+
+@pytest.mark.host
+def test_every_train_node_is_a_method(methods):
+    from personalize.nodes import NODE_CLASS_MAPPINGS
+
+    makers = [
+        name.removeprefix("PersonalizeTrain").removeprefix("PersonalizeEncode")
+        for name, node in NODE_CLASS_MAPPINGS.items()
+        if {"image", "images"} & {i.id for i in node.GET_SCHEMA().inputs}
+        and "CONCEPT" in node.GET_NODE_INFO_V1()["output"]
+    ]
+    assert list(methods) == ["Untouched", *makers]
+    assert {"TextualInversion", "CrossInit", "CatVersion", "CustomDiffusion", "ELITE"} <= {*methods}
+
+
+@pytest.mark.host
+def test_prompts_name_the_subject_as_each_method_wants_it(methods):
+    prompts = {name: m.prompt("a {} here", "dog") for name, m in methods.items()}
+    assert prompts["CatVersion"] == prompts["CustomDiffusion"] == f"a {PLACEHOLDER} here"
+    assert prompts["CrossInit"] == f"a {PLACEHOLDER} dog here"
+    assert prompts["Untouched"] == "a dog here"
+
+
+@pytest.mark.host
+def test_a_job_sets_what_it_knows_and_leaves_the_rest_at_its_default(methods):
+    settings = Settings(
+        "sd", "clip", resolution=64, overrides={"": {"steps": 3}, "CrossInit": {"flip": False}}
+    )
+    workflow = learn_workflow(methods["CrossInit"], SUBJECT, FILES, [], settings, 7, "x")
+    inputs = workflow["train"]["inputs"]
+    assert inputs["model"] == ["base", 0] and inputs["images"] == ["pictures", 0]
+    assert (inputs["steps"], inputs["flip"], inputs["train_seed"]) == (3, False, 7)
+    assert (inputs["init_from"], inputs["class_word"]) == ("class word", "dog")
+    assert inputs["learning_rate"] == 0.005 and inputs["preview_every"] == 0
+    assert workflow["pictures"]["inputs"] == {
+        "inputs.input0": ["picture0", 0], "inputs.input1": ["picture1", 0]
+    }  # fmt: skip
+    one = Settings("sd", "clip", references=1)
+    workflow = learn_workflow(methods["CatVersion"], SUBJECT, FILES, [], one, 7, "x")
+    assert list(workflow["pictures"]["inputs"]) == ["inputs.input0"]
+
+
+@pytest.mark.host
+def test_elite_gets_its_encoder_and_square_pictures(methods):
+    with pytest.raises(JobError, match="ELITE needs --elite-global and --elite-local"):
+        learn_workflow(methods["ELITE"], SUBJECT, FILES, [], SETTINGS, 0, "x")
+    given = Settings("sd", "c", clip_vision="v", elite_global="g.pt", elite_local="l.pt")
+    workflow = learn_workflow(methods["ELITE"], SUBJECT, FILES, MASKS, given, 0, "x")
+    inputs = workflow["train"]["inputs"]
+    kinds = {name: workflow[link[0]]["class_type"] for name, link in inputs.items()
+             if isinstance(link, list)}  # fmt: skip
+    assert kinds == {
+        "elite": "PersonalizeLoadELITE", "clip_vision": "CLIPVisionLoader",
+        "image": "ImageScale", "mask": "ImageToMask",
+    }  # fmt: skip
+    assert "base" not in workflow and "pictures" not in workflow
+
+
+@pytest.mark.host
+def test_an_unknown_input_is_told(methods):
+    wrong = Settings("sd", "c", overrides={"CatVersion": {"layer": 1}})
+    with pytest.raises(JobError, match="CatVersion has no input layer"):
+        learn_workflow(methods["CatVersion"], SUBJECT, FILES, [], wrong, 0, "x")
+
+
+def test_masks_reach_the_scores():
+    plain = draw_workflow("c", "p", SUBJECT, FILES, [], SETTINGS, 0)
+    masked = draw_workflow("c", "p", SUBJECT, FILES, MASKS, SETTINGS, 0)
+    segmented = draw_workflow("c", "p", SUBJECT, FILES, [], Settings("sd", "c", sam="vit_b.pth"), 0)
+    wanted = ("reference_masks", "generated_masks")
+    found = [[n for n in wanted if n in w["scores"]["inputs"]] for w in (plain, masked, segmented)]
+    assert found == [[], ["reference_masks"], [*wanted]]
+    assert masked["mask1"]["class_type"] == "LoadImageMask"
+    assert segmented["mask1"]["class_type"] == "PersonalizeSegmentSubject"
+
+
+def test_the_baseline_draws_with_the_model_as_it_is():
+    workflow = draw_workflow("", "a dog", SUBJECT, FILES, [], SETTINGS, 0)
+    assert workflow["sample"]["inputs"]["model"] == ["base", 0]
+    assert "apply" not in workflow and "concept" not in workflow
+
+
+# --- results ----------------------------------------------------------------------------------
+
+
+def drawn(cell, output, number=0, value=0.3, pictures=2):
+    names = tuple(f"prompt{number:02}-{n}.png" for n in range(pictures))
+    cell.folder(output).mkdir(parents=True, exist_ok=True)
+    for name in names:
+        Image.new("RGB", (16, 16), "blue").save(cell.folder(output) / name)
+    row = {"CLIP-T": value, "DINO-I": value + 0.1}
+    return Drawn("x", number, "a {} <here>", "a dog <here>", 5, names, (row,) * pictures, row)
+
+
+def test_results_come_back_and_half_written_ones_do_not(tmp_path):
+    cell = Cell("dog6", "CatVersion", 1)
+    assert read_learned(tmp_path, cell) is None and read_drawn(tmp_path, cell, 0) is None
+    learned = Learned("x", "benchmark/dog6.safetensors", 12.5, 100)
+    write(cell.folder(tmp_path) / "concept.json", learned)
+    assert read_learned(tmp_path, cell) == learned
+    one = drawn(cell, tmp_path)
+    path = drawn_path(tmp_path, cell, 0)
+    write(path, one)
+    assert read_drawn(tmp_path, cell, 0) == one
+    path.write_text(path.read_text()[:-20])
+    assert read_drawn(tmp_path, cell, 0) is None
+    write(path, one)
+    (cell.folder(tmp_path) / one.pictures[1]).unlink()
+    assert read_drawn(tmp_path, cell, 0) is None
+
+
+def test_a_changed_workflow_is_another_one():
+    first = draw_workflow("c", "p", SUBJECT, FILES, [], SETTINGS, 0)
+    assert digest(first) == digest(draw_workflow("c", "p", SUBJECT, FILES, [], SETTINGS, 0))
+    assert digest(first) != digest(draw_workflow("c", "p", SUBJECT, FILES, [], SETTINGS, 1))
+
+
+class Page(HTMLParser):
+    """What a page would load, and whether its tags fit."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.loads, self.open, self.text = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.loads += [v for k, v in attributes if k in ("src", "href")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        pass  # of SVG: nothing is open after it
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def results(tmp_path, folder):
+    found = []
+    for subject in ("dog6", "duck_toy"):
+        for method, value in (("Untouched", 0.2), ("CatVersion", 0.4)):
+            cell = Cell(subject, method, 0)
+            learned = None if method == "Untouched" else Learned("x", "c", 12.5, 100)
+            found += [Result(cell, learned, drawn(cell, tmp_path, n, value)) for n in range(2)]
+    return found
+
+
+def test_the_table_has_a_row_a_picture(tmp_path, results):
+    with write_table(tmp_path, results).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 16
+    assert rows[0]["CLIP-T"] == "0.2" and rows[0]["train_seconds"] == ""
+    assert rows[-1]["method"] == "CatVersion" and rows[-1]["train_seconds"] == "12.5"
+    assert all((tmp_path / row["picture"]).is_file() for row in rows)
+
+
+def test_the_page_opens_from_disk_and_loads_nothing(tmp_path, results, folder):
+    text = write_page(tmp_path, results, read_subjects(folder), SETTINGS).read_text("utf-8")
+    page = Page(text)
+    assert not page.open
+    for load in page.loads:
+        assert load.startswith("data:image/jpeg;base64,") or (tmp_path / load).is_file(), load
+    addresses = set(re.findall(r"https?://[^\"' ]+", text))
+    assert addresses <= {"http://www.w3.org/2000/svg"}
+    assert "a dog <here>" in page.text  # escaped in the source, the class word in its place
+    assert "0.4000" in page.text and "100 steps, 12.5 s" in page.text
+    assert text.count("<svg") == 4  # the cloud, two scores, the seconds
+    assert "wolf_plushie" not in page.text
+
+
+def test_scores_that_only_some_have(tmp_path, results, folder):
+    some = results[0].drawn
+    row = {"CLIP-T": 0.1, "CLIP-I(FG)": 0.6}
+    extra = Drawn(some.made_by, 0, "a {}", "a dog", 0, some.pictures, (row, row), row)
+    mixed = [Result(results[0].cell, None, extra), *results[1:]]
+    page = Page(write_page(tmp_path, mixed, read_subjects(folder), SETTINGS).read_text("utf-8"))
+    assert "CLIP-I(FG)" in page.text and not page.open
+
+
+def test_a_page_of_nothing(tmp_path):
+    assert "0 pictures" in write_page(tmp_path, [], [], SETTINGS).read_text("utf-8")

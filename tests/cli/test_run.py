@@ -1,0 +1,56 @@
+"""The one way to call a command."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from personalize.cli.run import FOLDERS, commands, listing, main, name_of
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = {module: line for found in commands().values() for module, line in found.items()}
+
+
+def test_every_folder_has_commands_and_each_has_a_name_of_its_own():
+    assert set(commands()) == set(FOLDERS)
+    assert all(commands().values())
+    twice = [name for name, count in Counter(map(name_of, COMMANDS)).items() if count > 1]
+    assert not twice, f"name these apart: {twice}"
+    assert {"cli.benchmark", "cli.train_elite", "tools.examples.make_banner"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_the_first_line_of_a_command_says_what_it_does(module):
+    line = COMMANDS[module]
+    assert line and "python " not in line, f"{module}: {line!r}"
+    assert f"  {name_of(module)} " in listing()
+
+
+def test_without_a_name_the_commands_are_listed(capsys):
+    assert main([]) == 0
+    assert listing() in capsys.readouterr().out
+
+
+def test_an_unknown_name_is_told(capsys):
+    assert main(["nonsense"]) == 2
+    assert "There is no command 'nonsense'." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("door", ["cli/run.py", "tools/run.py"])
+def test_both_doors_start_a_command_from_any_folder(door, tmp_path):
+    line = [sys.executable, ROOT / door, "train_elite", "--help"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--clip-vision" in done.stdout
+
+
+def test_users_get_the_commands_of_cli_alone(tmp_path):
+    """As in a ComfyUI that the pack was installed into: no other folder is there."""
+    for file in ("__init__.py", *(str(f.relative_to(ROOT)) for f in ROOT.glob("cli/**/*.py"))):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes((ROOT / file).read_bytes())
+    line = [sys.executable, tmp_path / "cli" / "run.py"]
+    listed = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+    names = [text.split()[0] for text in listed.splitlines() if text.startswith("  ")]
+    assert names == ["benchmark", "train_elite"]
