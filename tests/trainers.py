@@ -12,10 +12,10 @@ from personalize.training.config import TrainConfig
 from personalize.training.cross_init import CrossInitConfig
 from personalize.training.custom_diffusion import CustomDiffusionConfig
 from personalize.training.detex import DetexConfig
-from personalize.training.elite import EliteConfig, Stage
+from personalize.training.elite.config import EliteConfig, Stage
+from personalize.training.elite.train import EliteModels, GivenSubjects, train_elite
 from personalize.training.learn import Material, learn
 from personalize.training.textual_inversion import TextualInversionConfig
-from personalize.training.train_elite import EliteModels, GivenSubjects, train_elite
 from torch import Tensor
 
 SETTINGS = {"steps": 3, "batch_size": 2, "resolution": 64, "learning_rate": 1e-3}

@@ -14,7 +14,7 @@ from personalize.tests.conftest import load_tiny
 from personalize.tests.elite_models import clip_vision, random_encoder
 from personalize.tests.sam_models import save_sam
 from personalize.tests.trainers import TRAINERS, noise, run_trainer, square_masks
-from personalize.training.elite_encoding import encode_elite
+from personalize.training.elite.encoding import encode_elite
 
 pytestmark = pytest.mark.host
 
