@@ -6,9 +6,7 @@ of `stage_tensors`, and the metadata ``format``, ``name``, ``base``, ``text_widt
 """
 
 import itertools
-import pickle
 import re
-import zipfile
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +30,7 @@ from .elite import (
 )
 from .errors import ConceptFileError
 from .files import write_safetensors
+from .pickles import read_pickle
 
 FORMAT = "personalize-elite/1"
 OFFICIAL_VISION = VisionShape(width=1024, layers=24, patches=256)  # CLIP ViT-L/14 at 224 px
@@ -248,17 +247,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def _unpickle(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ConceptFileError(
-            f"'{path.name}' was refused: it holds more than plain tensors, which could run code on "
-            "this computer, or it is damaged. Nothing in it was run."
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ConceptFileError(
-            f"'{path.name}' is damaged ({error}). Copy or download it again."
-        ) from error
+    content = read_pickle(path, path.name)
     if not isinstance(content, dict) or not all(map(torch.is_tensor, content.values())):
         raise ConceptFileError(f"'{path.name}' is no dictionary of tensors.{_EXPECTED}")
     return content

@@ -1,7 +1,10 @@
 """Named exceptions. Every message says what was expected, what came and what to do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
+from typing import Any
+
+_LONGEST = 80  # characters of a value from outside in a sentence
 
 
 class PersonalizeError(ValueError):
@@ -39,3 +42,16 @@ class PictureError(PersonalizeError):
 
 class EvaluationError(PersonalizeError):
     """Pictures, masks, prompts or models that cannot be scored."""
+
+
+def shown(value: Any) -> str:
+    """A value from outside for a sentence: one short line, whatever it holds."""
+    if isinstance(value, list | tuple | Mapping | Set):
+        return f"a {type(value).__name__} of {len(value)}"
+    try:
+        text = str(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        return f"a huge {type(value).__name__}"
+    text = " ".join(text[: 4 * _LONGEST].split())
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

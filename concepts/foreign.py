@@ -2,11 +2,10 @@
 
 Read are: diffusers (``{"<cat-toy>": tensor}``), A1111 (``string_to_param``), stock embeddings of
 the host (one key a text encoder), and the official Cross Initialization ``learned_embeds.bin``
-(``{"28017_v0": tensor, "28017_v1": tensor}``). CatVersion adapters: see `residuals.py`. Pickles are
-loaded weights-only.
+(``{"28017_v0": tensor, "28017_v1": tensor}``). CatVersion adapters: see `residuals.py`. Pickled
+files are read by `pickles.py`, which unpickles nothing.
 """
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import ParameterDict
 
 from .concept import BASES, Concept, Method
 from .errors import ConceptFileError, reading
+from .pickles import read_pickle
 from .placeholders import placeholder_from_name
 from .residuals import is_official_adapter, official_adapter
 
@@ -25,23 +24,9 @@ _NUMBERED = re.compile(r"(.+)_v(\d{1,4})")
 _ANONYMOUS = {"emb_params", "*", "clip_l", "clip_h", "clip_g"}
 
 
-def read_pickled_embedding(path: Path, name: str) -> dict[str, Tensor]:
+def read_pickled_embedding(path: Path, name: str, header_only: bool = False) -> dict[str, Tensor]:
     """Tensors of a ``.pt`` or ``.bin`` embedding by key. Nothing in the file is ever run."""
-    try:
-        # a ParameterDict, in the oldest A1111 files, is filled with values and runs nothing
-        with torch.serialization.safe_globals([ParameterDict]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ConceptFileError(
-            f"'{name}' was refused: it holds more than plain tensors, which could run code on this "
-            "computer, or it is damaged. Nothing in it was run. Ask its author for a .safetensors."
-        ) from error
-    except Exception as error:  # torch raises many kinds for a damaged archive
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConceptFileError(
-            f"'{name}' cannot be read ({reason}). It may be cut off: copy or download it again."
-        ) from error
-    return _tensors_of(content, name)
+    return _tensors_of(read_pickle(path, name, header_only), name)
 
 
 def embedding_to_concept(tensors: Mapping[str, Tensor], name: str) -> Concept:
@@ -112,20 +97,13 @@ def _base_of_width(word: Tensor, name: str) -> str:
 def _tensors_of(content: Any, name: str) -> dict[str, Tensor]:
     if isinstance(content, dict) and "string_to_param" in content:
         content = content["string_to_param"]
-        if isinstance(content, ParameterDict):
-            content = vars(content).get("_parameters")
+        if isinstance(content, dict) and "_parameters" in content:  # of a ParameterDict
+            content = content["_parameters"]
     if isinstance(content, dict):
-        tensors = {k: v for k, v in content.items() if isinstance(k, str) and _is_plain(v)}
+        tensors = {k: v for k, v in content.items() if isinstance(k, str) and torch.is_tensor(v)}
         if tensors:
             return tensors
     raise ConceptFileError(
         f"'{name}' is no embedding: expected a dictionary of tensors, got "
         f"{type(content).__name__} without any."
     )
-
-
-def _is_plain(value: Any) -> bool:
-    """A tensor with numbers in it that lie side by side; pickles can hold other kinds."""
-    if not torch.is_tensor(value) or value.is_nested:
-        return False
-    return value.layout is torch.strided and not value.is_meta

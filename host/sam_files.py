@@ -4,7 +4,6 @@ Nothing is taken from a file's name. ViT-B, ViT-L, ViT-H and any other depth and
 alike, also where a trainer put the tensors under a prefix of its own.
 """
 
-import pickle
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ import torch
 from comfy.utils import load_torch_file
 from torch import Tensor
 
-from ..concepts.errors import ConceptFileError
+from ..concepts.errors import ConceptFileError, shown
+from ..concepts.pickles import read_pickle
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -74,21 +74,10 @@ def read_sam_tensors(path: Path) -> dict[str, Tensor]:
     path: `.pth`, `.pt`, `.bin` or `.safetensors`
     Raises ConceptFileError for unsafe, damaged and foreign files, saying what they are.
     """
-    try:
-        content = load_torch_file(str(path), safe_load=True)
-    except pickle.UnpicklingError as error:
-        raise ConceptFileError(
-            f"'{path.name}' was refused: it holds more than plain tensors, which could run code on "
-            "this computer, or it is damaged. Nothing in it was run."
-        ) from error
-    except Exception as error:  # torch and safetensors raise many kinds for a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConceptFileError(
-            f"'{path.name}' cannot be read ({reason}). It may be cut off: copy or download it "
-            "again."
-        ) from error
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        content = content["model"]
+    content = _read(path)
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
     if not isinstance(content, Mapping):
         raise ConceptFileError(f"'{path.name}' holds no dictionary of tensors.{_EXPECTED}")
     tensors = {str(k): t.detach() for k, t in content.items() if torch.is_tensor(t)}
@@ -100,6 +89,18 @@ def read_sam_tensors(path: Path) -> dict[str, Tensor]:
         found = ", ".join(sorted(tensors)[:3]) or "no tensor"
         raise ConceptFileError(f"'{path.name}' is no SAM: it holds {found}.{_EXPECTED}")
     return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+
+
+def _read(path: Path) -> Any:
+    if path.suffix.lower() != ".safetensors":
+        return read_pickle(path, path.name)
+    try:
+        return load_torch_file(str(path))
+    except Exception as error:  # safetensors raises many kinds for a damaged file
+        raise ConceptFileError(
+            f"'{path.name}' cannot be read ({shown(error)}). It may be cut off: copy or download "
+            "it again."
+        ) from error
 
 
 def sam_shape(tensors: Mapping[str, Tensor]) -> SamShape:
