@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .concept import BASES, Concept, Method
+from .bases import BASES
+from .concept import Concept, Method
 from .files import describe_concept
 from .placeholders import attribute_placeholder
 

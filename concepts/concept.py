@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .bases import BASES
 from .elite import EliteEncoder
 from .errors import ConceptFileError, PersonalizeError
 from .placeholders import check_placeholder
@@ -42,24 +43,6 @@ _DISPLAY_NAMES = {
     Method.ELITE: "ELITE",
 }
 
-
-@dataclass(frozen=True)
-class Base:
-    """A family of base models that a concept fits: its key, name and text encoder."""
-
-    key: str
-    title: str
-    text_key: str  # the host's name of the text encoder, also the key of stock embeddings
-    text_width: int  # of the published models; a concept carries the width it was learned at
-
-
-BASES = {
-    base.key: base
-    for base in (
-        Base("sd1", "Stable Diffusion 1.x", "clip_l", 768),
-        Base("sd2", "Stable Diffusion 2.x", "clip_h", 1024),
-    )
-}
 
 _ATTRIBUTE = re.compile(r"[a-z]+\d*")
 

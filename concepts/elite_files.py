@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .concept import BASES
+from .bases import BASES
 from .elite import (
     LAYERS,
     EliteEncoder,

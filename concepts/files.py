@@ -20,7 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .concept import BASES, Concept, Method
+from .bases import BASES
+from .concept import Concept, Method
 from .elite import (
     EliteEncoder,
     EliteStage,
@@ -63,7 +64,7 @@ def save_embedding(concept: Concept, path: Path) -> None:
             f"A {concept.method.display_name} concept is more than a word, so a stock embedding "
             "cannot hold it. Save it as a concept file only."
         )
-    write_safetensors({BASES[concept.base].text_key: concept.words[""]}, path)
+    write_safetensors(BASES[concept.base].split(concept.words[""]), path)
 
 
 def load_concept(path: Path, name: str | None = None) -> Concept:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .concept import BASES, Concept, Method
+from .bases import BASES, Base
+from .concept import Concept, Method
 from .errors import ConceptFileError, reading
 from .pickles import read_pickle
 from .placeholders import placeholder_from_name
@@ -37,10 +38,9 @@ def embedding_to_concept(tensors: Mapping[str, Tensor], name: str) -> Concept:
     """
     if is_official_adapter(tensors):
         return official_adapter(tensors, name)
-    for base in BASES.values():
-        if base.text_key in tensors:
-            word = tensors[base.text_key]
-            return _concept(Method.TEXTUAL_INVERSION, base.key, word, name, name)
+    if base := _base_of_encoders(tensors):
+        word = base.join(tensors)
+        return _concept(Method.TEXTUAL_INVERSION, base.key, word, name, name)
     numbered = {k: m for k in tensors if (m := _NUMBERED.fullmatch(k))}
     if tensors and len(numbered) == len(tensors):
         keys = sorted(numbered, key=lambda k: int(numbered[k][2]))
@@ -83,6 +83,12 @@ def _stack(vectors: list[Tensor], name: str) -> Tensor:
             "under names such as cat_v0, cat_v1."
         )
     return torch.stack(vectors)
+
+
+def _base_of_encoders(tensors: Mapping[str, Tensor]) -> Base | None:
+    """The base all of whose text encoders have vectors here; of several that with most encoders."""
+    fitting = [base for base in BASES.values() if set(base.encoder_names) <= set(tensors)]
+    return max(fitting, key=lambda base: len(base.encoders), default=None)
 
 
 def _base_of_width(word: Tensor, name: str) -> str:

@@ -13,10 +13,11 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 from torch import Tensor, nn
 
+from ..concepts.bases import Base
 from ..concepts.errors import BaseModelError
 from .attention_maps import AttentionReader, cross_attentions, nearest_side
 from .autograd import checkpointed, differentiable, repeatable_kernels, standing_in
-from .bases import check_pair, check_trainable
+from .base_models import base_of_model, check_pair
 from .denoiser import Denoiser
 from .text_encoder import TextEncoder
 
@@ -49,13 +50,24 @@ class Backbone:
         gradient_checkpointing: bool = False,
     ) -> None:
         check_pair(model, clip)
-        check_trainable(model)
+        self._host_base = base_of_model(model)
+        self._host_base.check_trainable(model)
         self._model, self._clip = _own_clone(model, precision), _own_clip(clip)
         self._checkpointing = gradient_checkpointing
         self.text = TextEncoder(self._clip)
-        self.denoiser = Denoiser(self._model)
+        sampling = self._model.get_model_object("model_sampling")
+        self.denoiser = Denoiser(self._model, self._host_base.noising(sampling))
         self._stack = ExitStack()
         self._trained: dict[nn.Module, nn.Parameter] = {}
+
+    @property
+    def base(self) -> Base:
+        return self._host_base.base
+
+    @property
+    def width(self) -> int:
+        """Width of a word: its vectors in all text encoders, side by side."""
+        return self.text.width
 
     @property
     def device(self) -> torch.device:
@@ -100,7 +112,7 @@ class Backbone:
         From here to its end the session computes with them, in backward passes too; the user's own
         weights are never touched. Inside `paused` the host has its own.
         """
-        layers = cross_attention_projections(self._model.model.diffusion_model)
+        layers = self._host_base.projections(self._model.model.diffusion_model)
         copies = {path: _fp32_copy(layer.weight) for path, layer in layers.items()}
         self._trained |= {layers[path]: copy for path, copy in copies.items()}
         self._stack.enter_context(standing_in(self._trained))
@@ -168,16 +180,6 @@ def _own_clone(model: ModelPatcher, precision: Precision) -> ModelPatcher:
     if precision.dtype is not None:
         clone.set_model_compute_dtype(precision.dtype)
     return clone
-
-
-def cross_attention_projections(unet: nn.Module) -> dict[str, nn.Linear]:
-    """The layers to_k and to_v of every cross attention, by their path in the UNet."""
-    suffixes = (".attn2.to_k", ".attn2.to_v")
-    return {
-        path: layer
-        for path, layer in unet.named_modules()
-        if path.endswith(suffixes) and isinstance(layer, nn.Linear)
-    }
 
 
 def _fp32_copy(weight: Tensor) -> nn.Parameter:

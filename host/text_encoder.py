@@ -11,7 +11,8 @@ from comfy.sd import CLIP
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .bases import text_tower
+from ..concepts.bases import Base
+from .base_models import towers_of
 from .residual_attention import Layers, Residuals, attend_with_residuals
 
 
@@ -23,8 +24,12 @@ class TextEncoder:
 
     def __init__(self, clip: CLIP) -> None:
         self.clip = clip
-        self.tower = text_tower(clip)
+        self.tower = towers_of(clip).towers[0]
         self.layers: Any = self.tower.encoder.transformer.text_model
+
+    @property
+    def base(self) -> Base:
+        return towers_of(self.clip).base
 
     @property
     def width(self) -> int:

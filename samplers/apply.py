@@ -8,7 +8,8 @@ from ..concepts.concept import Concept, Method
 from ..concepts.differences import METHODS as WEIGHT_METHODS
 from ..concepts.errors import BaseModelError, PersonalizeError
 from ..concepts.residuals import residual_layers
-from ..host.bases import TextTower, base_of_model, context_width, text_tower
+from ..host.base_models import base_of_model, context_width, towers_of
+from ..host.bases.host_base import Tower
 from ..host.residual_attention import ResidualSelfAttention, self_attention_path
 from .differences import with_differences
 from .elite import with_elite
@@ -73,13 +74,13 @@ PATCHES: dict[Method, Callable[["ModelPatcher", AppliedConcept, Details], "Model
 
 def check_fits(concept: Concept, model: "ModelPatcher", clip: "CLIP") -> None:
     """Refuse a concept of another base model or text width, naming both."""
-    tower = text_tower(clip)
-    if (concept.base, concept.text_width) != (tower.base.key, tower.width):
+    text = towers_of(clip)
+    if (concept.base, concept.text_width) != (text.base.key, text.width):
         raise BaseModelError(
             f"The concept {concept.placeholder} was learned on {concept.base_title}, but this CLIP "
-            f"is {tower.title}. {_FITTING}"
+            f"is {text.title}. {_FITTING}"
         )
-    base, width = base_of_model(model), context_width(model)
+    base, width = base_of_model(model).base, context_width(model)
     if (concept.base, concept.text_width) != (base.key, width):
         raise BaseModelError(
             f"The concept {concept.placeholder} was learned on {concept.base_title}, but this "
@@ -94,7 +95,7 @@ _ENCODED_OTHERWISE = {Method.CATVERSION, Method.ELITE}
 def with_text(clip: "CLIP", applied: AppliedConcept) -> "CLIP":
     """A CLIP whose prompts may name the concept."""
     clone = clip.clone()
-    tower = text_tower(clip)
+    tower = towers_of(clip).towers[0]
     clone.tokenizer = with_concept(clip.tokenizer, applied)
     method = applied.concept.method
     stock_encoding = method not in _ENCODED_OTHERWISE and not applied.own_prompts
@@ -108,7 +109,7 @@ def with_text(clip: "CLIP", applied: AppliedConcept) -> "CLIP":
     return clone
 
 
-def _open_layers(clip: "CLIP", tower: TextTower, concept: Concept) -> None:
+def _open_layers(clip: "CLIP", tower: Tower, concept: Concept) -> None:
     """Let the concept's layers attend to residuals; several concepts share an opened layer."""
     layers, _ = residual_layers(concept)
     if not concept.class_word:
@@ -122,7 +123,7 @@ def _open_layers(clip: "CLIP", tower: TextTower, concept: Concept) -> None:
             f"CLIP has {tower.encoder.num_layers} layers."
         )
     for layer in layers:
-        path = self_attention_path(tower.base.text_key, layer)
+        path = self_attention_path(tower.name, layer)
         forward = clip.patcher.get_model_object(f"{path}.forward")
         if not isinstance(forward, ResidualSelfAttention):
             attn: Any = clip.patcher.get_model_object(path)

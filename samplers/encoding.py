@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..concepts.concept import Method
 from ..concepts.residuals import residual_layers
-from ..host.bases import TextTower
+from ..host.bases.host_base import Tower
 from ..host.residual_attention import Layers, Residuals, active_residuals
 from .local_attention import MENTIONS
 from .prompt_words import AppliedConcept, mark_of
@@ -37,7 +37,7 @@ class ConceptEncoding:
     """Stands for the text encoder's `encode_token_weights`, which it calls."""
 
     encode: Callable[[dict[str, list[Chunk]]], Encoded]
-    tower: TextTower
+    tower: Tower
 
     def __call__(self, tokens: dict[str, list[Chunk]]) -> Encoded:
         written = {c: None for chunks in tokens.values() for x in chunks for c in _concepts(x)}

@@ -15,7 +15,7 @@ from ..concepts.concept import Concept, Method
 from ..concepts.differences import METHODS as WITH_CLASS_WORD
 from ..concepts.errors import PlaceholderError
 from ..concepts.placeholders import attribute_placeholder, find_placeholders
-from ..host.bases import inner_tokenizer
+from ..host.base_models import inner_tokenizer
 
 _LEADING = re.compile(r"<[^<>\s]+>")
 

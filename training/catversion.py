@@ -47,7 +47,7 @@ class CatVersion:
 
     def __init__(self, config: CatVersionConfig, backbone: Backbone) -> None:
         text = backbone.text
-        self.config, self.base, self.width = config, text.tower.base.key, text.width
+        self.config, self.base, self.width = config, backbone.base.key, backbone.width
         self.changed = changed_layers(config, text.last_layer + 1)
         shape = (2, len(self.changed), config.residual_tokens, text.width)
         generator = torch.Generator().manual_seed(config.train_seed)

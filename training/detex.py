@@ -75,7 +75,7 @@ class Detex:
 
     def __init__(self, config: DetexConfig, backbone: Backbone, views: Views) -> None:
         text, count = backbone.text, len(views.masks)
-        self.config, self.base, self.width = config, text.tower.base.key, text.width
+        self.config, self.base, self.width = config, backbone.base.key, backbone.width
         if count == 1:
             logging.warning(
                 "DETEX learns from one picture: what is subject and what is pose can hardly be "

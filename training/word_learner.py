@@ -30,7 +30,7 @@ class WordLearner:
         subject: Sequence[Piece],
         class_word: str,
     ) -> None:
-        self.base, self.width = text.tower.base.key, text.width
+        self.base, self.width = text.base.key, text.width
         self.placeholder, self.class_word = config.placeholder, class_word
         self.words = words.detach().clone().requires_grad_(True)
         self.table = PromptTable(

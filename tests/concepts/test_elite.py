@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from personalize.concepts import elite_files
-from personalize.concepts.concept import BASES
+from personalize.concepts.bases import BASES
 from personalize.concepts.elite import (
     EliteEncoder,
     EliteStage,
@@ -119,7 +119,8 @@ def test_the_sixteen_blocks_are_the_hosts():
 def small(monkeypatch):
     """The official layout at small widths."""
     monkeypatch.setattr(elite_files, "OFFICIAL_VISION", VisionShape(WIDE, 24, 256))
-    monkeypatch.setattr(elite_files, "OFFICIAL_BASE", replace(BASES["sd1"], text_width=TEXT))
+    base = replace(BASES["sd1"], encoders=(("clip_l", TEXT),))
+    monkeypatch.setattr(elite_files, "OFFICIAL_BASE", base)
 
 
 def official_half(seed):

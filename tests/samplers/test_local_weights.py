@@ -4,7 +4,7 @@ import pytest
 import torch
 from personalize.concepts.concept import Concept, Method
 from personalize.concepts.differences import difference_tensors
-from personalize.host.backbone import cross_attention_projections
+from personalize.host.base_models import base_of_model
 from personalize.samplers.apply import apply_concept
 from personalize.tests.stock import assert_same, base_of, width_of
 from personalize.tests.training.test_parity import relative
@@ -19,7 +19,7 @@ def tiny(request):
 
 def detex(tiny, placeholder="<a>", seed=0, scale=0.2):
     generator = torch.Generator().manual_seed(seed)
-    layers = cross_attention_projections(tiny.model.model.diffusion_model)
+    layers = base_of_model(tiny.model).projections(tiny.model.model.diffusion_model)
     differences = {
         path: scale * torch.randn(layer.weight.shape, generator=generator)
         for path, layer in layers.items()

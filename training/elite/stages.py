@@ -62,7 +62,7 @@ class EliteWords:
         start: EliteEncoder | None = None,
     ) -> None:
         self.config, self.shape, self.start = config, shape, start
-        self.base, self.width = backbone.text.tower.base.key, backbone.text.width
+        self.base, self.width = backbone.base.key, backbone.width
         self.stage = start.global_stage if start else None
         self.mapper = start_mapper(config, shape, self.width, self.stage, backbone.device)
 
