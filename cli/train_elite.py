@@ -10,6 +10,7 @@ every option: --help. docs/train-elite.md tells how to train at real scale.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -283,12 +284,18 @@ def sample_subjects(args: argparse.Namespace, subjects: Subjects) -> list[Any]:
     """The subjects that the sheets show."""
     import torch
 
+    from ..concepts.errors import PictureError
     from ..training.elite.folders import PictureFolder
 
     if args.sample_data:
         subjects = PictureFolder(args.sample_data, subjects.with_masks)
-    count = min(args.sample_count, len(subjects))
-    return [subjects.load(n, torch.Generator().manual_seed(n)) for n in range(count)]
+    usable: list[Any] = []
+    for n in range(len(subjects)):
+        if len(usable) == args.sample_count:
+            break
+        with contextlib.suppress(PictureError):  # the training says so when it comes to it
+            usable.append(subjects.load(n, torch.Generator().manual_seed(n)))
+    return usable
 
 
 def models_of(args: argparse.Namespace) -> EliteModels:

@@ -68,7 +68,7 @@ def _fitting(mask: Tensor, height: int, width: int, number: int) -> Tensor:
             f"Mask {number} ({w}x{h}) is empty: nothing in it is marked as the subject. Paint or "
             "segment the subject white, or leave the masks unconnected to use the whole picture."
         )
-    if abs(w * height / (h * width) - 1) > _RATIO:
+    if not same_shape((h, w), (height, width)):
         raise PictureError(
             f"Mask {number} has {w}x{h} pixels, but its picture has {width}x{height}, which is "
             "another shape. Make the mask from this very picture."
@@ -76,6 +76,12 @@ def _fitting(mask: Tensor, height: int, width: int, number: int) -> Tensor:
     if (h, w) != (height, width):
         mask = interpolate(mask[None, None], (height, width), mode="nearest")[0, 0]
     return mask.clamp(0, 1)
+
+
+def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes (height, width) are one shape, but for the rounding of the smaller one."""
+    (h, w), (height, width) = sorted((size, other))
+    return abs(w * height / (h * width) - 1) <= _RATIO or abs(w - h * width / height) < 1
 
 
 def square_masks(masks: Iterable[Tensor], pictures: Sequence[Tensor], size: int) -> Tensor:

@@ -4,10 +4,11 @@ Everything random in an example is a function of the seed and of the example's n
 training, so it is the same however the work is shared among processes or resumed.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,7 +18,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate, pad
 
 from ...concepts.elite import grid_of
-from ...concepts.errors import TrainingError
+from ...concepts.errors import PictureError, TrainingError
 from ...host.backbone import Backbone
 from ...host.latents import LatentPosterior, encode_posterior
 from ...host.vision import image_embeddings, layer_features, vision_shape
@@ -44,8 +45,8 @@ class Subject:
     mask: Tensor | None
 
 
-class Unusable(TrainingError):
-    """A picture that cannot be read, or a subject too small or narrow: another takes its place."""
+class Unusable(PictureError):
+    """A subject that is too small or too narrow, or has no mask: another takes its place."""
 
 
 class Subjects(Protocol):
@@ -56,7 +57,8 @@ class Subjects(Protocol):
     def __len__(self) -> int: ...
 
     def load(self, index: int, generator: Generator) -> Subject:
-        """A subject, cropped at random where its crop is not fixed; raises Unusable."""
+        """A subject, cropped at random where its crop is not fixed. Raises PictureError for one
+        that cannot be used."""
         ...
 
     def identity(self) -> list[Any]:
@@ -101,12 +103,16 @@ def order(seed: int, epoch: int, count: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Examples:
-    """Makes the examples of a training by their numbers. side, patches: of the vision encoder."""
+    """Makes the examples of a training by their numbers.
+
+    side, patches: of the vision encoder; unusable: numbers of pictures that were told as such
+    """
 
     subjects: Subjects
     config: EliteConfig
     side: int
     patches: int
+    unusable: set[int] = field(default_factory=set)
 
     def __call__(self, number: int) -> Example:
         config = self.config
@@ -147,9 +153,15 @@ class Examples:
             index = int(order(seed, epoch, count)[(place + further) % count])
             try:
                 return index, self.subjects.load(index, generator)
-            except Unusable as error:
+            except PictureError as error:
                 last = str(error)
+                self._tell_once(index, last)
         raise TrainingError(f"{MOST_UNUSABLE} pictures in a row cannot be used. The last: {last}")
+
+    def _tell_once(self, index: int, why: str) -> None:
+        if index not in self.unusable:
+            self.unusable.add(index)
+            logging.warning("A picture is left out of the training. %s", why)
 
 
 def resized(picture: Tensor, size: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Folders of pictures to train ELITE on: a plain one with masks, and the layout of OpenImages."""
 
 import csv
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,69 +9,80 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Generator, Tensor
 
 from ...concepts.errors import TrainingError
+from ...pictures.files import (
+    ENDINGS,
+    PictureFile,
+    has_own_mask,
+    list_pictures,
+    own_mask,
+    read_mask,
+    read_picture,
+)
 from ...pictures.images import MIN_RESOLUTION
 from .examples import Subject, Unusable
 
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
-MASK = "_mask"
 SMALLEST, LARGEST = 0.02, 0.8  # share of the picture that a box may have
 SHORTEST, NARROWEST = 100, 0.5  # pixels of a masked subject's sides, and their ratio
 SUBSETS = {"train": "oidv6-train", "validation": "validation", "test": "test"}
 
 
 class PictureFolder:
-    """`name.jpg` with the mask `name_mask.png` beside it or `name.png` in a sub-folder `masks`.
+    """`name.jpg` with its mask `name_mask.png` (or `name_bg.png`) beside it, or `masks/name.png`.
 
-    with_masks: whether each picture must have one
+    with_masks: whether each picture must have one; that of a cut-out is what is opaque in it
     """
 
     def __init__(self, root: Path, with_masks: bool) -> None:
         self.root, self.with_masks = root, with_masks
         if not root.is_dir():
             raise TrainingError(f"There is no folder {root}. Name the folder with the pictures.")
-        files = sorted(path for path in root.iterdir() if path.suffix.lower() in PICTURES)
-        self._pictures = [path for path in files if not path.stem.endswith(MASK)]
+        listing = list_pictures(root)
+        self._pictures, self._masks = listing.pictures, listing.masks
+        if listing.left_out:
+            logging.warning("%s: %s", root, listing.left_out)
         if not self._pictures:
             raise TrainingError(
                 f"There is no picture in {root}. Expected files ending in "
-                f"{', '.join(sorted(PICTURES))}."
+                f"{', '.join(sorted(ENDINGS))}."
             )
         if with_masks:
             self._check_masks()
 
     def _check_masks(self) -> None:
-        missing = [path.name for path in self._pictures if not self._mask_of(path).is_file()]
+        alone = (path for path in self._pictures if path not in self._masks)
+        missing = [path.name for path in alone if not has_own_mask(path)]
         if missing:
             raise TrainingError(
                 f"{len(missing)} of {len(self._pictures)} pictures in {self.root} have no mask, "
                 f"such as {missing[0]}. The local stage needs a mask for each: "
-                f"{Path(missing[0]).stem}{MASK}.png beside it, or {Path(missing[0]).stem}.png in "
+                f"{Path(missing[0]).stem}_mask.png beside it, or {Path(missing[0]).stem}.png in "
                 "the sub-folder masks, white on the subject."
             )
-
-    def _mask_of(self, picture: Path) -> Path:
-        beside = picture.with_name(f"{picture.stem}{MASK}.png")
-        return beside if beside.is_file() else self.root / "masks" / f"{picture.stem}.png"
 
     def __len__(self) -> int:
         return len(self._pictures)
 
     def load(self, index: int, generator: Generator) -> Subject:
-        path = self._pictures[index]
-        picture = read_picture(path)
-        mask = None
-        if self.with_masks:
-            mask = read_mask(self._mask_of(path), picture)
-            if not mask.any():
-                raise Unusable(f"The mask of {path.name} is empty.")
-        return Subject(picture, mask)
+        file = read_picture(self._pictures[index])
+        mask = self._mask_of(file) if self.with_masks else None
+        return Subject(_large_enough(file.pixels, file.path.name), mask)
+
+    def _mask_of(self, picture: PictureFile) -> Tensor:
+        path = self._masks.get(picture.path)
+        mask = own_mask(picture) if path is None else read_mask(path, picture)
+        if mask is None:
+            raise Unusable(
+                f"{picture.path.name} has no mask, and no pixel of it is transparent. Make "
+                f"{picture.path.stem}_mask.png, white on the subject."
+            )
+        return mask
 
     def identity(self) -> list[Any]:
-        return [[path.name, path.stat().st_size] for path in self._pictures]
+        files = [*self._pictures, *(self._masks.values() if self.with_masks else ())]
+        return [[path.name, path.stat().st_size] for path in files]
 
 
 @dataclass(frozen=True)
@@ -117,17 +129,18 @@ class OpenImages:
 
     def load(self, index: int, generator: Generator) -> Subject:
         """The box with a margin: of 10 pixels, or, around a mask's subject, of 10 to 19."""
-        picture = read_picture(self._picture(index))
+        file = read_picture(self._picture(index))
+        picture, name = file.pixels, file.path.name
         if not self.with_masks:
-            height, width = picture.shape[:2]
+            height, width = file.size
             left, right, top, bottom = self._boxes.corners[index] * (width, width, height, height)
             rows, columns = _margin(top, bottom, 10, height), _margin(left, right, 10, width)
-            return Subject(_large_enough(picture[rows, columns]), None)
+            return Subject(_large_enough(picture[rows, columns], name), None)
         path = self.root / "segs" / self.subset / self._boxes.masks[index]
-        mask = read_mask(path, picture)
+        mask = read_mask(path, file)
         margin = 10 + int(torch.randint(10, (), generator=generator))
         rows, columns = around(mask, margin, path.name)
-        return Subject(_large_enough(picture[rows, columns]), mask[rows, columns])
+        return Subject(_large_enough(picture[rows, columns], name), mask[rows, columns])
 
     def identity(self) -> list[Any]:
         return [self._table.name, self._table.stat().st_size, len(self), self.with_masks]
@@ -174,27 +187,6 @@ def _rows(
         yield row, box
 
 
-def read_picture(path: Path) -> Tensor:
-    """(H, W, 3), fp32 in 0..1, turned as its camera says; raises Unusable."""
-    try:
-        with Image.open(path) as file:
-            pixels = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise Unusable(f"{path} cannot be read: {error}") from error
-    return _large_enough(torch.from_numpy(pixels.copy()).float() / 255)
-
-
-def read_mask(path: Path, picture: Tensor) -> Tensor:
-    """(H, W) of the picture's size, 0 or 1; raises Unusable."""
-    height, width = picture.shape[:2]
-    try:
-        with Image.open(path) as file:
-            mask = file.convert("L").resize((width, height), Image.Resampling.NEAREST)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise Unusable(f"{path} cannot be read: {error}") from error
-    return torch.from_numpy(np.asarray(mask).copy() > 127).float()
-
-
 def around(mask: Tensor, margin: int, name: str) -> tuple[slice, slice]:
     """Rows and columns of what is masked, with a margin; raises Unusable for odd shapes."""
     rows, columns = (mask.any(dim=d).nonzero().flatten().tolist() for d in (1, 0))
@@ -213,8 +205,8 @@ def _margin(start: float, stop: float, margin: int, end: int) -> slice:
     return slice(max(int(start) - margin, 0), min(int(stop) + margin, end))
 
 
-def _large_enough(picture: Tensor) -> Tensor:
+def _large_enough(picture: Tensor, name: str) -> Tensor:
     height, width = picture.shape[:2]
     if min(height, width) < MIN_RESOLUTION // 2:
-        raise Unusable(f"A picture has {width} x {height} pixels only.")
+        raise Unusable(f"What {name} shows has {width} x {height} pixels only.")
     return picture

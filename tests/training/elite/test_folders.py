@@ -1,14 +1,17 @@
 """Folders to train ELITE on: which pictures and boxes are taken, and what is wrong with others."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from personalize.concepts.errors import TrainingError
+from personalize.concepts.errors import PictureError, TrainingError
 from personalize.training.elite.examples import Unusable
 from personalize.training.elite.folders import OpenImages, PictureFolder, around
 from PIL import Image
 
 pytestmark = pytest.mark.host
 ANY = torch.Generator()
+CASES = Path(__file__).resolve().parents[4] / "shared" / "cases"
 
 
 def save(path, width=200, height=160, colour=90):
@@ -40,15 +43,15 @@ def test_a_picture_that_is_damaged_or_has_an_empty_mask_is_told_apart(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     save(tmp_path / "b.jpg")
     save_mask(tmp_path / "b_mask.png", (0, 0, 0, 0))
-    with pytest.raises(Unusable, match="a.jpg cannot be read"):
+    with pytest.raises(PictureError, match="a.jpg cannot be read"):
         PictureFolder(tmp_path, with_masks=False).load(0, ANY)
     (tmp_path / "a.jpg").unlink()
-    with pytest.raises(Unusable, match="mask of b.jpg is empty"):
+    with pytest.raises(PictureError, match="mask b_mask.png is empty"):
         PictureFolder(tmp_path, with_masks=True).load(0, ANY)
 
 
 def test_folders_that_cannot_work(tmp_path):
-    with pytest.raises(TrainingError, match="no picture in .*ending in .bmp, .jpeg, .jpg"):
+    with pytest.raises(TrainingError, match="no picture in .*ending in .apng, .avif, .bmp"):
         PictureFolder(tmp_path, with_masks=False)
     with pytest.raises(TrainingError, match="There is no folder .*nowhere"):
         PictureFolder(tmp_path / "nowhere", with_masks=False)
@@ -57,6 +60,48 @@ def test_folders_that_cannot_work(tmp_path):
     save_mask(tmp_path / "b_mask.png", (0, 0, 9, 9))
     with pytest.raises(TrainingError, match="2 of 3 pictures .* such as a.jpg.*a_mask.png beside"):
         PictureFolder(tmp_path, with_masks=True)
+
+
+def cut_out(path):
+    image = Image.new("RGBA", (200, 160), (90, 30, 60, 0))
+    image.paste((90, 30, 60, 255), (50, 40, 150, 120))
+    image.save(path)
+
+
+def test_a_cut_out_brings_its_mask_and_what_it_hides_is_white(tmp_path):
+    cut_out(tmp_path / "a.png")
+    subject = PictureFolder(tmp_path, with_masks=True).load(0, ANY)
+    assert subject.mask.mean() == 0.25 and (subject.picture[subject.mask == 0] == 1).all()
+    Image.new("RGBA", (200, 160), (90, 30, 60, 255)).save(tmp_path / "a.png")
+    with pytest.raises(PictureError, match="a.png has no mask, and no pixel of it is transparent"):
+        PictureFolder(tmp_path, with_masks=True).load(0, ANY)
+
+
+def test_masks_of_the_published_pictures_are_no_pictures(tmp_path, caplog):
+    save(tmp_path / "1.jpg")
+    save_mask(tmp_path / "1_bg.png", (50, 40, 150, 120))
+    (tmp_path / "2.heic").touch()
+    folder = PictureFolder(tmp_path, with_masks=True)
+    assert len(folder) == 1 and folder.load(0, ANY).mask.mean() == 0.25
+    assert "Left out: 2.heic." in caplog.text
+
+
+def test_another_mask_is_another_training(tmp_path):
+    save(tmp_path / "a.jpg")
+    save_mask(tmp_path / "a_mask.png", (0, 0, 100, 160))
+    before = [PictureFolder(tmp_path, masked).identity() for masked in (False, True)]
+    save_mask(tmp_path / "a_mask.png", (0, 0, 100, 160), 400, 320)
+    after = [PictureFolder(tmp_path, masked).identity() for masked in (False, True)]
+    assert before[0] == after[0] and before[1] != after[1]
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases is not here")
+def test_a_published_folder_of_odd_files_is_read_whole():
+    folder = PictureFolder(CASES / "masks" / "folder", with_masks=False)
+    subjects = [folder.load(n, ANY) for n in range(len(folder))]
+    assert len({subject.picture.shape for subject in subjects}) == 1
+    spread = torch.stack([subject.picture for subject in subjects]).std(dim=0)
+    assert spread.mean() < 0.02
 
 
 BOXES = """ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded

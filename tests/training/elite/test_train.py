@@ -19,9 +19,11 @@ from personalize.training.elite.alignment import contrast
 from personalize.training.elite.config import EliteConfig
 from personalize.training.elite.encoding import encode_elite
 from personalize.training.elite.examples import EliteBatches, examples_for
+from personalize.training.elite.folders import PictureFolder
 from personalize.training.elite.stages import GlobalElite, LocalElite, visible_mean
 from personalize.training.elite.train import EliteModels, GivenSubjects, train_elite
 from personalize.training.templates import parse_templates
+from PIL import Image
 
 pytestmark = pytest.mark.host
 
@@ -322,6 +324,19 @@ BAD = [
 def test_bad_input(changes, images, given, error, says, models):
     with pytest.raises(error, match=says):
         train(models, GivenSubjects(images, given), config(**changes))
+
+
+def test_what_cannot_be_used_is_told_once_and_another_takes_its_place(models, tmp_path, caplog):
+    for n, picture in enumerate(pictures()):
+        Image.fromarray((picture * 255).byte().numpy()).save(tmp_path / f"{n}.png")
+    whole = train(models, PictureFolder(tmp_path, False), config(steps=6))
+    (tmp_path / "3.jpg").write_bytes(b"no picture")
+    Image.new("RGB", (9, 400)).save(tmp_path / "4.png")
+    broken = train(models, PictureFolder(tmp_path, False), config(steps=6))
+    assert len(broken.losses["loss"]) == len(whole.losses["loss"]) == 6
+    told = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert sorted("3.jpg" in line for line in told) == [False, True]
+    assert any("4.png shows has 9 x 400 pixels only" in line for line in told)
 
 
 def test_the_local_stage_needs_masks_and_what_fits(models, subjects, tiny_sd1, tiny_sd2):
