@@ -31,13 +31,14 @@ from .elite import (
     split_embedded,
 )
 from .errors import ConceptFileError, reading
-from .foreign import embedding_to_concept, read_pickled_embedding
+from .foreign import MAX_BYTES as MAX_FOREIGN_BYTES
+from .foreign import PICKLED, SAFE, check_kind, is_safetensors, read_foreign
+from .importers import chosen, import_concept
 
 FORMAT = "personalize/1"
-SUFFIXES = (".safetensors", ".pt", ".bin")
+SUFFIXES = (*SAFE, *PICKLED)
 UNFINISHED = ".tmp"  # of files being written; one is left over when the process is killed
 MAX_BYTES = 2**30  # K/V differences of Stable Diffusion 1.x are 76 MiB in fp32
-MAX_FOREIGN_BYTES = 64 * 2**20  # 75 vectors of any known encoder are far below 1 MiB
 
 
 def save_concept(concept: Concept, path: Path, embed_encoder: bool = False) -> None:
@@ -67,27 +68,29 @@ def save_embedding(concept: Concept, path: Path) -> None:
     write_safetensors(BASES[concept.base].split(concept.words[""]), path)
 
 
-def load_concept(path: Path, name: str | None = None) -> Concept:
-    """Read a concept file, or a foreign embedding as a Textual Inversion concept.
+def load_concept(path: Path, name: str | None = None, token: str = "") -> Concept:
+    """Read a concept file, or what another program learned as a concept.
 
-    name: how the user calls the file; a foreign embedding without a usable token gets its
+    name: how the user calls the file; a word of another program without a usable token gets its
         placeholder from it.
+    token: which concept to take of a file that holds several
     Raises ConceptFileError for anything that is damaged, foreign or unsafe.
     """
     path, name = Path(path), name or Path(path).name
     if not path.is_file():
         raise ConceptFileError(f"There is no file '{name}'. Press R to refresh the list of files.")
-    if path.suffix.lower() != ".safetensors":
-        _check_size(path, name, MAX_FOREIGN_BYTES)
-        return embedding_to_concept(read_pickled_embedding(path, name), name)
-    _check_size(path, name, MAX_BYTES)
-    with _whole(name), safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if _is_ours(metadata):
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return _read_concept(tensors, metadata, name)
-        _check_size(path, name, MAX_FOREIGN_BYTES)
-        return embedding_to_concept({k: file.get_tensor(k) for k in file.keys()}, name)  # noqa: SIM118
+    check_kind(path, name)
+    if is_safetensors(path):
+        _check_size(path, name, MAX_BYTES)
+        with _whole(name), safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if _is_ours(metadata):
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                concept = _read_concept(tensors, metadata, name)
+                return chosen({concept.placeholder: concept}, token, name)
+    _check_size(path, name, MAX_FOREIGN_BYTES)
+    with _whole(name):
+        return import_concept(read_foreign(path, name), token)
 
 
 def describe_concept(path: Path, name: str) -> tuple[Concept, list[str]]:
@@ -95,7 +98,7 @@ def describe_concept(path: Path, name: str) -> tuple[Concept, list[str]]:
 
     The concept has no words and no tensors when the file is ours. Raises as `load_concept` does.
     """
-    if path.suffix.lower() == ".safetensors":
+    if path.is_file() and is_safetensors(path):
         with _whole(name), safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if _is_ours(metadata):

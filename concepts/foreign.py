@@ -1,115 +1,104 @@
-"""Importers: learned words in other programs' files, as Textual Inversion or Cross Init concepts.
+"""Files of other programs, read as plain values; what these mean, the importers say.
 
-Read are: diffusers (``{"<cat-toy>": tensor}``), A1111 (``string_to_param``), stock embeddings of
-the host (one key a text encoder), and the official Cross Initialization ``learned_embeds.bin``
-(``{"28017_v0": tensor, "28017_v1": tensor}``). CatVersion adapters: see `residuals.py`. Pickled
-files are read by `pickles.py`, which unpickles nothing.
+Pickled files are read by `pickles.py`, which unpickles nothing.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
-from .bases import BASES, Base
-from .concept import Concept, Method
-from .errors import ConceptFileError, reading
+from .errors import ConceptFileError
 from .pickles import read_pickle
-from .placeholders import placeholder_from_name
-from .residuals import is_official_adapter, official_adapter
 
-_NUMBERED = re.compile(r"(.+)_v(\d{1,4})")
-_ANONYMOUS = {"emb_params", "*", "clip_l", "clip_h", "clip_g"}
-
-
-def read_pickled_embedding(path: Path, name: str, header_only: bool = False) -> dict[str, Tensor]:
-    """Tensors of a ``.pt`` or ``.bin`` embedding by key. Nothing in the file is ever run."""
-    return _tensors_of(read_pickle(path, name, header_only), name)
+PICKLED = (".pt", ".bin", ".ckpt", ".pth")
+SAFE = (".safetensors", ".sft")
+MAX_BYTES = 256 * 2**20  # keys and values of Stable Diffusion 2.x are 98 MiB in fp32
+MAX_WORD_BYTES = 2**20  # 75 vectors of any known text encoder are below 0.5 MiB
 
 
-def embedding_to_concept(tensors: Mapping[str, Tensor], name: str) -> Concept:
-    """The concept in the tensors of a foreign embedding or an official CatVersion adapter.
+@dataclass(frozen=True)
+class ForeignFile:
+    """What a file of another program holds.
 
-    Of an embedding for several text encoders (SDXL: ``clip_l`` and ``clip_g``) the one that
-    Stable Diffusion 1.x or 2.x has is taken, as the host does.
+    name: how the user calls the file, for messages and for words without a name
+    content: nested dictionaries and lists of tensors and plain values, as the file has them
+    path: where it lies; files that belong together lie in one folder
     """
-    if is_official_adapter(tensors):
-        return official_adapter(tensors, name)
-    if base := _base_of_encoders(tensors):
-        word = base.join(tensors)
-        return _concept(Method.TEXTUAL_INVERSION, base.key, word, name, name)
-    numbered = {k: m for k in tensors if (m := _NUMBERED.fullmatch(k))}
-    if tensors and len(numbered) == len(tensors):
-        keys = sorted(numbered, key=lambda k: int(numbered[k][2]))
-        word = _stack([tensors[key] for key in keys], name)
-        method = Method.CROSS_INIT if len(keys) == 2 else Method.TEXTUAL_INVERSION
-        return _concept(method, _base_of_width(word, name), word, numbered[keys[0]][1], name)
-    if len(tensors) != 1:
-        listed = ", ".join(sorted(tensors)[:6]) or "none"
+
+    name: str
+    content: Any
+    path: Path | None = None
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors at the top of the file by key."""
+        return plain_tensors(self.content)
+
+    def beside(self, wanted: Callable[[Path], bool]) -> Iterator["ForeignFile"]:
+        """Small files in the same folder, as far as they can be read, in the order of names."""
+        for path in sorted(self.path.parent.iterdir()) if self.path else []:
+            known = path.suffix.lower() in (*PICKLED, *SAFE) and path != self.path
+            if known and wanted(path) and path.is_file() and path.stat().st_size < MAX_WORD_BYTES:
+                try:
+                    yield read_foreign(path, path.name)
+                except ConceptFileError:
+                    continue
+
+
+def read_foreign(path: Path, name: str) -> ForeignFile:
+    """Read a file of another program, a safetensors or a pickle by its content.
+
+    Raises ConceptFileError for what is damaged or unsafe, and for what is no file of tensors.
+    """
+    check_kind(path, name)
+    if is_safetensors(path):
+        return ForeignFile(name, _safe_tensors(path), path)
+    return ForeignFile(name, read_pickle(path, name), path)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Told by the content, since some programs name any file .pt; a damaged one by its name."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return path.suffix.lower() in SAFE or (len(head) == 9 and head[8:] == b"{")
+
+
+def check_kind(path: Path, name: str) -> None:
+    """Refuse what was saved in a file's place: a web page, or a pointer to a file elsewhere."""
+    with path.open("rb") as file:
+        head = file.read(512).lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
         raise ConceptFileError(
-            f"'{name}' is no embedding: expected the vectors of one learned word, found the "
-            f"tensors {listed}{', ...' if len(tensors) > 6 else ''}."
+            f"'{name}' is a pointer of Git LFS, a text of a few lines that stands for the file. "
+            "Expected the file itself: download it with the button on its page, or by git lfs pull."
         )
-    ((key, word),) = tensors.items()
-    token = name if key in _ANONYMOUS else key
-    return _concept(Method.TEXTUAL_INVERSION, _base_of_width(word, name), word, token, name)
-
-
-def _concept(method: Method, base: str, word: Tensor, token: str, name: str) -> Concept:
-    if word.ndim not in (1, 2) or not word.is_floating_point():
+    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         raise ConceptFileError(
-            f"'{name}' is no embedding: expected vectors, got a tensor of shape "
-            f"{tuple(word.shape)} and type {word.dtype}."
-        )
-    with reading(name):
-        return Concept(
-            method=method,
-            base=base,
-            text_width=word.shape[-1],
-            placeholder=placeholder_from_name(token),
-            words={"": word},
-            training={"imported_from": Path(name).name},
+            f"'{name}' is a web page that was saved under a file's name. Expected the file itself: "
+            "open the link in a browser, sign in if it asks for that, and download it again."
         )
 
 
-def _stack(vectors: list[Tensor], name: str) -> Tensor:
-    shapes = {tuple(v.shape) for v in vectors}
-    if len(shapes) != 1 or vectors[0].ndim != 1:
-        raise ConceptFileError(
-            f"'{name}' holds tensors of the shapes {sorted(shapes)}; expected vectors of one width "
-            "under names such as cat_v0, cat_v1."
-        )
-    return torch.stack(vectors)
+def plain_tensors(values: Any) -> dict[str, Tensor]:
+    """The tensors among a dictionary's values, by key."""
+    if not isinstance(values, Mapping):
+        return {}
+    if isinstance(values.get("_parameters"), Mapping):  # an object of the oldest A1111 files
+        values = values["_parameters"]
+    return {k: v for k, v in values.items() if isinstance(k, str) and torch.is_tensor(v)}
 
 
-def _base_of_encoders(tensors: Mapping[str, Tensor]) -> Base | None:
-    """The base all of whose text encoders have vectors here; of several that with most encoders."""
-    fitting = [base for base in BASES.values() if set(base.encoder_names) <= set(tensors)]
-    return max(fitting, key=lambda base: len(base.encoders), default=None)
+def _safe_tensors(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in _worth_reading(file.keys())}
 
 
-def _base_of_width(word: Tensor, name: str) -> str:
-    width = word.shape[-1] if word.ndim else 0
-    for base in BASES.values():
-        if base.text_width == width:
-            return base.key
-    known = ", ".join(f"{b.text_width} ({b.title})" for b in BASES.values())
-    raise ConceptFileError(f"'{name}' has vectors of width {width}. Supported widths: {known}.")
-
-
-def _tensors_of(content: Any, name: str) -> dict[str, Tensor]:
-    if isinstance(content, dict) and "string_to_param" in content:
-        content = content["string_to_param"]
-        if isinstance(content, dict) and "_parameters" in content:  # of a ParameterDict
-            content = content["_parameters"]
-    if isinstance(content, dict):
-        tensors = {k: v for k, v in content.items() if isinstance(k, str) and torch.is_tensor(v)}
-        if tensors:
-            return tensors
-    raise ConceptFileError(
-        f"'{name}' is no embedding: expected a dictionary of tensors, got "
-        f"{type(content).__name__} without any."
-    )
+def _worth_reading(keys: Iterable[str]) -> list[str]:
+    """Of a LoRA that carries words along, which may be large, only the words."""
+    words = [key for key in keys if key.startswith("bundle_emb.")]
+    return words or list(keys)

@@ -137,10 +137,33 @@ class _Reader:
         whole = storage.numbers.numel()
         if count > whole or (count and last >= whole):
             raise _Damaged("a tensor is larger than what is stored of it")
-        self.viewed += count * storage.numbers.element_size()
+        self._count(count * storage.numbers.element_size())
+        return storage.numbers.as_strided(shape, stride, offset if count else 0)
+
+    def encoded(self, text: Any, *_: Any) -> bytes:
+        """Bytes, which files of protocol 2 hold as a text. A text may be named again and again."""
+        self._count(len(text))
+        return text.encode("latin-1")
+
+    def tensor_of_array(self, array: Any, *_: Any) -> Tensor:
+        """A tensor from a Mac, which older versions of torch wrote as an array of numpy."""
+        if not isinstance(array, _Array) or array.tensor is None:
+            raise _Damaged("an array without numbers")
+        return array.tensor
+
+    def build_array(self, array: "_Array", state: Any) -> None:
+        """Put the bytes of an array into place."""
+        _, shape, dtype, in_columns, content, *_ = state
+        if not isinstance(dtype, _ArrayType) or in_columns or not isinstance(content, bytes):
+            raise _Refused("an array of other things than numbers")
+        self._count(len(content))
+        numbers = torch.frombuffer(bytearray(content), dtype=dtype.dtype)
+        array.tensor = numbers.reshape([int(n) for n in shape])
+
+    def _count(self, count: int) -> None:
+        self.viewed += count
         if self.viewed > _MOST_COPIES * self.size:
             raise _Damaged("its tensors are larger than the file")
-        return storage.numbers.as_strided(shape, stride, offset if count else 0)
 
 
 class _Archive(_Reader):
@@ -229,6 +252,35 @@ class _Attributes(dict[Any, Any]):
     """Stands for an object."""
 
 
+@dataclass
+class _Array:
+    """Stands for an array of numpy; empty until it is built."""
+
+    tensor: Tensor | None = None
+
+
+class _ArrayType:
+    """Stands for numpy's type of a number, such as ``f4``."""
+
+    def __init__(self, _: _Reader, code: Any, *__: Any) -> None:
+        if code not in _NUMBERS:
+            raise _Refused(f"an array of {code}")
+        self.dtype = _NUMBERS[code]
+
+
+_NUMBERS = {
+    "f2": torch.float16,
+    "f4": torch.float32,
+    "f8": torch.float64,
+    "i1": torch.int8,
+    "i2": torch.int16,
+    "i4": torch.int32,
+    "i8": torch.int64,
+    "u1": torch.uint8,
+    "b1": torch.bool,
+}
+
+
 class _Machine:
     """Follows the instructions of a pickle, as far as files of tensors need them."""
 
@@ -291,8 +343,13 @@ class _Machine:
     def build(self) -> None:
         """Take an object's attributes; those of a dictionary tell of versions only."""
         (state,) = self.last(1)
-        if isinstance(self.stack[-1], _Attributes) and isinstance(state, dict):
-            self.stack[-1].update(state)
+        built = self.stack[-1]
+        if isinstance(built, _Attributes) and isinstance(state, dict):
+            built.update(state)
+        elif isinstance(built, _Array):
+            self.reader.build_array(built, state)
+        elif isinstance(built, _ArrayType) and ">" in state[1:2]:
+            raise _Damaged("its numbers are big-endian")
 
     def put(self, target: Any, entries: list[Any]) -> None:
         if not isinstance(target, dict) or len(entries) % 2:
@@ -378,6 +435,9 @@ _PUSHED = {
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES"),
 }
 
+_NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
+"""Before and since numpy 2."""
+
 _CALLS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered,
     "torch._utils._rebuild_tensor": _Reader.tensor,
@@ -385,14 +445,25 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter": lambda _, tensor, *__: tensor,
     "torch.Size": lambda _, sizes: tuple(sizes),
     "torch.device": lambda _, *named: named,
-    "_codecs.encode": lambda _, text, *__: text.encode("latin-1"),
+    "_codecs.encode": _Reader.encoded,
     **dict.fromkeys(("builtins.bytes", "__builtin__.bytes"), lambda _: b""),
     **dict.fromkeys(("builtins.set", "__builtin__.set"), lambda _, *values: [*values]),
+    "torch._utils._rebuild_device_tensor_from_numpy": _Reader.tensor_of_array,
+    **dict.fromkeys((f"{core}._reconstruct" for core in _NUMPY), lambda *_: _Array()),
+    "numpy.dtype": _ArrayType,
+    # what trainers note beside the vectors and nothing here needs: steps, losses, times
+    **dict.fromkeys((f"{core}.scalar" for core in _NUMPY), lambda *_: None),
+    **dict.fromkeys(
+        (f"datetime.{name}" for name in ("datetime", "date", "timedelta")), lambda *_: None
+    ),
 }
 """What a file may call, and what is done instead."""
 
 _CLASSES = {"torch.nn.modules.container.ParameterDict"}
 """Objects that a file may hold, which become dictionaries of their attributes."""
 
-_VALUES = {"torch": {*_STORAGES, "float32", "float16", "bfloat16", "float64", "int64", "int32"}}
+_VALUES = {
+    "torch": {*_STORAGES, "float32", "float16", "bfloat16", "float64", "int64", "int32"},
+    "numpy": {"ndarray"},
+}
 """What else a file may name."""

@@ -34,7 +34,7 @@ def check_placeholder(text: str) -> str:
 def placeholder_from_name(name: str) -> str:
     """A placeholder from a file name or a foreign token: ``cats/My cat.pt`` -> ``<My-cat>``."""
     stem = PurePath(name.replace("\\", "/")).name
-    stem = re.sub(r"\.(safetensors|pt|bin)$", "", stem, flags=re.IGNORECASE)
+    stem = re.sub(r"\.(safetensors|sft|pt|pth|bin|ckpt)$", "", stem, flags=re.IGNORECASE)
     cleaned = re.sub(r"[^\w.+-]+", "-", stem).strip("-_.+")
     return f"<{cleaned or 'concept'}>"
 

@@ -1,4 +1,4 @@
-"""Residual keys and values of a CatVersion concept, as its tensors and in the official file.
+"""Residual keys and values of a CatVersion concept, as its tensors.
 
 A concept holds ``residual.<layer>.key`` and ``.value`` (n, d) for each changed layer of the text
 encoder, and ``logit_bias``, which is added to the logits of the residual columns.
@@ -6,21 +6,16 @@ encoder, and ``logit_bias``, which is added to the logits of the residual column
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .concept import Concept, Method
+from .concept import Concept
 from .errors import ConceptFileError
-from .placeholders import placeholder_from_name
 
 OFFICIAL_BIAS = 1.0
 """The mask value of the residual columns in the published code; the paper's formula has 0."""
 
-_OFFICIAL_KEY = "self_prefix.control_trans"
-_OFFICIAL_LAYERS = (9, 10, 11)
-_OFFICIAL_WIDTH = 768
 _NAME = re.compile(r"residual\.(\d+)\.(key|value)")
 
 
@@ -66,37 +61,3 @@ def residual_layers(concept: Concept) -> tuple[dict[int, tuple[Tensor, Tensor]],
         )
     layers = {n: (found[n]["key"], found[n]["value"]) for n in sorted(found)}
     return layers, float(bias)
-
-
-def is_official_adapter(tensors: Mapping[str, Tensor]) -> bool:
-    return any(key.endswith(_OFFICIAL_KEY) for key in tensors)
-
-
-def official_adapter(tensors: Mapping[str, Tensor], name: str) -> Concept:
-    """The concept in an official CatVersion adapter (SD1.5, layers 9 to 11, one prefix or more).
-
-    Every key holds the same floats: (prefix, layer * 2 + {0: key, 1: value}, head * head_dim).
-    The file does not say what the subject is: the concept has no class word until it gets one.
-    """
-    flat = next(value for key, value in tensors.items() if key.endswith(_OFFICIAL_KEY))
-    rows = 2 * len(_OFFICIAL_LAYERS)
-    if flat.numel() == 0 or flat.numel() % (rows * _OFFICIAL_WIDTH):
-        raise ConceptFileError(
-            f"'{name}' holds {flat.numel()} numbers; an official CatVersion adapter has a multiple "
-            f"of {rows} x {_OFFICIAL_WIDTH} (keys and values of 3 layers of SD1.5)."
-        )
-    table = flat.float().reshape(-1, rows, _OFFICIAL_WIDTH)
-    layers = {
-        layer: (table[:, 2 * n].contiguous(), table[:, 2 * n + 1].contiguous())
-        for n, layer in enumerate(_OFFICIAL_LAYERS)
-    }
-    concept = Concept(
-        method=Method.CATVERSION,
-        base="sd1",
-        text_width=_OFFICIAL_WIDTH,
-        placeholder=placeholder_from_name(name),
-        tensors=residual_tensors(layers, OFFICIAL_BIAS),
-        training={"imported_from": Path(name).name},
-    )
-    residual_layers(concept)  # refuses NaN with a sentence
-    return concept

@@ -175,6 +175,16 @@ def overlapped():
     return bytes(data)
 
 
+def again_and_again(array):
+    """A text of 1 MiB, of which a thousand byte strings or arrays are made."""
+    text = b"X" + struct.pack("<I", 2**20) + b"a" * 2**20
+    made = b"c_codecs\nencode\nh\x00\x85R"
+    if array:
+        state = b"(K\x01J\x00\x00\x10\x00\x85cnumpy\ndtype\nU\x02u1\x85R\x89" + made + b"t"
+        made = b"cnumpy.core.multiarray\n_reconstruct\n)R" + state + b"b"
+    return b"\x80\x02" + text + b"q\x000(" + made * 1000 + b"l."
+
+
 BOMBS = {
     "a tensor without strides": archive(view(1, (2**16, 2**16), (0, 0)), {"0": bytes(4)}),
     "a storage that is not there": archive(view(2**33, (2**33,), (1,)), {"0": bytes(4)}),
@@ -187,6 +197,8 @@ BOMBS = {
     "instructions of zeros": archive(bytes(2**28), {}, zipfile.ZIP_DEFLATED),
     "files over each other": overlapped(),
     "a million lists": archive(b"\x80\x02" + b"]" * 10**6 + b"."),
+    "a text encoded again and again": archive(again_and_again(array=False)),
+    "an array built again and again": archive(again_and_again(array=True)),
     "lists in lists": archive(b"\x80\x02" + b"]" * 90_000 + b"a" * 89_999 + b"."),
     "tuples in tuples as a key": archive(b"\x80\x02})" + b"\x85" * 150_000 + b"Ns."),
     "legacy: a storage that is not there": b"".join(
@@ -220,7 +232,7 @@ def test_small_files_take_little_memory(tmp_path):
     """In a process that may take 400 MiB more than it had."""
     for number, content in enumerate(BOMBS.values()):
         (tmp_path / f"{number:02d}").write_bytes(content)
-    alias = Path(__file__).parents[2] / "tools" / "alias.py"
+    alias = Path(__file__).parents[2] / "cli" / "run.py"
     script = textwrap.dedent(READ.format(alias=str(alias), folder=str(tmp_path)))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
