@@ -89,8 +89,8 @@ class Backbone:
         """Load the models and give them gradients; latent_shape (B, C, h, w) sizes the memory."""
         self._latent_shape = latent_shape
         with torch.inference_mode(False), torch.enable_grad():
-            self._enter()
             try:
+                self._enter()
                 yield
             finally:
                 self._stack.close()
@@ -158,6 +158,7 @@ class Backbone:
         return [digest.hexdigest(), str(self.compute_dtype), *patches]
 
     def _enter(self) -> None:
+        self._stack = ExitStack()
         # activations kept for the backward pass need several times a forward pass's memory
         memory = 3 * self._model.memory_required(list(self._latent_shape))
         # The host's weights are inference tensors, and it moves them by `weight.data = moved`.
@@ -167,7 +168,6 @@ class Backbone:
             model_management.load_models_gpu(
                 [self._model, self._clip.patcher], memory_required=memory, force_full_load=True
             )
-        self._stack = ExitStack()
         self._stack.enter_context(repeatable_kernels())
         self._stack.enter_context(differentiable(self._model.model, self._clip.cond_stage_model))
         self._stack.enter_context(standing_in(self._trained))

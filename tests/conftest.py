@@ -119,6 +119,20 @@ def tiny_sd2v() -> TinyModels:
     return _tiny("sd2v")
 
 
+@pytest.fixture
+def fresh_sd1(tiny_sd1: TinyModels) -> TinyModels:
+    """As tiny_sd1, loaded for this test alone, which may break it."""
+    return load_tiny(tiny_sd1.path, "sd1")
+
+
+@pytest.fixture
+def moves(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Lets the host move weights whenever it loads a model; names of what it has loaded."""
+    from personalize.tests.moving_host import host_that_moves
+
+    return host_that_moves(monkeypatch)
+
+
 @pytest.fixture(params=["tiny_sd1", "tiny_sd2", "tiny_sd2v"])
 def tiny(request: pytest.FixtureRequest) -> TinyModels:
     """Each of them in turn."""
