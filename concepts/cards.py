@@ -6,15 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from .bases import BASES
-from .concept import Concept, Method
+from .concept import Concept
 from .files import describe_concept
+from .methods import ClassWord
 from .placeholders import attribute_placeholder
-
-LEARNED_WITH_CLASS_WORD = {Method.CROSS_INIT}
-"""Methods whose training prompts have the class word behind the placeholder."""
-
-_NO_ATTRIBUTES = {Method.ELITE}
-"""Methods whose other words are no attributes that a prompt would name."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +41,10 @@ def read_card(path: Path, name: str) -> Card:
 
 
 def _card(concept: Concept, words: Iterable[str]) -> Card:
-    attributes = [] if concept.method in _NO_ATTRIBUTES else [word for word in words if word]
+    attributes = [word for word in words if word] if concept.method.attributes else []
     return Card(
-        method=concept.method.value,
-        method_name=concept.method.display_name,
+        method=concept.method.key,
+        method_name=concept.method.title,
         base_title=BASES[concept.base].title,
         placeholder=concept.placeholder,
         class_word=concept.class_word,
@@ -59,6 +54,6 @@ def _card(concept: Concept, words: Iterable[str]) -> Card:
 
 
 def _written(concept: Concept) -> str:
-    if concept.method in LEARNED_WITH_CLASS_WORD and concept.class_word:
+    if concept.method.class_word is ClassWord.WRITTEN and concept.class_word:
         return f"{concept.placeholder} {concept.class_word}"
     return concept.placeholder

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
@@ -13,35 +12,11 @@ from torch import Tensor
 from .bases import BASES
 from .elite import EliteEncoder
 from .errors import ConceptFileError, PersonalizeError
+from .methods import Method
 from .placeholders import check_placeholder
 
 MAX_VECTORS = 75
 """A prompt chunk has 77 positions, two of them for the begin and end tokens."""
-
-
-class Method(str, Enum):
-    """The method that made a concept. The value is what the concept file says."""
-
-    TEXTUAL_INVERSION = "textual_inversion"
-    CROSS_INIT = "cross_init"
-    CUSTOM_DIFFUSION = "custom_diffusion"
-    DETEX = "detex"
-    CATVERSION = "catversion"
-    ELITE = "elite"
-
-    @property
-    def display_name(self) -> str:
-        return _DISPLAY_NAMES[self]
-
-
-_DISPLAY_NAMES = {
-    Method.TEXTUAL_INVERSION: "Textual Inversion",
-    Method.CROSS_INIT: "Cross Initialization",
-    Method.CUSTOM_DIFFUSION: "Custom Diffusion",
-    Method.DETEX: "DETEX",
-    Method.CATVERSION: "CatVersion",
-    Method.ELITE: "ELITE",
-}
 
 
 _ATTRIBUTE = re.compile(r"[a-z]+\d*")
@@ -85,6 +60,11 @@ class Concept:
                 f"Unknown base model '{self.base}', expected one of {known}. A newer version of "
                 "Personalize may know it: update."
             )
+
+    @property
+    def title(self) -> str:
+        """How messages call it: "DETEX concept <my-dog>"."""
+        return f"{self.method.title} concept {self.placeholder}"
 
     @property
     def base_title(self) -> str:

@@ -11,13 +11,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .concept import Concept, Method
+from .concept import Concept
 from .errors import ConceptFileError, PersonalizeError
 
 _PREFIX = "difference."
 _UP, _DOWN = ".up", ".down"
-METHODS = {Method.CUSTOM_DIFFUSION, Method.DETEX}
-"""Methods whose concepts change the keys and values of the UNet's cross attention."""
 
 
 def difference_tensors(differences: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -77,7 +75,7 @@ def compressed(concept: Concept, rank: int) -> tuple[Concept, float]:
     differences = weight_differences(concept)
     if not differences:
         raise PersonalizeError(
-            f"A {concept.method.display_name} concept has no weights to compress. Set rank to 0."
+            f"A {concept.method.title} concept has no weights to compress. Set rank to 0."
         )
     factors = {path: _factors(matrix, rank) for path, matrix in differences.items()}
     tensors = {k: t for k, t in concept.tensors.items() if not k.startswith(_PREFIX)}

@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .bases import BASES
-from .concept import Concept, Method
+from .concept import Concept
 from .elite import (
     EliteEncoder,
     EliteStage,
@@ -34,6 +34,7 @@ from .errors import ConceptFileError, reading
 from .foreign import MAX_BYTES as MAX_FOREIGN_BYTES
 from .foreign import PICKLED, SAFE, check_kind, is_safetensors, read_foreign
 from .importers import chosen, import_concept
+from .methods import Part, method_of
 
 FORMAT = "personalize/1"
 SUFFIXES = (*SAFE, *PICKLED)
@@ -51,7 +52,7 @@ def save_concept(concept: Concept, path: Path, embed_encoder: bool = False) -> N
     if embed_encoder:
         if concept.encoder is None:
             raise ConceptFileError(
-                f"{concept.placeholder} is a {concept.method.display_name} concept without an "
+                f"{concept.placeholder} is a {concept.method.title} concept without an "
                 "encoder at hand, so none can be saved with it. Switch embed_encoder off."
             )
         tensors |= embedded_tensors(concept.encoder)
@@ -62,7 +63,7 @@ def save_embedding(concept: Concept, path: Path) -> None:
     """Write the placeholder's vectors as a stock embedding, read by ``embedding:name``."""
     if "" not in concept.words or concept.tensors:
         raise ConceptFileError(
-            f"A {concept.method.display_name} concept is more than a word, so a stock embedding "
+            f"A {concept.method.title} concept is more than a word, so a stock embedding "
             "cannot hold it. Save it as a concept file only."
         )
     write_safetensors(BASES[concept.base].split(concept.words[""]), path)
@@ -161,7 +162,7 @@ def _tensors(concept: Concept) -> dict[str, Tensor]:
 def _metadata(concept: Concept) -> dict[str, str]:
     return {
         "format": FORMAT,
-        "method": concept.method.value,
+        "method": concept.method.key,
         "base": concept.base,
         "text_width": str(concept.text_width),
         "placeholder": concept.placeholder,
@@ -190,9 +191,9 @@ def _read_concept(tensors: dict[str, Tensor], metadata: Mapping[str, str], name:
     concept = _read_description(metadata, name)
     words = {_word(key): tensors[key] for key in _words(tensors)}
     others = {key: t for key, t in tensors.items() if key not in _words(tensors)}
-    if "" not in words and (concept.method is not Method.CATVERSION or not others):
+    if "" not in words and (Part.WORDS in concept.method.parts or not others):
         raise ConceptFileError(
-            f"'{name}' says it is a {concept.method.display_name} concept, but it lacks what was "
+            f"'{name}' says it is a {concept.method.title} concept, but it lacks what was "
             "learned (a tensor named word). Save the concept again."
         )
     with reading(name):
@@ -225,7 +226,7 @@ def _read_description(metadata: Mapping[str, str], name: str) -> Concept:
             "Update Personalize to load it."
         )
     try:
-        method, base = Method(metadata["method"]), metadata["base"]
+        method, base = method_of(metadata["method"]), metadata["base"]
         width = int(metadata["text_width"])
         placeholder = metadata["placeholder"]
     except (KeyError, ValueError) as error:

@@ -44,19 +44,19 @@ def residual_layers(concept: Concept) -> tuple[dict[int, tuple[Tensor, Tensor]],
         or any(set(pair) != {"key", "value"} for pair in found.values())
     ):
         raise ConceptFileError(
-            f"The CatVersion concept {concept.placeholder} lacks residual keys, values or its "
+            f"The {concept.title} lacks residual keys, values or its "
             "logit_bias. Save it again from where it was learned."
         )
     tensors = [t for pair in found.values() for t in pair.values()]
     shapes = {tuple(t.shape) for t in tensors}
     if len(shapes) != 1 or tensors[0].ndim != 2 or tensors[0].shape[1] != concept.text_width:
         raise ConceptFileError(
-            f"The CatVersion concept {concept.placeholder} has residuals of shapes "
+            f"The {concept.title} has residuals of shapes "
             f"{sorted(shapes)}; expected equal ones of width {concept.text_width}."
         )
     if not all(torch.isfinite(t).all() for t in tensors):
         raise ConceptFileError(
-            f"The CatVersion concept {concept.placeholder} holds NaN or infinite numbers. Its "
+            f"The {concept.title} holds NaN or infinite numbers. Its "
             "training went wrong or its file is damaged: train it again."
         )
     layers = {n: (found[n]["key"], found[n]["value"]) for n in sorted(found)}

@@ -7,11 +7,12 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..concepts.cards import card_of
-from ..concepts.concept import Concept, Method
+from ..concepts.concept import Concept
 from ..concepts.differences import compressed
 from ..concepts.elite_files import find_encoder
 from ..concepts.errors import ConceptFileError
 from ..concepts.files import load_concept, save_concept, save_embedding
+from ..concepts.methods import Part
 from ..host.browsers import CONCEPTS_CHANGED, tell_browsers
 from ..host.card_pictures import write_pictures
 from ..host.folders import (
@@ -84,14 +85,14 @@ def shown(concept: Concept) -> dict[str, list[dict[str, Any]]]:
 
 
 def with_encoder(concept: Concept) -> Concept:
-    """An ELITE concept with its encoder from the folders; others as they are."""
-    if concept.method is not Method.ELITE or concept.encoder is not None:
+    """A concept of a picture with its encoder from the folders; others as they are."""
+    if Part.LOCAL_FEATURES not in concept.method.parts or concept.encoder is not None:
         return concept
     wanted = concept.training.get("encoder", {})
     encoder = find_encoder(map(elite_path, elite_names()), wanted.get("digest", ""))
     if encoder is None:
         raise ConceptFileError(
-            f"The ELITE concept {concept.placeholder} is drawn with the encoder "
+            f"The {concept.title} is drawn with the encoder "
             f"'{wanted.get('name', 'unknown')}' (digest {wanted.get('digest', 'unknown')[:12]}), "
             f"which is missing. Looked in {elite_folders()}. Put its file or files there."
         )
@@ -239,5 +240,7 @@ class ApplyConcept(io.ComfyNode):
         own_prompts_only: bool = False,
     ) -> io.NodeOutput:
         details = Details(local_strength, start_percent, end_percent)
-        patched = apply_concept(model, clip, concept, strength, details, own_prompts_only)
+        patched = apply_concept(
+            model, clip, concept, strength, details=details, own_prompts=own_prompts_only
+        )
         return io.NodeOutput(*patched, ui=shown(concept))

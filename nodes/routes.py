@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from ..concepts.cards import LEARNED_WITH_CLASS_WORD
-from ..concepts.concept import Method
+from ..concepts import methods
 from ..concepts.errors import PersonalizeError
+from ..concepts.methods import ClassWord, Method
 from ..host.browsers import CONCEPTS_CHANGED, tell_browsers
 from ..host.card_pictures import content_type
 from ..host.shelf import picture_of, rename, shelf, to_trash
@@ -19,12 +19,12 @@ from .answers import Handler, refused, texts_of
 PREFIX = "/personalize/concepts"
 
 MAKERS = {
-    "PersonalizeTrainTextualInversion": Method.TEXTUAL_INVERSION,
-    "PersonalizeTrainCrossInit": Method.CROSS_INIT,
-    "PersonalizeTrainCatVersion": Method.CATVERSION,
-    "PersonalizeTrainCustomDiffusion": Method.CUSTOM_DIFFUSION,
-    "PersonalizeTrainDETEX": Method.DETEX,
-    "PersonalizeEncodeELITE": Method.ELITE,
+    "PersonalizeTrainTextualInversion": methods.TEXTUAL_INVERSION,
+    "PersonalizeTrainCrossInit": methods.CROSS_INIT,
+    "PersonalizeTrainCatVersion": methods.CATVERSION,
+    "PersonalizeTrainCustomDiffusion": methods.CUSTOM_DIFFUSION,
+    "PersonalizeTrainDETEX": methods.DETEX,
+    "PersonalizeEncodeELITE": methods.ELITE,
 }
 """Nodes that make a concept, so that a browser can tell of it before they have run."""
 
@@ -46,9 +46,9 @@ async def send_shelf(request: web.Request) -> web.StreamResponse:
 
 def method_json(method: Method) -> dict[str, str | bool]:
     return {
-        "method": method.value,
-        "method_name": method.display_name,
-        "with_class_word": method in LEARNED_WITH_CLASS_WORD,
+        "method": method.key,
+        "method_name": method.title,
+        "with_class_word": method.class_word is ClassWord.WRITTEN,
     }
 
 

@@ -1,12 +1,11 @@
 """Apply a concept: patched clones of MODEL and CLIP, with which stock nodes understand it."""
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..concepts.concept import Concept, Method
-from ..concepts.differences import METHODS as WEIGHT_METHODS
+from ..concepts.concept import Concept
 from ..concepts.errors import BaseModelError, PersonalizeError
+from ..concepts.methods import ClassWord, Part
 from ..concepts.residuals import residual_layers
 from ..host.base_models import base_of_model, context_width, towers_of
 from ..host.bases.host_base import Tower
@@ -16,6 +15,7 @@ from .elite import with_elite
 from .encoding import ConceptEncoding
 from .local_attention import Details
 from .prompt_words import AppliedConcept, with_concept
+from .strength import Strength
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -31,45 +31,53 @@ def apply_concept(
     clip: "CLIP",
     concept: Concept,
     strength: float = 1.0,
+    *,
     details: Details = _DETAILS,
     own_prompts: bool = False,
 ) -> tuple["ModelPatcher", "CLIP"]:
     """MODEL and CLIP that know the concept's placeholder; the given ones stay as they are.
 
     strength: 0 stands for the class word, 1 for the concept as learned, any other number between
-        or beyond. Learned words and CatVersion need no patch of the MODEL: it is returned itself.
-    details: of ELITE, how much of the picture's local features acts, and when
-    own_prompts: of Custom Diffusion and DETEX, whether the weights act in prompts that name the
-        concept alone, so that those of several concepts never meet in different prompts
+        or beyond. A MODEL that nothing of the concept changes is returned itself.
+    details: how much of a picture's local features acts, and when
+    own_prompts: whether differences of weights act in prompts that name the concept alone, so that
+        those of several concepts never meet in different prompts
     Raises BaseModelError when concept, MODEL and CLIP are not of one base model.
     """
     check_fits(concept, model, clip)
-    if not (math.isfinite(strength) and strength >= 0):
-        raise PersonalizeError(f"Expected a strength of 0 or more, such as 0.8, got {strength}.")
-    patch_model = PATCHES.get(concept.method)
-    if patch_model is None:
+    own_prompts = own_prompts and concept.method.changes_weights
+    applied = AppliedConcept(concept, Strength(strength), own_prompts)
+    return with_parts(model, applied, details), with_text(clip, applied)
+
+
+def with_parts(
+    model: "ModelPatcher", applied: AppliedConcept, details: Details = _DETAILS
+) -> "ModelPatcher":
+    """A MODEL with what the concept's parts, and a method of its own, do to it."""
+    method = applied.concept.method
+    if any(part not in PATCHES for part in method.parts):
         raise PersonalizeError(
-            f"{concept.placeholder} is a {concept.method.display_name} concept, which this version "
-            "of Personalize cannot apply. Update it."
+            f"{applied.concept.placeholder} is a {method.title} concept, which this version of "
+            "Personalize cannot apply. Update it."
         )
-    own = own_prompts and concept.method in WEIGHT_METHODS
-    applied = AppliedConcept(concept, strength, own)
-    return patch_model(model, applied, details), with_text(clip, applied)
+    if applied.strength.is_zero:
+        return model
+    for part in method.parts:
+        model = PATCHES[part](model, applied, details)
+    return model if method.patch is None else method.patch(model, applied)
 
 
 def _unpatched(model: "ModelPatcher", _: AppliedConcept, __: Details) -> "ModelPatcher":
     return model
 
 
-PATCHES: dict[Method, Callable[["ModelPatcher", AppliedConcept, Details], "ModelPatcher"]] = {
-    Method.TEXTUAL_INVERSION: _unpatched,
-    Method.CROSS_INIT: _unpatched,
-    Method.CATVERSION: _unpatched,
-    Method.CUSTOM_DIFFUSION: with_differences,
-    Method.DETEX: with_differences,
-    Method.ELITE: with_elite,
+PATCHES: dict[Part, Callable[["ModelPatcher", AppliedConcept, Details], "ModelPatcher"]] = {
+    Part.WORDS: _unpatched,
+    Part.RESIDUALS: _unpatched,
+    Part.DIFFERENCES: with_differences,
+    Part.LOCAL_FEATURES: with_elite,
 }
-"""What each method does to the MODEL."""
+"""What each part of a concept does to the MODEL."""
 
 
 def check_fits(concept: Concept, model: "ModelPatcher", clip: "CLIP") -> None:
@@ -88,23 +96,19 @@ def check_fits(concept: Concept, model: "ModelPatcher", clip: "CLIP") -> None:
         )
 
 
-_ENCODED_OTHERWISE = {Method.CATVERSION, Method.ELITE}
-"""Methods whose prompts take more than the host's own encoding of their tokens."""
-
-
 def with_text(clip: "CLIP", applied: AppliedConcept) -> "CLIP":
     """A CLIP whose prompts may name the concept."""
     clone = clip.clone()
     tower = towers_of(clip).towers[0]
     clone.tokenizer = with_concept(clip.tokenizer, applied)
-    method = applied.concept.method
-    stock_encoding = method not in _ENCODED_OTHERWISE and not applied.own_prompts
-    if applied.strength == 0 or (applied.strength == 1 and stock_encoding):
+    residual = Part.RESIDUALS in applied.concept.method.parts
+    stock_encoding = not residual and not applied.needs_rows
+    if applied.strength.is_zero or (applied.strength.is_one and stock_encoding):
         return clone
     encode = clone.patcher.get_model_object(_ENCODE)
     if not isinstance(encode, ConceptEncoding):
         clone.patcher.add_object_patch(_ENCODE, ConceptEncoding(encode, tower))
-    if method is Method.CATVERSION:
+    if residual:
         _open_layers(clone, tower, applied.concept)
     return clone
 
@@ -112,10 +116,10 @@ def with_text(clip: "CLIP", applied: AppliedConcept) -> "CLIP":
 def _open_layers(clip: "CLIP", tower: Tower, concept: Concept) -> None:
     """Let the concept's layers attend to residuals; several concepts share an opened layer."""
     layers, _ = residual_layers(concept)
-    if not concept.class_word:
+    if concept.method.class_word is ClassWord.KEPT and not concept.class_word:
         raise PersonalizeError(
-            f"The CatVersion concept {concept.placeholder} has no class word to stand in the "
-            "prompt. Write it into class_word of Load Concept, such as dog."
+            f"The {concept.title} has no class word to "
+            "stand in the prompt. Write it into class_word of Load Concept, such as dog."
         )
     if max(layers) >= tower.encoder.num_layers:
         raise BaseModelError(

@@ -1,8 +1,8 @@
-"""Apply Custom Diffusion and DETEX to a MODEL: differences of its cross-attention weights.
+"""Apply a concept's differences of cross-attention weights to a MODEL.
 
 They are the host's own weight patches, added to the user's weights, so LoRAs on the same weights
-keep their effect in either order. `strength` multiplies them. Or they act in the concept's own
-prompts alone: see `local_weights.py`.
+keep their effect in either order. Or they act in the concept's own prompts alone: see
+`local_weights.py`.
 """
 
 from typing import TYPE_CHECKING
@@ -21,17 +21,16 @@ _ROOT = "diffusion_model."
 
 
 def with_differences(model: "ModelPatcher", applied: AppliedConcept, _: Details) -> "ModelPatcher":
-    """A clone of the MODEL with the concept's differences; the MODEL itself at strength 0."""
-    if applied.strength == 0:
-        return model
+    """A clone of the MODEL with the concept's differences."""
     differences = weight_differences(applied.concept)
     _check_weights(model, applied.concept, {p: tuple(d.shape) for p, d in differences.items()})
     if applied.own_prompts:
         placeholder = applied.concept.placeholder
-        return with_local_weights(model, LocalWeights(placeholder, differences, applied.strength))
+        strength = applied.strength.scaled()
+        return with_local_weights(model, LocalWeights(placeholder, differences, strength))
     clone = model.clone()
     patches = {weight_key(path): ("diff", (matrix,)) for path, matrix in differences.items()}
-    clone.add_patches(patches, applied.strength)
+    clone.add_patches(patches, applied.strength.scaled())
     return clone
 
 

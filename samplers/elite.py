@@ -1,8 +1,5 @@
-"""Apply an ELITE concept to a MODEL: its encoder's key and value projections, and local attention.
-
-`strength` multiplies the projections' differences and the local attention: 0 is no patch at all, 1
-the method.
-"""
+"""Apply the features of a picture to a MODEL: their encoder's key and value projections, and local
+attention (ELITE)."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +22,15 @@ _ROOT = "diffusion_model."
 
 
 def with_elite(model: "ModelPatcher", applied: AppliedConcept, details: Details) -> "ModelPatcher":
-    """A clone of the MODEL that draws the concept; the MODEL itself at strength 0.
+    """A clone of the MODEL that draws the concept.
 
     Raises PersonalizeError when the concept's encoder is missing or another one is applied already.
     """
     details.check()
-    concept, strength = applied.concept, applied.strength
-    if strength == 0:
-        return model
+    concept = applied.concept
     encoder = encoder_of(concept)
-    model = with_projections(model, encoder, strength)
-    weight, features = strength * details.strength, local_features(concept)
+    model = with_projections(model, encoder, applied.strength.scaled())
+    weight, features = applied.strength.scaled(details.strength), local_features(concept)
     if weight == 0 or features is None or encoder.local_stage is None:
         return model
     part = LocalPart(concept, features, details, weight)
@@ -47,7 +42,7 @@ def encoder_of(concept: Concept) -> EliteEncoder:
         return concept.encoder
     name = concept.training.get("encoder", {}).get("name", "that made it")
     raise PersonalizeError(
-        f"The ELITE concept {concept.placeholder} is drawn with the encoder {name}, which is not "
+        f"The {concept.title} is drawn with the encoder {name}, which is not "
         "loaded. Put its file into models/elite and load the concept again."
     )
 

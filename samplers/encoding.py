@@ -1,32 +1,23 @@
-"""Encoding of a prompt that names concepts: strength of learned words, and residual attention.
+"""Encoding of a prompt that names concepts: learned words of fractional strength, residual keys and
+values, and the rows in which a concept stands.
 
-Learned words: a vector cannot be blended with a class word of another number of tokens, so the two
-*encodings* of the prompt are: c = c_class + strength (c_learned - c_class). This is smooth, has
-exact ends, and goes on beyond 1. Several concepts of fractional strength blend one after another
-(multilinear).
-
-CatVersion: strength multiplies the residual columns' weights before the softmax is normalised,
-softmax(log(strength) + b + Q dK, Q K). So 0 is stock, 1 is the method, and beyond 1 the residuals
-take more of the attention but never more than all of it; scaling the values instead would take
-attention away from the prompt even at 0.
-
-ELITE: its words are learned words like others; the rows in which the primary one stands go with the
-conditioning, for the local attention.
+What a strength does is said in `strength.py`. The rows go with the conditioning, for what acts in a
+MODEL's cross attention where the prompt names the concept.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from ..concepts.concept import Method
+from ..concepts.methods import Part
 from ..concepts.residuals import residual_layers
 from ..host.bases.host_base import Tower
 from ..host.residual_attention import Layers, Residuals, active_residuals
 from .local_attention import MENTIONS
 from .prompt_words import AppliedConcept, mark_of
+from .strength import Strength
 
 Chunk = list[tuple[Any, ...]]
 Encoded = tuple[Any, ...]
@@ -41,17 +32,17 @@ class ConceptEncoding:
 
     def __call__(self, tokens: dict[str, list[Chunk]]) -> Encoded:
         written = {c: None for chunks in tokens.values() for x in chunks for c in _concepts(x)}
-        residual = [c for c in written if c.concept.method is Method.CATVERSION]
-        words = [c for c in written if c not in residual and c.strength != 1]
+        residual = [c for c in written if Part.RESIDUALS in c.concept.method.parts]
+        words = [c for c in written if Part.WORDS in c.concept.method.parts]
+        blended = [c for c in words if not c.strength.is_one]
         chunks = max(len(chunks) for chunks in tokens.values())
         # behind the prompt's own chunks the host may put an empty one, for weights: it stays stock
         with active_residuals(side_by_side(residual), chunks):
-            encoded = self._blend(tokens, words)
+            encoded = self._blend(tokens, blended)
         mentions = {
             c.concept.placeholder: rows
             for c in written
-            if (c.concept.method is Method.ELITE or c.own_prompts)
-            and (rows := mentioned_rows(tokens, c))
+            if c.needs_rows and (rows := mentioned_rows(tokens, c))
         }
         return with_mentions(encoded, mentions) if mentions else encoded
 
@@ -63,7 +54,7 @@ class ConceptEncoding:
             key: [self._with_class_word(chunk, first) for chunk in chunks]
             for key, chunks in tokens.items()
         }
-        return _lerp(self._blend(plain, rest), self._blend(tokens, rest), first.strength)
+        return _blended(self._blend(plain, rest), self._blend(tokens, rest), first.strength)
 
     def _with_class_word(self, chunk: Chunk, applied: AppliedConcept) -> Chunk:
         """The chunk with the class word's tokens for each mention of the concept, padded anew."""
@@ -109,12 +100,12 @@ def with_mentions(encoded: Encoded, mentions: dict[str, tuple[int, ...]]) -> Enc
 
 
 def side_by_side(applied: Sequence[AppliedConcept]) -> Layers:
-    """The residuals of all CatVersion concepts of a prompt, with their strengths."""
+    """The residuals of several concepts in a prompt, with their strengths."""
     layers: dict[int, Sequence[Residuals]] = {}
     for one in applied:
         pairs, bias = residual_layers(one.concept)
         for layer, (keys, values) in pairs.items():
-            scaled = Residuals(keys, values, bias + math.log(one.strength))
+            scaled = Residuals(keys, values, one.strength.logit_bias(bias))
             layers[layer] = [*layers.get(layer, ()), scaled]
     return layers
 
@@ -135,9 +126,9 @@ def _neutral(start: tuple[Any, ...]) -> tuple[Any, ...]:
     return start[1:]
 
 
-def _lerp(plain: Encoded, learned: Encoded, strength: float) -> Encoded:
-    blended = tuple(
-        a + strength * (b - a) if isinstance(a, Tensor) and isinstance(b, Tensor) else a
+def _blended(plain: Encoded, learned: Encoded, strength: Strength) -> Encoded:
+    tensors = tuple(
+        strength.blended(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a
         for a, b in zip(plain[:2], learned[:2], strict=True)
     )
-    return blended + tuple(learned[2:])
+    return tensors + tuple(learned[2:])

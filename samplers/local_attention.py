@@ -164,19 +164,19 @@ def with_local_attention(model: Any, part: LocalPart, projections: Projections) 
 
 
 def local_features(concept: Concept) -> Tensor | None:
-    """The (P, text_width) local features of an ELITE concept, None for words alone."""
+    """The (P, text_width) local features of a concept, None for words alone."""
     local = concept.tensors.get("local")
     if local is None:
         return None
     if local.ndim != 2 or local.shape[1] != concept.text_width or not local.is_floating_point():
         raise ConceptFileError(
-            f"The ELITE concept {concept.placeholder} has local features of shape "
+            f"The {concept.title} has local features of shape "
             f"{tuple(local.shape)}; expected vectors of width {concept.text_width}. Encode its "
             "picture again."
         )
     if not torch.isfinite(local).all():
         raise ConceptFileError(
-            f"The ELITE concept {concept.placeholder} holds NaN or infinite numbers. Its encoder's "
+            f"The {concept.title} holds NaN or infinite numbers. Its encoder's "
             "training went wrong or its file is damaged: encode its picture again."
         )
     return local

@@ -1,4 +1,4 @@
-"""Weights of a concept that act in its own prompts alone: Custom Diffusion and DETEX side by side.
+"""Weights of a concept that act in its own prompts alone, so that several stand side by side.
 
 A prompt's keys and values are linear in the weights, W c + strength dW c. So the second part is
 added to the keys and values of the chunks of a batch whose prompt names the concept, and several

@@ -11,25 +11,31 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..concepts.concept import Concept, Method
-from ..concepts.differences import METHODS as WITH_CLASS_WORD
+from ..concepts.concept import Concept
 from ..concepts.errors import PlaceholderError
+from ..concepts.methods import ClassWord
 from ..concepts.placeholders import attribute_placeholder, find_placeholders
 from ..host.base_models import inner_tokenizer
+from .strength import Strength
 
 _LEADING = re.compile(r"<[^<>\s]+>")
 
 
 @dataclass(frozen=True, eq=False)
 class AppliedConcept:
-    """A concept in use. strength 0: its class word; 1: as learned; see `encoding.py` between.
+    """A concept in use.
 
     own_prompts: its changes of the MODEL's weights act in prompts that name it, nowhere else
     """
 
     concept: Concept
-    strength: float
+    strength: Strength
     own_prompts: bool = False
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether the MODEL must know in which rows of a conditioning it is named."""
+        return self.own_prompts or self.concept.method.needs_rows
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ class _Words:
             name = concept.placeholder
             if attribute:
                 name = attribute_placeholder(name, attribute)
-            if applied.strength == 0:
+            if applied.strength.is_zero:
                 self._texts[name] = "" if attribute else concept.class_word
                 continue
             self._texts[name] = f" embedding:{name} "
@@ -122,12 +128,12 @@ class _Words:
         """What stands in a prompt for the bare placeholder ("") and for each attribute word."""
         concept = applied.concept
         class_ids = self._inner.tokenizer(concept.class_word)["input_ids"][1:-1]
-        if concept.method is Method.CATVERSION:
+        if concept.method.class_word is ClassWord.KEPT:
             return {"": _spelling(map(ConceptToken, class_ids), applied, "")}
         spellings = {}
         for name, word in concept.words.items():
             tokens: list[Any] = [row.clone() for row in word]
-            if not name and concept.method in WITH_CLASS_WORD:
+            if not name and concept.method.class_word is ClassWord.APPENDED:
                 tokens += map(ConceptToken, class_ids)
             spellings[name] = _spelling(tokens, applied, name)
         return spellings

@@ -178,7 +178,7 @@ def one_picture(models: Miniature, way: Way, prompt: Prompt, seed: int) -> Tenso
 
     model, clip = models.model, models.clip
     if way.concept is not None:
-        model, clip = apply_concept(model, clip, way.concept, 1.0, Details(way.details))
+        model, clip = apply_concept(model, clip, way.concept, 1.0, details=Details(way.details))
     return text_to_image(
         model, clip, models.vae, prompt.about(way.words), SIZE, seed=seed, steps=STEPS, cfg=GUIDANCE
     )

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 import torch
-from personalize.concepts.concept import Concept, Method
+from personalize.concepts import methods
+from personalize.concepts.concept import Concept
 from personalize.samplers.apply import apply_concept
 from personalize.samplers.local_attention import Details
 
@@ -18,14 +19,14 @@ def elite_concept(encoder, placeholder="<rex>", seed=0, patches=16, class_word="
     local[: patches // 4] = 0  # behind the mask
     words = {name: torch.randn(1, width, generator=generator) for name in ("", "word1", "word2")}
     return Concept(
-        Method.ELITE, encoder.base, width, placeholder, class_word, words, {"local": local},
+        methods.ELITE, encoder.base, width, placeholder, class_word, words, {"local": local},
         encoder=encoder,
     )  # fmt: skip
 
 
 def as_words(concept):
     """The same words as a method that patches no model."""
-    return replace(concept, method=Method.TEXTUAL_INVERSION, tensors={}, encoder=None)
+    return replace(concept, method=methods.TEXTUAL_INVERSION, tensors={}, encoder=None)
 
 
 @torch.inference_mode()
@@ -54,7 +55,7 @@ def latents(count=1, height=8, width=None, seed=0):
 
 
 def drawn(tiny, concept, strength=1.0, details=EVERYTHING, prompt=PROMPT, **more):
-    model, clip = apply_concept(tiny.model, tiny.clip, concept, strength, details)
+    model, clip = apply_concept(tiny.model, tiny.clip, concept, strength, details=details)
     return sample(model, conditioning(clip, prompt), conditioning(clip, ""), **more)
 
 

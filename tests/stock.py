@@ -1,7 +1,8 @@
 """Prompts through the stock nodes, and concepts of random vectors to put into them."""
 
 import torch
-from personalize.concepts.concept import Concept, Method
+from personalize.concepts import methods
+from personalize.concepts.concept import Concept
 
 LONG = "a painting of a castle on a hill with many towers and flags, " * 6
 
@@ -35,7 +36,7 @@ def make_concept(tiny, vectors=1, placeholder="<my-dog>", class_word="dog", seed
     generator = torch.Generator().manual_seed(seed)
     word = torch.randn(vectors, width_of(tiny), generator=generator)
     return Concept(
-        Method.TEXTUAL_INVERSION,
+        methods.TEXTUAL_INVERSION,
         base_of(tiny),
         width_of(tiny),
         placeholder,

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from personalize.concepts.concept import Concept, Method
+from personalize.concepts import methods
+from personalize.concepts.concept import Concept
 from personalize.concepts.errors import (
     BaseModelError,
     ConceptFileError,
@@ -51,7 +52,7 @@ def catversion(
         for layer in range(last - layers, last)
     }
     return Concept(
-        Method.CATVERSION, base_of(tiny), d, placeholder, class_word,
+        methods.CATVERSION, base_of(tiny), d, placeholder, class_word,
         tensors=residual_tensors(pairs, bias),
     )  # fmt: skip
 
@@ -115,11 +116,14 @@ def test_parity_at_real_widths(kind):
                 for layer in range(reach - 3, reach)
             }
             tensors = residual_tensors(pairs, bias)
-            concept = Concept(Method.CATVERSION, kind, width, "<cat>", "dog", tensors=tensors)
+            concept = Concept(methods.CATVERSION, kind, width, "<cat>", "dog", tensors=tensors)
             from personalize.samplers.apply import with_text
             from personalize.samplers.prompt_words import AppliedConcept
+            from personalize.samplers.strength import Strength
 
-            ours = encode(with_text(clip, AppliedConcept(concept, 1.0)), prompt.format("<cat>"))[0]
+            ours = encode(
+                with_text(clip, AppliedConcept(concept, Strength(1.0))), prompt.format("<cat>")
+            )[0]
             theirs = independent(text, ids_of(clip, prompt.format("dog")), concept)
             plain = independent(text, ids_of(clip, prompt.format("dog")), None)
             assert ((ours - theirs).norm() / theirs.norm()).item() < 1e-5
@@ -153,7 +157,7 @@ def test_gradient_of_one_step_equals_the_plain_computation(tiny, n, bias):
     for row, layer in enumerate(learner.changed):
         tensors[f"residual.{layer}.key"] = leaves[0][row]
         tensors[f"residual.{layer}.value"] = leaves[1][row]
-    concept = Concept(Method.CATVERSION, base_of(tiny), text.config.hidden_size, "<cat>", "dog",
+    concept = Concept(methods.CATVERSION, base_of(tiny), text.config.hidden_size, "<cat>", "dog",
                       tensors=tensors)  # fmt: skip
     context = independent(text, ids_of(tiny.clip, "dog"), concept).expand(2, -1, -1)
     noisy = reference.scheduler.add_noise(x0, noise, t)
@@ -253,7 +257,7 @@ def test_two_concepts_stand_side_by_side(tiny):
         )
         for layer, pair in residual_layers(one)[0].items()
     }
-    both = Concept(Method.CATVERSION, one.base, one.text_width, "<both>", "dog with a hat",
+    both = Concept(methods.CATVERSION, one.base, one.text_width, "<both>", "dog with a hat",
                    tensors=residual_tensors(joined, 1.0))  # fmt: skip
     together = encode(clip, "<cat> with a <hat>")
     expected = encode(applied(tiny, both), "<both>")
@@ -348,7 +352,7 @@ def test_what_it_trains_on_is_what_a_prompt_gets(tiny):
 def test_the_official_adapter(tmp_path):
     concept = load_concept(OFFICIAL)
     layers, bias = residual_layers(concept)
-    assert (concept.method, concept.base, bias) == (Method.CATVERSION, "sd1", 1.0)
+    assert (concept.method, concept.base, bias) == (methods.CATVERSION, "sd1", 1.0)
     norms = {
         layer: tuple(round(t.norm().item(), 3) for t in pair) for layer, pair in layers.items()
     }
@@ -406,10 +410,10 @@ def test_concepts_that_do_not_fit_are_refused(tiny_sd1):
         applied(tiny_sd1, catversion(tiny_sd1, d=32))
     deep = catversion(tiny_sd1)
     tensors = {k.replace(".3.", ".7."): v for k, v in deep.tensors.items()}
-    deep = Concept(Method.CATVERSION, "sd1", 64, "<x>", "dog", tensors=tensors)
+    deep = Concept(methods.CATVERSION, "sd1", 64, "<x>", "dog", tensors=tensors)
     with pytest.raises(BaseModelError, match="changes text layer 8, but this CLIP has 4"):
         applied(tiny_sd1, deep)
     with pytest.raises(ConceptFileError, match="lacks residual keys"):
-        applied(tiny_sd1, Concept(Method.CATVERSION, "sd1", 64, "<x>", "dog"))
+        applied(tiny_sd1, Concept(methods.CATVERSION, "sd1", 64, "<x>", "dog"))
     with pytest.raises(PersonalizeError, match="0 or more.*-1"):
         applied(tiny_sd1, catversion(tiny_sd1), -1.0)

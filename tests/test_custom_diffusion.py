@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from personalize.concepts.concept import Method
+from personalize.concepts import methods
 from personalize.concepts.differences import compressed, weight_differences
 from personalize.concepts.errors import (
     BaseModelError,
@@ -152,7 +152,7 @@ def test_gradient_checkpointing_and_other_precisions_change_little(tiny_sd1):
 def test_makes_a_concept_of_a_word_and_differences(tiny, pictures, dogs):
     result = learned(tiny, pictures, dogs)
     concept = result.concept
-    assert concept.method is Method.CUSTOM_DIFFUSION
+    assert concept.method is methods.CUSTOM_DIFFUSION
     assert concept.words[""].shape == (1, concept.text_width)
     differences = weight_differences(concept)
     assert len(differences) == 14 and all(d.norm() > 0 for d in differences.values())
@@ -332,7 +332,7 @@ def test_the_applied_concept_is_what_was_trained(tiny_sd1, pictures, dogs):
 
 def test_the_placeholder_is_the_word_and_the_class_word(tiny_sd1, concept):
     _, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept)
-    word = replace(concept, method=Method.TEXTUAL_INVERSION, tensors={})
+    word = replace(concept, method=methods.TEXTUAL_INVERSION, tensors={})
     _, alone = apply_concept(tiny_sd1.model, tiny_sd1.clip, word)
     prompt = "photo of a {} on the beach"
     assert_same(
@@ -379,7 +379,7 @@ def test_save_and_load(concept, tmp_path):
     path = tmp_path / "dog.safetensors"
     save_concept(concept, path)
     loaded = load_concept(path)
-    assert same_concept(concept, loaded) and loaded.method is Method.CUSTOM_DIFFUSION
+    assert same_concept(concept, loaded) and loaded.method is methods.CUSTOM_DIFFUSION
     with pytest.raises(ConceptFileError, match="more than a word"):
         save_embedding(concept, tmp_path / "word.safetensors")
 

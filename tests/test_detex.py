@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from personalize.concepts.concept import Method
+from personalize.concepts import methods
 from personalize.concepts.differences import weight_differences
 from personalize.concepts.errors import BaseModelError, PersonalizeError, TrainingError
 from personalize.concepts.files import load_concept, save_concept
@@ -375,7 +375,7 @@ def test_without_mappers_the_words_themselves_are_trained(tiny_sd1, pictures, ma
 def test_makes_a_concept_of_words_and_differences(tiny, pictures, material):
     result = learned(tiny, pictures, material)
     concept = result.concept
-    assert concept.method is Method.DETEX and concept.training["steps_taken"] == 3
+    assert concept.method is methods.DETEX and concept.training["steps_taken"] == 3
     assert list(concept.words) == ["", "pose1", "pose2", "background1", "background2"]
     assert len(weight_differences(concept)) == 14
     assert set(result.losses) == {"loss", "denoising", "prior", "attention"}

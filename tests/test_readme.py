@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from personalize.concepts.concept import Concept, Method
+from personalize.concepts import methods
+from personalize.concepts.concept import Concept
 from personalize.concepts.differences import compressed, difference_tensors
 from personalize.concepts.files import save_concept
 from personalize.concepts.residuals import residual_tensors
@@ -67,12 +68,14 @@ def bytes_of(concept, folder):
 
 def test_sizes_are_those_of_files(tmp_path):
     residuals = {layer: (torch.ones(1, WIDTH), torch.ones(1, WIDTH)) for layer in (9, 10, 11)}
-    weights = concept(Method.DETEX, tensors=difference_tensors(differences()))
-    pictured = concept(Method.ELITE, 5, tensors={"local": torch.ones(256, WIDTH)})
+    weights = concept(methods.DETEX, tensors=difference_tensors(differences()))
+    pictured = concept(methods.ELITE, 5, tensors={"local": torch.ones(256, WIDTH)})
     sizes = {
-        "Textual Inversion": concept(Method.TEXTUAL_INVERSION),
-        "Cross Initialization\\*\\*": concept(Method.CROSS_INIT, 2),
-        "CatVersion\\*\\*": concept(Method.CATVERSION, 0, tensors=residual_tensors(residuals, 1.0)),
+        "Textual Inversion": concept(methods.TEXTUAL_INVERSION),
+        "Cross Initialization\\*\\*": concept(methods.CROSS_INIT, 2),
+        "CatVersion\\*\\*": concept(
+            methods.CATVERSION, 0, tensors=residual_tensors(residuals, 1.0)
+        ),
         "ELITE\\*\\*": pictured,
     }
     for method, one in sizes.items():

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..concepts.concept import MAX_VECTORS, Concept, Method
+from ..concepts.concept import MAX_VECTORS, Concept
 from ..concepts.errors import TrainingError
+from ..concepts.methods import CATVERSION
 from ..concepts.residuals import OFFICIAL_BIAS, residual_tensors
 from ..host.backbone import Backbone
 from ..host.residual_attention import Layers, Residuals
@@ -88,7 +89,7 @@ class CatVersion:
     def to_concept(self) -> Concept:
         layers = {n: (k, v) for n, k, v in zip(self.changed, self.keys, self.values, strict=True)}
         return Concept(
-            method=Method.CATVERSION,
+            method=CATVERSION,
             base=self.base,
             text_width=self.width,
             placeholder=self.config.placeholder,

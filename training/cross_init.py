@@ -6,8 +6,8 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from ..concepts.concept import Method
 from ..concepts.errors import TrainingError
+from ..concepts.methods import CROSS_INIT
 from ..host.backbone import Backbone
 from ..host.text_encoder import TextEncoder
 from .batch import Batch
@@ -73,7 +73,7 @@ class CrossInitConfig(TrainConfig):
 class CrossInit(WordLearner):
     """The trainable words of one concept, (n, d), and where they started, v_init."""
 
-    method = Method.CROSS_INIT
+    method = CROSS_INIT
 
     def __init__(self, config: CrossInitConfig, backbone: Backbone) -> None:
         self.config = config

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..concepts.concept import Concept, Method
+from ..concepts.concept import Concept
 from ..concepts.differences import difference_tensors
 from ..concepts.errors import TrainingError
+from ..concepts.methods import CUSTOM_DIFFUSION
 from ..host.backbone import Backbone
 from .batch import Batch, with_prior
 from .config import TrainConfig, check_class_word
@@ -62,7 +63,7 @@ class CustomDiffusionConfig(PriorConfig):
 class CustomDiffusion(WordLearner):
     """The subject word v, (1, d), and fp32 copies of the projections, by path."""
 
-    method = Method.CUSTOM_DIFFUSION
+    method = CUSTOM_DIFFUSION
 
     def __init__(self, config: CustomDiffusionConfig, backbone: Backbone) -> None:
         word = initial_words(backbone.text, config.init_word, 1)

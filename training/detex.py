@@ -15,9 +15,10 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import adaptive_avg_pool2d, leaky_relu, linear
 
-from ..concepts.concept import Concept, Method
+from ..concepts.concept import Concept
 from ..concepts.differences import difference_tensors
 from ..concepts.errors import TrainingError
+from ..concepts.methods import DETEX
 from ..host.backbone import Backbone
 from .batch import Batch, with_prior
 from .custom_diffusion import PriorConfig, Projections, encoded_prompt
@@ -71,7 +72,7 @@ class DetexConfig(PriorConfig):
 class Detex:
     """The subject word v (1, d), pose words p and background words b (N, d), the projections."""
 
-    method = Method.DETEX
+    method = DETEX
 
     def __init__(self, config: DetexConfig, backbone: Backbone, views: Views) -> None:
         text, count = backbone.text, len(views.masks)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..concepts.concept import MAX_VECTORS, Method
+from ..concepts.concept import MAX_VECTORS
 from ..concepts.errors import TrainingError
+from ..concepts.methods import TEXTUAL_INVERSION
 from ..host.backbone import Backbone
 from ..host.text_encoder import TextEncoder
 from .config import TrainConfig
@@ -35,7 +36,7 @@ class TextualInversionConfig(TrainConfig):
 class TextualInversion(WordLearner):
     """New words of the text encoder, (vectors, d), started from a vocabulary word's embedding."""
 
-    method = Method.TEXTUAL_INVERSION
+    method = TEXTUAL_INVERSION
 
     def __init__(self, config: TextualInversionConfig, backbone: Backbone) -> None:
         words = initial_words(backbone.text, config.init_word, config.vectors)

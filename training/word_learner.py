@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..concepts.concept import Concept, Method
+from ..concepts.concept import Concept
+from ..concepts.methods import Method
 from ..host.backbone import Backbone
 from ..host.text_encoder import TextEncoder
 from .batch import Batch, denoising_loss

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from ..concept import Concept, Method
+from ..concept import Concept
 from ..errors import ConceptFileError
 from ..foreign import ForeignFile
+from ..methods import CATVERSION
 from ..placeholders import placeholder_from_name
 from ..residuals import OFFICIAL_BIAS, residual_layers, residual_tensors
 
@@ -35,7 +36,7 @@ def adapter(file: ForeignFile) -> dict[str, Concept]:
         for n, layer in enumerate(_LAYERS)
     }
     concept = Concept(
-        method=Method.CATVERSION,
+        method=CATVERSION,
         base="sd1",
         text_width=_WIDTH,
         placeholder=placeholder_from_name(file.name),

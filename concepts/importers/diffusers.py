@@ -10,8 +10,9 @@ from collections.abc import Container, Iterable
 
 from torch import Tensor
 
-from ..concept import Concept, Method
+from ..concept import Concept
 from ..foreign import ForeignFile
+from ..methods import CROSS_INIT, TEXTUAL_INVERSION
 from .words import (
     SDXL_WIDTHS,
     is_word,
@@ -40,7 +41,7 @@ def tokens(file: ForeignFile) -> dict[str, Concept]:
             found[token] = word_of_encoders(file, name, {"clip_l": word, "clip_g": other})
             continue
         published = len(keys) == 2 and all(map(_VERSIONED.fullmatch, keys))
-        method = Method.CROSS_INIT if published else Method.TEXTUAL_INVERSION
+        method = CROSS_INIT if published else TEXTUAL_INVERSION
         found[token] = word_concept(file, name, word, method=method)
     return found
 

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ..bases import BASES, Base
-from ..concept import MAX_VECTORS, Concept, Method
+from ..concept import MAX_VECTORS, Concept
 from ..errors import ConceptFileError, reading
 from ..foreign import ForeignFile
+from ..methods import TEXTUAL_INVERSION, Method
 from ..placeholders import placeholder_from_name
 
 SDXL = "Stable Diffusion XL"
@@ -22,7 +23,7 @@ def word_concept(
     token: str,
     vectors: Tensor,
     base: Base | None = None,
-    method: Method = Method.TEXTUAL_INVERSION,
+    method: Method = TEXTUAL_INVERSION,
     left_out: Iterable[str] = (),
 ) -> Concept:
     """The concept of one learned word.

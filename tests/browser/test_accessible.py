@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from personalize.concepts.concept import Method
+from personalize.concepts import methods
 from personalize.tests.browser.test_concepts import open_sidebar, put
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
@@ -54,7 +54,7 @@ FOCUSED = """() => {
 def one_concept(server):
     folder = server.base_directory / "output" / "concepts"
     shutil.rmtree(folder, ignore_errors=True)
-    put(folder / "my-dog.safetensors", Method.DETEX, "<my-dog>", "dog", ("pose1",))
+    put(folder / "my-dog.safetensors", methods.DETEX, "<my-dog>", "dog", ("pose1",))
     yield
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 import torch
-from personalize.concepts.concept import Concept, Method
+from personalize.concepts import methods
+from personalize.concepts.concept import Concept
 from personalize.concepts.files import save_concept
 from personalize.host.card_pictures import write_pictures
 
@@ -18,8 +19,8 @@ def folder(server):
     """The server's concepts folder with two concepts, as it was found afterwards."""
     folder = server.base_directory / "output" / "concepts"
     shutil.rmtree(folder, ignore_errors=True)
-    put(folder / "my-dog.safetensors", Method.DETEX, "<my-dog>", "dog", ("pose1", "pose2"))
-    put(folder / "pets" / "rex.safetensors", Method.CROSS_INIT, "<rex>", "dog")
+    put(folder / "my-dog.safetensors", methods.DETEX, "<my-dog>", "dog", ("pose1", "pose2"))
+    put(folder / "pets" / "rex.safetensors", methods.CROSS_INIT, "<rex>", "dog")
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -137,7 +138,7 @@ def test_drag_rename_delete_and_a_hostile_name(page, folder):
     assert loaded == "good-dog.safetensors"
 
     # a file that appears is listed after a refresh, whatever it is called
-    put(folder / f"{HOSTILE}.safetensors", Method.TEXTUAL_INVERSION, "<x>", HOSTILE)
+    put(folder / f"{HOSTILE}.safetensors", methods.TEXTUAL_INVERSION, "<x>", HOSTILE)
     page.find(".personalize-shelf header button").click()
     page.find(".personalize-card").nth(2).wait_for()
     hostile = cards(page).filter(has_text="onerror")

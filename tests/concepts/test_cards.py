@@ -4,14 +4,15 @@ import json
 
 import pytest
 import torch
+from personalize.concepts import methods
 from personalize.concepts.cards import card_of, read_card
-from personalize.concepts.concept import Concept, Method
+from personalize.concepts.concept import Concept
 from personalize.concepts.errors import ConceptFileError
 from personalize.concepts.files import load_concept, save_concept, save_embedding
 from safetensors.torch import save_file
 
 
-def make(method=Method.CROSS_INIT, **changes):
+def make(method=methods.CROSS_INIT, **changes):
     words = {"": torch.ones(2, 64)}
     settings = {"class_word": "person", "words": words, **changes}
     return Concept(method, "sd1", 64, "<me>", **settings)
@@ -20,14 +21,14 @@ def make(method=Method.CROSS_INIT, **changes):
 CONCEPTS = {
     "cross init": make(),
     "without class word": make(class_word=""),
-    "textual inversion": make(Method.TEXTUAL_INVERSION),
+    "textual inversion": make(methods.TEXTUAL_INVERSION),
     "detex": make(
-        Method.DETEX,
+        methods.DETEX,
         words={n: torch.ones(1, 64) for n in ("", "pose2", "background1", "pose1")},
         tensors={"delta": torch.ones(3, 3)},
     ),
-    "elite": make(Method.ELITE, words={"": torch.ones(1, 64), "word1": torch.ones(1, 64)}),
-    "catversion": make(Method.CATVERSION, words={}, tensors={"residual.9.key": torch.ones(1, 64)}),
+    "elite": make(methods.ELITE, words={"": torch.ones(1, 64), "word1": torch.ones(1, 64)}),
+    "catversion": make(methods.CATVERSION, words={}, tensors={"residual.9.key": torch.ones(1, 64)}),
 }
 
 
@@ -37,7 +38,7 @@ def test_the_card_of_a_file_is_that_of_the_loaded_concept(case, tmp_path):
     save_concept(CONCEPTS[case], path)
     card = read_card(path, "a.safetensors")
     assert sorted(card.attributes) == sorted(card_of(load_concept(path)).attributes)
-    assert (card.placeholder, card.method) == ("<me>", CONCEPTS[case].method.value)
+    assert (card.placeholder, card.method) == ("<me>", CONCEPTS[case].method.key)
     assert card.base_title == "Stable Diffusion 1.x"
     assert json.loads(json.dumps(card.as_json()))["method_name"] == card.method_name
 
@@ -61,7 +62,7 @@ def test_what_to_write(case, write, attributes, tmp_path):
 
 def test_an_embedding_of_another_program_has_a_card(tmp_path):
     save_embedding(
-        Concept(Method.TEXTUAL_INVERSION, "sd1", 768, "<x>", words={"": torch.ones(1, 768)}),
+        Concept(methods.TEXTUAL_INVERSION, "sd1", 768, "<x>", words={"": torch.ones(1, 768)}),
         tmp_path / "cat.safetensors",
     )
     torch.save({"<dog>": torch.ones(768)}, tmp_path / "dog.bin")

@@ -2,13 +2,14 @@ import dataclasses
 
 import pytest
 import torch
-from personalize.concepts.concept import MAX_VECTORS, Concept, Method
+from personalize.concepts import methods
+from personalize.concepts.concept import MAX_VECTORS, Concept
 from personalize.concepts.errors import ConceptFileError, PersonalizeError, PlaceholderError
 
 
 def concept(word=None, **changes):
     settings = {
-        "method": Method.TEXTUAL_INVERSION,
+        "method": methods.TEXTUAL_INVERSION,
         "base": "sd1",
         "text_width": 8,
         "placeholder": "<my-dog>",

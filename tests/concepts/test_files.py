@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from personalize.concepts import files
-from personalize.concepts.concept import Concept, Method
+from personalize.concepts import files, methods
+from personalize.concepts.concept import Concept
 from personalize.concepts.errors import ConceptFileError
 from personalize.concepts.files import FORMAT, load_concept, save_concept, save_embedding
 from safetensors import safe_open
@@ -31,7 +31,7 @@ def random(*shape, dtype=torch.float32):
     return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
 
 
-def make_concept(method=Method.CROSS_INIT, **changes):
+def make_concept(method=methods.CROSS_INIT, **changes):
     settings = {
         "method": method,
         "base": "sd1",
@@ -59,7 +59,7 @@ def leftovers(folder):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("method", methods.METHODS.values(), ids=lambda m: m.key)
 @pytest.mark.parametrize(
     ("words", "tensors"),
     [
@@ -89,7 +89,7 @@ def test_round_trip(method, words, tensors, tmp_path):
 
 def test_a_concept_without_words_of_its_own_goes_round(tmp_path):
     path = tmp_path / "dog.safetensors"
-    concept = make_concept(Method.CATVERSION, words={}, tensors={"layers.9.key": random(1, 8)})
+    concept = make_concept(methods.CATVERSION, words={}, tensors={"layers.9.key": random(1, 8)})
     save_concept(concept, path)
     assert_equal(load_concept(path), concept)
     path.write_bytes(save({"layers.9.key": random(1, 8)}, METADATA))
@@ -144,8 +144,8 @@ def test_a_stock_embedding_holds_the_vectors_under_its_encoders_key(base, tmp_pa
 
 def test_a_concept_that_is_more_than_words_is_no_stock_embedding(tmp_path):
     for concept in (
-        make_concept(Method.DETEX, tensors={"k": random(2, 2)}),
-        make_concept(Method.CATVERSION, words={}, tensors={"k": random(2, 2)}),
+        make_concept(methods.DETEX, tensors={"k": random(2, 2)}),
+        make_concept(methods.CATVERSION, words={}, tensors={"k": random(2, 2)}),
     ):
         with pytest.raises(ConceptFileError, match="more than a word.*concept file only"):
             save_embedding(concept, tmp_path / "dog.safetensors")

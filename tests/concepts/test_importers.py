@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from personalize.concepts.concept import Method
+from personalize.concepts import methods
 from personalize.concepts.errors import ConceptFileError
 from personalize.concepts.files import load_concept
 from personalize.concepts.importers.diffusers import by_word
@@ -110,7 +110,7 @@ def test_layouts(case, tmp_path):
     path = write(content, tmp_path / f"my file{suffix}")
     concept = load_concept(path, f"animals/{path.name}")
     assert (concept.base, concept.placeholder) == (base, placeholder)
-    assert concept.method is Method.TEXTUAL_INVERSION
+    assert concept.method is methods.TEXTUAL_INVERSION
     assert concept.words[""].dtype == torch.float32
     assert torch.equal(concept.words[""], vectors.detach().float().view(-1, concept.text_width))
     assert concept.training["imported_from"] == path.name
@@ -183,7 +183,7 @@ def test_the_official_cross_initialization_file():
     if not path.is_file():
         pytest.skip(f"the authors' file {path.name} is not here")
     concept = load_concept(path)
-    assert (concept.method, concept.base, concept.text_width) == (Method.CROSS_INIT, "sd2", 1024)
+    assert (concept.method, concept.base, concept.text_width) == (methods.CROSS_INIT, "sd2", 1024)
     assert concept.placeholder == "<28017>"
     norms = concept.words[""].norm(dim=1).tolist()
     assert norms == pytest.approx([32.94, 33.57], abs=0.01)

@@ -7,7 +7,8 @@ from pathlib import Path
 import folder_paths
 import pytest
 import torch
-from personalize.concepts.concept import Concept, Method
+from personalize.concepts import methods
+from personalize.concepts.concept import Concept
 from personalize.concepts.errors import ConceptFileError
 from personalize.concepts.files import save_concept, save_embedding
 from personalize.host.folders import (
@@ -25,7 +26,7 @@ from personalize.host.folders import (
 pytestmark = pytest.mark.host
 
 CONCEPT = Concept(
-    Method.TEXTUAL_INVERSION, "sd1", 64, "<my-dog>", words={"": torch.arange(64.0)[None]}
+    methods.TEXTUAL_INVERSION, "sd1", 64, "<my-dog>", words={"": torch.arange(64.0)[None]}
 )
 
 

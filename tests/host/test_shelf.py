@@ -5,7 +5,8 @@ from pathlib import Path
 import folder_paths
 import pytest
 import torch
-from personalize.concepts.concept import Concept, Method
+from personalize.concepts import methods
+from personalize.concepts.concept import Concept
 from personalize.concepts.errors import ConceptFileError
 from personalize.concepts.files import load_concept, save_concept
 from personalize.host import shelf as shelf_module
@@ -23,7 +24,7 @@ ODD = "<img src=x onerror=alert(1)>"
 def concept(placeholder="<my-dog>", pictures=None):
     words = {"": torch.ones(2, 64)}
     return Concept(
-        Method.CROSS_INIT, "sd1", 64, placeholder, class_word="dog", words=words, pictures=pictures
+        methods.CROSS_INIT, "sd1", 64, placeholder, class_word="dog", words=words, pictures=pictures
     )
 
 

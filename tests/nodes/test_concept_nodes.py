@@ -5,7 +5,8 @@ from pathlib import Path
 import folder_paths
 import pytest
 import torch
-from personalize.concepts.concept import Concept, Method
+from personalize.concepts import methods
+from personalize.concepts.concept import Concept
 from personalize.concepts.differences import compressed, weight_differences
 from personalize.concepts.errors import (
     BaseModelError,
@@ -34,7 +35,7 @@ def combo():
     return LoadConcept.INPUT_TYPES()["required"]["concept_name"][1]["options"]
 
 
-def make_concept(placeholder="<my-dog>", method=Method.CROSS_INIT, width=64, **changes):
+def make_concept(placeholder="<my-dog>", method=methods.CROSS_INIT, width=64, **changes):
     words = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
     settings = {"class_word": "dog", "words": {"": words}, "training": {"steps_taken": 3}}
     return Concept(method, "sd1", width, placeholder, **settings | changes)
@@ -121,7 +122,7 @@ def test_nothing_is_overwritten():
 
 
 def test_a_concept_that_is_no_word_alone_saves_nothing_when_an_embedding_is_wanted():
-    concept = make_concept(method=Method.DETEX, tensors={"k": torch.ones(2, 2)})
+    concept = make_concept(method=methods.DETEX, tensors={"k": torch.ones(2, 2)})
     with pytest.raises(ConceptFileError, match="more than a word"):
         run(SaveConcept, concept=concept, filename="no word", also_as_embedding=True)
     assert not [name for name in combo() if "no word" in name]
@@ -217,7 +218,7 @@ def test_the_folder_key_is_the_hosts():
 
 def test_a_rank_makes_the_file_smaller_and_says_what_was_lost():
     weight = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
-    concept = make_concept(method=Method.DETEX, tensors={"difference.a.to_k": weight})
+    concept = make_concept(method=methods.DETEX, tensors={"difference.a.to_k": weight})
     sizes = []
     for rank in (0, 2):
         output = run(

@@ -3,7 +3,8 @@
 import folder_paths
 import pytest
 import torch
-from personalize.concepts.concept import Concept, Method
+from personalize.concepts import methods
+from personalize.concepts.concept import Concept
 from personalize.concepts.files import save_concept
 from personalize.host.card_pictures import write_pictures
 from personalize.nodes import NODE_CLASS_MAPPINGS
@@ -24,7 +25,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_paths, "filename_list_cache", {})
     words = {"": torch.ones(1, 64)}
     save_concept(
-        Concept(Method.TEXTUAL_INVERSION, "sd1", 64, "<my-dog>", words=words),
+        Concept(methods.TEXTUAL_INVERSION, "sd1", 64, "<my-dog>", words=words),
         folder / "my-dog.safetensors",
     )
     write_pictures(

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from personalize.concepts.concept import Method
+from personalize.concepts import methods
 from personalize.concepts.errors import (
     BaseModelError,
     PictureError,
@@ -52,8 +52,8 @@ def run(node, tiny, images=None, lists=None, **widgets):
 @pytest.mark.parametrize(
     ("node", "method", "rows", "placeholder"),
     [
-        (TrainTextualInversion, Method.TEXTUAL_INVERSION, 1, "<my-dog>"),
-        (TrainCrossInit, Method.CROSS_INIT, 2, "<me>"),
+        (TrainTextualInversion, methods.TEXTUAL_INVERSION, 1, "<my-dog>"),
+        (TrainCrossInit, methods.CROSS_INIT, 2, "<me>"),
     ],
 )
 @pytest.mark.parametrize("kind", ["tiny_sd1", "tiny_sd2", "tiny_sd2v"])

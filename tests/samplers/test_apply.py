@@ -2,9 +2,11 @@
 
 import pytest
 import torch
-from personalize.concepts.concept import Concept, Method
+from personalize.concepts import methods
+from personalize.concepts.concept import Concept
 from personalize.concepts.errors import BaseModelError, PersonalizeError, PlaceholderError
 from personalize.concepts.files import save_embedding
+from personalize.concepts.methods import Part
 from personalize.samplers.apply import PATCHES, apply_concept
 from personalize.tests.stock import (
     LONG,
@@ -214,7 +216,7 @@ def test_the_same_placeholder_twice_is_refused(tiny):
 def test_a_concept_of_another_base_or_width_is_refused(tiny_sd1, tiny_sd2):
     with pytest.raises(BaseModelError, match=r"2\.x \(text width 96\).*1\.x \(text width 64\)"):
         applied(tiny_sd1, make_concept(tiny_sd2))
-    wide = Concept(Method.TEXTUAL_INVERSION, "sd1", 768, "<x>", words={"": torch.ones(768)})
+    wide = Concept(methods.TEXTUAL_INVERSION, "sd1", 768, "<x>", words={"": torch.ones(768)})
     with pytest.raises(BaseModelError, match="768.*64"):
         applied(tiny_sd1, wide)
     with pytest.raises(BaseModelError, match=r"this MODEL is Stable Diffusion 2"):
@@ -231,8 +233,8 @@ def test_other_text_encoders_are_refused(tiny_sd1):
 
 
 def test_methods_of_the_future_are_refused(tiny_sd1, monkeypatch):
-    monkeypatch.delitem(PATCHES, Method.DETEX)
-    concept = Concept(Method.DETEX, "sd1", 64, "<x>", words={"": torch.ones(64)})
+    monkeypatch.delitem(PATCHES, Part.DIFFERENCES)
+    concept = Concept(methods.DETEX, "sd1", 64, "<x>", words={"": torch.ones(64)})
     with pytest.raises(PersonalizeError, match="DETEX.*cannot apply"):
         applied(tiny_sd1, concept)
     with pytest.raises(PersonalizeError, match="nan"):

@@ -190,8 +190,8 @@ def test_strength_moves_smoothly(tiny_sd1, concept):
 
 def test_two_concepts_in_one_prompt(tiny_sd1, encoder, concept):
     other = elite_concept(encoder, "<cup>", seed=5)
-    model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, 1.0, EVERYTHING)
-    model, clip = apply_concept(model, clip, other, 1.0, Details(0.5))
+    model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, 1.0, details=EVERYTHING)
+    model, clip = apply_concept(model, clip, other, 1.0, details=Details(0.5))
     prompt = "a <rex> and <cup>"
     ours = sample(model, conditioning(clip, prompt), conditioning(clip, ""))
     words = apply_concept(tiny_sd1.model, tiny_sd1.clip, as_words(concept))[1]
@@ -216,7 +216,7 @@ def test_a_second_concept_adds_the_larger_strength_only(tiny_sd1, encoder, conce
     def strengths(*pair):
         model, clip = tiny_sd1.model, tiny_sd1.clip
         for one, strength in zip((concept, other), pair, strict=True):
-            model, clip = apply_concept(model, clip, one, strength, Details(0))
+            model, clip = apply_concept(model, clip, one, strength, details=Details(0))
         key = next(k for k in model.patches if k.endswith("attn2.to_k.weight"))
         return sum(patch[0] for patch in model.patches[key])
 
@@ -259,7 +259,7 @@ def test_lora_on_the_same_weights_composes(tiny_sd1, encoder):
 def test_bad_input(tiny_sd1, tiny_sd2, encoder, concept):
     def refused(says, concept=concept, details=EVERYTHING, error=PersonalizeError, tiny=tiny_sd1):
         with pytest.raises(error, match=says):
-            apply_concept(tiny.model, tiny.clip, concept, 1.0, details)
+            apply_concept(tiny.model, tiny.clip, concept, 1.0, details=details)
 
     refused("local_strength of 0 or more", details=Details(float("nan")))
     refused("start_percent <= end_percent", details=Details(0.8, 0.6, 0.4))

@@ -160,7 +160,7 @@ def test_equals_the_plain_implementation(tiny_sd1, encoder, concept, name):
     expected = sample(model, plain.positive, plain.negative, **plain.settings)
 
     def ours(details):
-        model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, 1.0, details)
+        model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, 1.0, details=details)
         built = WORKFLOWS[name](lambda prompt: conditioning(clip, prompt))
         return sample(model, built.positive, built.negative, **built.settings)
 
@@ -214,7 +214,7 @@ def test_anothers_patch_of_the_same_block_acts_before_and_after(tiny_sd1, concep
     first, second = (sample(m, positive, negative) for m in (after_theirs, before_theirs))
     assert torch.equal(first, second)
     assert distance(first, drawn(tiny_sd1, concept)) > 1e-3  # theirs acts
-    bare, _ = apply_concept(theirs, tiny_sd1.clip, concept, 1.0, Details(0))
+    bare, _ = apply_concept(theirs, tiny_sd1.clip, concept, 1.0, details=Details(0))
     assert distance(first, sample(bare, positive, negative)) > 1e-3  # ours acts
 
 
@@ -229,5 +229,5 @@ def test_a_patch_in_a_hook_of_one_conditioning_acts_too(tiny_sd1, concept):
     positive, negative = [[cond, {**extra, "hooks": hooks}]], conditioning(clip, "")
     hooked = sample(model, positive, negative)
     assert distance(hooked, drawn(tiny_sd1, concept)) > 1e-3  # theirs acts
-    bare, _ = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, 1.0, Details(0))
+    bare, _ = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, 1.0, details=Details(0))
     assert distance(hooked, sample(bare, positive, negative)) > 1e-3  # ours acts

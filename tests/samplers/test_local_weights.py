@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from personalize.concepts.concept import Concept, Method
+from personalize.concepts import methods
+from personalize.concepts.concept import Concept
 from personalize.concepts.differences import difference_tensors
 from personalize.host.base_models import base_of_model
 from personalize.samplers.apply import apply_concept
@@ -28,7 +29,7 @@ def detex(tiny, placeholder="<a>", seed=0, scale=0.2):
     words = {name: torch.randn(1, width, generator=generator) for name in ("", "pose1")}
     tensors = difference_tensors(differences)
     return Concept(
-        Method.DETEX, base_of(tiny), width, placeholder, "dog", words=words, tensors=tensors
+        methods.DETEX, base_of(tiny), width, placeholder, "dog", words=words, tensors=tensors
     )
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from personalize.concepts.concept import Concept, Method
+from personalize.concepts import methods
+from personalize.concepts.concept import Concept
 from personalize.concepts.differences import difference_tensors
 from personalize.miniature.files import CHECKPOINT, WEIGHTS
 from personalize.miniature.subjects import Jury, thing
@@ -92,7 +93,7 @@ def test_leaks_and_swaps_are_counted_as_the_judge_reads(monkeypatch):
 def test_what_a_lower_rank_costs(monkeypatch, tmp_path):
     noise = torch.randn(16, 128, generator=torch.Generator().manual_seed(0))
     concept = Concept(
-        Method.DETEX, "sd1", 128, "<it>", "mug", words={"": torch.ones(1, 128)},
+        methods.DETEX, "sd1", 128, "<it>", "mug", words={"": torch.ones(1, 128)},
         tensors=difference_tensors({"a": noise}),
     )  # fmt: skip
     monkeypatch.setattr(Study, "concept", lambda *_: concept)

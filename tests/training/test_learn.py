@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from personalize.concepts.concept import Method
+from personalize.concepts import methods
 from personalize.concepts.errors import BaseModelError, PlaceholderError, TrainingError
 from personalize.samplers.apply import apply_concept
 from personalize.training.cross_init import CrossInitConfig
@@ -51,10 +51,14 @@ def words(learned):
 @pytest.mark.parametrize(
     ("config", "method", "shape"),
     [
-        (ti(vectors=3, init_word="teddy bear"), Method.TEXTUAL_INVERSION, 3),
-        (ci(), Method.CROSS_INIT, 2),
-        (ci(init_from="class word", class_word="dog", regulariser="squared"), Method.CROSS_INIT, 2),
-        (ci(init_from="class word", class_word="a blue teddy bear"), Method.CROSS_INIT, 4),
+        (ti(vectors=3, init_word="teddy bear"), methods.TEXTUAL_INVERSION, 3),
+        (ci(), methods.CROSS_INIT, 2),
+        (
+            ci(init_from="class word", class_word="dog", regulariser="squared"),
+            methods.CROSS_INIT,
+            2,
+        ),
+        (ci(init_from="class word", class_word="a blue teddy bear"), methods.CROSS_INIT, 4),
     ],
 )
 def test_makes_a_concept_that_remembers_its_training(tiny, pictures, config, method, shape):

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...concepts.concept import Concept, Method
+from ...concepts.concept import Concept
 from ...concepts.elite import EliteEncoder, grid_of, map_patches, map_words, mask_patches
 from ...concepts.errors import BaseModelError, PersonalizeError
+from ...concepts.methods import ELITE
 from ...host.versions import host_versions
 from ...host.vision import layer_features, vision_shape
 from ...pictures.images import small_copies
@@ -51,7 +52,7 @@ def encode_elite(
             patches = mask_patches(patches, masks[:1].to(patches))
         tensors["local"] = patches[0].cpu()
     return Concept(
-        method=Method.ELITE,
+        method=ELITE,
         base=encoder.base,
         text_width=encoder.text_width,
         placeholder=placeholder,

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from personalize.concepts.concept import Method
+from personalize.concepts import methods
 from personalize.concepts.elite import VisionShape, map_patches, map_words
 from personalize.concepts.errors import BaseModelError, PersonalizeError
 from personalize.concepts.files import load_concept, save_concept
@@ -40,7 +40,7 @@ def left_half(count=1, height=60, width=60):
 def test_one_picture(encoder, vision, tmp_path):
     picture, mask = pictures(), left_half()
     concept = encode_elite(encoder, vision, picture, mask, "<rex>", "dog")
-    assert (concept.method, concept.base, concept.text_width) == (Method.ELITE, "sd1", 64)
+    assert (concept.method, concept.base, concept.text_width) == (methods.ELITE, "sd1", 64)
     assert (concept.placeholder, concept.class_word) == ("<rex>", "dog")
     assert list(concept.words) == ["", "word1", "word2", "word3", "word4"]
     assert concept.encoder is encoder and len(concept.pictures) == 1
