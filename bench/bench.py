@@ -30,7 +30,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..cli.comfyui import ROOT, prepare_host
+from ..cli.comfyui import ROOT, OnCpu, prepare_host
 from . import bench_detex, bench_elite
 
 if TYPE_CHECKING:
@@ -448,6 +448,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--only", choices=bench_elite.PARTS, help="one part of elite")
     parser.add_argument("--serve", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--cpu", action=OnCpu)
     options = parser.parse_args(arguments)
     prepare_host()
     if options.serve:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .comfyui import ROOT, find_host, host_version, prepare_host
+from .comfyui import ROOT, OnCpu, find_host, host_version, prepare_host, wants_cpu
 
 if TYPE_CHECKING:
     from ..concepts.elite import EliteEncoder
@@ -101,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
     add("--sample-steps", type=int, default=20)
     add("--half", action="store_true", help="write the encoder as fp16")
     add("--licence", help="of the encoder, for its file's metadata, such as CC0-1.0")
-    add("--cpu", action="store_true", help="even where there is a GPU")
+    add("--cpu", action=OnCpu)
     return result
 
 
@@ -111,15 +111,14 @@ def main(arguments: Sequence[str]) -> int:
     if host is None:
         print("There is no ComfyUI. Name its folder with --comfyui.", file=sys.stderr)
         return 2
-    processes = start_processes(args.cpu)
+    processes = start_processes(wants_cpu())
     if processes is None:
         print("Several processes need the package accelerate: pip install accelerate",
               file=sys.stderr)  # fmt: skip
         return 2
-    import torch
 
     options = {} if args.vae_precision == "auto" else {f"{args.vae_precision}_vae": True}
-    prepare_host(args.cpu or not torch.cuda.is_available(), None, host, options)
+    prepare_host(None, None, host, options)
     from ..concepts.errors import PersonalizeError
 
     try:

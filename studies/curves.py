@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..cli.comfyui import ROOT, prepare_host
+from ..cli.comfyui import ROOT, OnCpu, prepare_host
 from ..tools.server.server import make_base_directory
 
 if TYPE_CHECKING:
@@ -267,11 +267,12 @@ def main(arguments: Sequence[str] = ()) -> int:
         value = getattr(defaults, field.name)
         option = "--" + field.name.replace("_", "-")
         parser.add_argument(option, type=type(value), default=value)
+    parser.add_argument("--cpu", action=OnCpu)
     options = parser.parse_args(arguments)
     settings = Settings(**{f.name: getattr(options, f.name) for f in fields(Settings)})
     base = make_base_directory()
     try:
-        prepare_host(True, base)
+        prepare_host(None, base)
         models = load_models(options.checkpoint, options.pack, base)
         curves = learning_curves(*models, load_pictures(options.pictures), settings)
     finally:

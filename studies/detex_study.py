@@ -28,7 +28,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from ..cli.comfyui import ROOT, prepare_host
+from ..cli.comfyui import ROOT, OnCpu, prepare_host
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -371,6 +371,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--sheet", type=Path, help="a picture file to draw, of the first subject")
     parser.add_argument("--ranks", nargs="+", type=int, help="of compressed files, to measure too")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="keeps what was run")
+    parser.add_argument("--cpu", action=OnCpu)
     options = parser.parse_args(arguments)
     prepare_host()
     from ..miniature.files import WEIGHTS

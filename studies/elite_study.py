@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from ..cli.comfyui import prepare_host
+from ..cli.comfyui import OnCpu, prepare_host
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -315,6 +315,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--prompts", type=int, default=5, help="of each subject, 10 at most")
     parser.add_argument("--weights", type=Path, help="folder of the miniature's files")
     parser.add_argument("--sheet", type=Path, help="a picture file to draw")
+    parser.add_argument("--cpu", action=OnCpu)
     options = parser.parse_args(arguments)
     prepare_host()
     from ..concepts.elite_files import load_encoder

@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from ..cli.comfyui import device_name
 from ..miniature.subjects import Scores, mean_scores, prompts_for
 from . import claims, plans
 from .claims import VARIANTS, Results, by_subject, curves_of, overall
@@ -240,9 +241,9 @@ REPORT = """\
 # The study on the miniature
 
 `make study` ran every method of the pack on the miniature Stable Diffusion of this repository
-(weights `{digest}`) and wrote this page; nothing in it was typed in. {things} things and {faces}
-faces that no training has shown, {prompts} prompts each, one picture a prompt, {steps} steps,
-guidance {guidance}.
+(weights `{digest}`) on {device}, and wrote this page; nothing in it was typed in. {things} things
+and {faces} faces that no training has shown, {prompts} prompts each, one picture a prompt,
+{steps} steps, guidance {guidance}.
 
 - **likeness**: the instance judge's cosine to eight other views of the individual, -1 to 1; on
   blank ground: to the same views without their surroundings
@@ -314,6 +315,7 @@ def write_report(results: Results, plan: Plan, digest: str, folder: Path) -> Pat
     }
     text = REPORT.format(
         digest=digest[:12],
+        device=device_name(),
         things=plan.things,
         faces=plan.faces,
         prompts=plan.prompts,

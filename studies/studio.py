@@ -38,7 +38,7 @@ class Studio:
     @classmethod
     def open(cls, folder: Path, weights: Path = WEIGHTS) -> Studio:
         """Start the host in this process and load the miniature."""
-        prepare_host(True, make_base_directory())
+        prepare_host(None, make_base_directory())
         return cls(load_miniature(weights), folder)
 
     @staticmethod

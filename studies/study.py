@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..cli.comfyui import ROOT, prepare_host
+from ..cli.comfyui import ROOT, OnCpu, prepare_host
 from ..miniature.files import WEIGHTS, BadWeights
 from . import plans, report
 from .claims import Results
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--small", action="store_true", help="everything once, nothing learned")
     parser.add_argument("--so-far", action="store_true", help="run nothing, tell what is known")
     parser.add_argument("--share", type=json.loads, help=argparse.SUPPRESS)
+    parser.add_argument("--cpu", action=OnCpu)
     options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     plan = SMALL if options.small else Plan()

@@ -23,7 +23,7 @@ from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
 
-from ..cli.comfyui import ROOT
+from ..cli.comfyui import ROOT, device_name, wants_cpu
 from ..miniature.files import CHECKPOINT, JUDGES, VISION, WEIGHTS, BadWeights
 from ..miniature.subjects import Jury, Scores, Subject, face, mean_scores, prompts_for, thing
 from .curves import encoded_words
@@ -198,6 +198,7 @@ class Trials:
             {k: v for k, v in asdict(recipe).items() if k != "title"},
             [prompt.about(recipe.name(subject)) for prompt in prompts_for(subject, trial.prompts)],
             DRAWING,
+            *([] if wants_cpu() else [device_name()]),  # a GPU's numbers are not bit-equal
         ]
         return self.folder / f"{digest(json.dumps(decisive, sort_keys=True))[:16]}.json"
 

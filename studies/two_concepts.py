@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from ..cli.comfyui import prepare_host
+from ..cli.comfyui import OnCpu, prepare_host
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -188,6 +188,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--steps", type=int, default=60, help="of learning each of the two")
     parser.add_argument("--rounds", type=int, default=3, help="of the timing")
     parser.add_argument("--weights", type=Path, help="folder of the miniature's files")
+    parser.add_argument("--cpu", action=OnCpu)
     options = parser.parse_args(arguments)
     prepare_host()
     from ..miniature.files import WEIGHTS

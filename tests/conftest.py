@@ -25,17 +25,28 @@ NO_HOST = "no ComfyUI checkout: run `make setup` or set COMFYUI_PATH"
 
 # One thread is fastest for the tiny models, and two crawl when anything else uses the processor.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Wherever a test runs it means the same: PERSONALIZE_DEVICE=cuda asks for the GPU.
+os.environ.setdefault("PERSONALIZE_DEVICE", "cpu")
 
 
 runpy.run_path(str(ROOT / "cli" / "run.py"))["register_pack"]()
 
-from personalize.cli.comfyui import find_host, prepare_host  # noqa: E402
+from personalize.cli.comfyui import HostError, find_host, prepare_host  # noqa: E402
 from personalize.tools.server.server import ComfyServer, make_base_directory  # noqa: E402
 
 HOST = find_host()
 BASE_DIRECTORY = make_base_directory()
+NO_DEVICE = ""  # or a sentence: PERSONALIZE_DEVICE names a GPU that is not there
 if HOST is not None:
-    prepare_host(True, BASE_DIRECTORY, HOST)
+    try:
+        prepare_host(None, BASE_DIRECTORY, HOST)
+    except HostError as error:
+        NO_DEVICE = str(error)
+
+
+def pytest_configure() -> None:
+    if NO_DEVICE:
+        raise pytest.UsageError(NO_DEVICE)
 
 
 def pytest_unconfigure() -> None:

@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..cli.client import ComfyClient, Message, RunError, Workflow
-from ..cli.comfyui import ROOT
+from ..cli.comfyui import ROOT, OnCpu
 from ..cli.workflows import ObjectInfo, widgets
 from ..miniature.files import CHECKPOINT, JUDGES, VISION, WEIGHTS, BadWeights, read
 from ..miniature.subjects import (
@@ -312,6 +312,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--thing", type=int, default=4, help="number of the object to learn")
     parser.add_argument("--face", type=int, default=6, help="number of the face to learn")
     parser.add_argument("--prompts", type=int, default=PROMPTS, choices=range(1, 11), metavar="N")
+    parser.add_argument("--cpu", action=OnCpu)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)  # as in the server: the judges are small, too
     tasks = [Task(thing(options.thing), 4), Task(face(options.face), 1)]

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ...cli.client import ComfyClient
+from ...cli.comfyui import wants_cpu
 
 START_SECONDS = 180.0
 STOP_SECONDS = 20.0
@@ -34,7 +35,8 @@ class ComfyServer:
     """Starts and stops `main.py` of a checkout. Use it as a context manager.
 
     `host`: the checkout; `base_directory`: gets models, input, output, temp, custom_nodes and the
-    log; `packs`: name in custom_nodes -> folder to link there; `arguments`: more for main.py.
+    log; `packs`: name in custom_nodes -> folder to link there; `arguments`: more for main.py. It
+    computes on the GPU where there is one, unless PERSONALIZE_DEVICE says cpu.
     """
 
     def __init__(
@@ -147,7 +149,13 @@ class ComfyServer:
 
     def _command(self) -> list[str]:
         return [
-            *(sys.executable, "main.py", "--cpu", "--port", str(self.port)),
+            *(
+                sys.executable,
+                "main.py",
+                *(["--cpu"] if wants_cpu() else []),
+                "--port",
+                str(self.port),
+            ),
             *("--base-directory", str(self.base_directory), "--disable-api-nodes"),
             *("--disable-auto-launch", "--database-url", "sqlite:///:memory:"),
             *self._arguments,
