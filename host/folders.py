@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 import folder_paths
 
 from ..concepts.errors import ConceptFileError, EvaluationError
+from ..concepts.files import SUFFIXES as READABLE
 
 CONCEPTS = "concepts"
 ELITE = "elite"
@@ -13,7 +14,11 @@ TRASH = ".trash"  # in each concepts folder, for what was deleted; its files are
 SAMS = "sams"  # the key that other packs have for Segment Anything
 SCORES = "clip_metrics"
 EMBEDDING_PREFIX = "embedding:"
-_SUFFIXES = {".safetensors", ".pt", ".bin"}
+_SUFFIXES = {
+    CONCEPTS: set(READABLE),
+    ELITE: {".safetensors", ".pt", ".bin"},
+    SAMS: {".safetensors", ".pt", ".bin", ".pth"},
+}
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"|?*]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # by Windows
 _LONGEST = 200  # bytes of a name: file systems take 255, a number and a suffix may follow
@@ -31,15 +36,14 @@ def register_folders() -> None:
         for parent in parents:
             folder_paths.add_model_folder_path(key, str(Path(parent) / key))
         paths, suffixes = folder_paths.folder_names_and_paths[key]
-        known = _SUFFIXES | {".pth"} if key == SAMS else _SUFFIXES
-        folder_paths.folder_names_and_paths[key] = (paths, set(suffixes) | known)
+        folder_paths.folder_names_and_paths[key] = (paths, set(suffixes) | _SUFFIXES[key])
     folder_paths.add_model_folder_path(SCORES, str(Path(models) / SCORES))
 
 
 def concept_names() -> list[str]:
     """Names of all concept files, then of all stock embeddings as `embedding:name.pt`."""
-    embeddings = [name for name in _listed("embeddings") if Path(name).suffix.lower() in _SUFFIXES]
-    return saved_concepts() + [EMBEDDING_PREFIX + name for name in embeddings]
+    readable = [name for name in _listed("embeddings") if Path(name).suffix.lower() in READABLE]
+    return saved_concepts() + [EMBEDDING_PREFIX + name for name in readable]
 
 
 def saved_concepts() -> list[str]:

@@ -1,5 +1,6 @@
 """Load, save and apply concepts."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,22 +59,32 @@ class LoadConcept(io.ComfyNode):
                     tooltip="Says what the subject is, such as dog. Empty: what the file says. "
                     "Files of other programs do not say it.",
                 ),
+                io.String.Input(
+                    "token", default="", optional=True, advanced=True,
+                    tooltip="Which concept to take of a file of another program that holds "
+                    "several, such as <cat-toy>. Empty: the only one.",
+                ),
             ],
             outputs=[ConceptSocket.Output(display_name="concept")],
+            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
     def fingerprint_inputs(
-        cls, concept_name: str, placeholder: str = "", class_word: str = ""
-    ) -> tuple[str, str, int, int]:
+        cls, concept_name: str, placeholder: str = "", class_word: str = "", token: str = ""
+    ) -> tuple[str, str, str, int, int]:
         stat = concept_path(concept_name).stat()
-        return placeholder, class_word, stat.st_size, stat.st_mtime_ns
+        return placeholder, class_word, token, stat.st_size, stat.st_mtime_ns
 
     @classmethod
     def execute(
-        cls, concept_name: str, placeholder: str = "", class_word: str = ""
+        cls, concept_name: str, placeholder: str = "", class_word: str = "", token: str = ""
     ) -> io.NodeOutput:
-        concept = load_concept(concept_path(concept_name), concept_name)
+        concept = load_concept(concept_path(concept_name), concept_name, token)
+        if left_out := concept.training.get("left_out"):
+            note = f"{concept_name} was loaded without {', '.join(map(str, left_out))}"
+            logging.warning(note)
+            NodeProgress(1, cls.hidden.unique_id).show_text(note, now=True)
         changes = {"placeholder": placeholder.strip(), "class_word": class_word.strip()}
         concept = replace(concept, **{k: v for k, v in changes.items() if v})
         return io.NodeOutput(with_encoder(concept), ui=shown(concept))

@@ -184,10 +184,11 @@ def test_stock_embeddings_are_listed_by_their_prefix(host_base, new_name):
 def test_other_files_are_not_listed(host_base, new_name):
     for kind, suffix in (("concepts", ".txt"), ("concepts", ".tmp"), ("embeddings", ".webp")):
         (host_base / "models" / kind / f"{new_name}{suffix}").touch()
-    for suffix in (".bin", ".pt", ".SAFETENSORS"):
+    known = [".SAFETENSORS", ".bin", ".ckpt", ".pt", ".pth", ".sft"]
+    for suffix in known:
         (host_base / "models" / "concepts" / f"{new_name}{suffix}").touch()
     listed = [name for name in concept_names() if new_name in name]
-    assert sorted(Path(name).suffix for name in listed) == [".SAFETENSORS", ".bin", ".pt"]
+    assert sorted(Path(name).suffix for name in listed) == known
 
 
 @pytest.mark.parametrize("name", ["gone.safetensors", "embedding:gone.pt", "../../etc/passwd", ""])

@@ -17,6 +17,7 @@ from personalize.concepts.errors import (
 from personalize.concepts.files import load_concept, save_concept
 from personalize.host.folders import concepts_output
 from personalize.nodes.concept import ApplyConcept, LoadConcept, SaveConcept
+from safetensors.torch import save_file
 
 pytestmark = pytest.mark.host
 
@@ -155,6 +156,26 @@ def test_load_notices_a_changed_file():
     assert first != fingerprint("changed.safetensors", "<rex>")
     save_concept(make_concept(words={"": torch.ones(1, 64)}), path)
     assert first != fingerprint("changed.safetensors")
+
+
+def test_of_several_words_the_token_says_which():
+    path = concepts_output() / "pets.bin"
+    words = {"<cat>": torch.rand(768), "<dog>": torch.rand(768)}
+    torch.save(words, path)
+    with pytest.raises(ConceptFileError, match="holds 2 concepts: <cat>, <dog>.*into token"):
+        run(LoadConcept, concept_name="pets.bin")
+    (loaded,) = result(LoadConcept, concept_name="pets.bin", token="dog")
+    assert torch.equal(loaded.words[""][0], words["<dog>"])
+    fingerprint = LoadConcept.fingerprint_inputs
+    assert fingerprint("pets.bin", token="cat") != fingerprint("pets.bin", token="dog")
+
+
+def test_what_an_import_leaves_out_is_told(caplog):
+    words = {"emp_params": torch.rand(2, 768), "emp_params_out": torch.rand(2, 768)}
+    save_file(words, concepts_output() / "both.safetensors")
+    (loaded,) = result(LoadConcept, concept_name="both.safetensors")
+    assert torch.equal(loaded.words[""], words["emp_params"])
+    assert "both.safetensors was loaded without emp_params_out" in caplog.text
 
 
 def test_load_says_where_it_looked():

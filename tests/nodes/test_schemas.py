@@ -90,7 +90,7 @@ PROMISED = {
     "PersonalizeLoadConcept": (
         "Load Concept",
         ["concept_name"],
-        ["placeholder", "class_word"],
+        ["placeholder", "class_word", "token"],
         ["concept"],
     ),
     "PersonalizeSaveConcept": (

@@ -154,7 +154,7 @@ function tell(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: text("title"), detail, life })
 }
 
-const stem = (name) => name.replace(/\.(safetensors|pt|bin)$/i, "")
+const stem = (name) => name.replace(/\.(safetensors|sft|pt|pth|bin|ckpt)$/i, "")
 
 function newButton(icon, label, onClick) {
   const button = newElement("button", { type: "button", class: "personalize-icon", title: label, "aria-label": label })
