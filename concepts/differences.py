@@ -3,6 +3,9 @@
 A weight's path is that of the layer in the host's UNet, ``input_blocks.1.1.transformer_blocks.0
 .attn2.to_k``. Its tensor is ``difference.<path>`` (out, in), or in the compressed form the product
 of ``difference.<path>.up`` (out, rank) and ``difference.<path>.down`` (rank, in).
+
+Files of other programs hold whole weights, ``weight.<path>`` (out, in): what they differ by shows
+where a MODEL is at hand.
 """
 
 from collections.abc import Mapping
@@ -15,6 +18,7 @@ from .concept import Concept
 from .errors import ConceptFileError, PersonalizeError
 
 _PREFIX = "difference."
+_WHOLE = "weight."
 _UP, _DOWN = ".up", ".down"
 
 
@@ -41,6 +45,36 @@ def weight_differences(concept: Concept) -> dict[str, Tensor]:
             found[path] = tensor.float()
         _check(concept, path, found[path])
     return found
+
+
+def factor_tensors(path: str, up: Tensor, down: Tensor) -> dict[str, Tensor]:
+    """A concept's tensors for one difference in the compressed form."""
+    return {_PREFIX + path + _UP: up, _PREFIX + path + _DOWN: down}
+
+
+def whole_tensors(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A concept's tensors for whole weights by path, in the type that they have."""
+    return {_WHOLE + path: weight.detach().cpu() for path, weight in weights.items()}
+
+
+def whole_weights(concept: Concept) -> dict[str, Tensor]:
+    """The whole weights of a concept by path, fp32; raise ConceptFileError for what cannot be."""
+    found = {
+        name.removeprefix(_WHOLE): tensor.float()
+        for name, tensor in concept.tensors.items()
+        if name.startswith(_WHOLE)
+    }
+    for path, weight in found.items():
+        _check(concept, path, weight)
+    return found
+
+
+def with_starts(concept: Concept, starts: Mapping[str, Tensor]) -> Concept:
+    """The concept with differences to the given weights in the place of whole weights."""
+    whole = whole_weights(concept)
+    kept = {name: t for name, t in concept.tensors.items() if not name.startswith(_WHOLE)}
+    differences = {_PREFIX + path: weight - starts[path] for path, weight in whole.items()}
+    return replace(concept, tensors=kept | differences)
 
 
 def _product(concept: Concept, path: str, up: Tensor, down: Tensor | None) -> Tensor:
@@ -73,6 +107,11 @@ def compressed(concept: Concept, rank: int) -> tuple[Concept, float]:
     Raises PersonalizeError for a concept without differences.
     """
     differences = weight_differences(concept)
+    if whole_weights(concept):
+        raise PersonalizeError(
+            f"The concept {concept.placeholder} came from another program with whole weights, and "
+            "their changes show only beside a MODEL. Set rank to 0."
+        )
     if not differences:
         raise PersonalizeError(
             f"A {concept.method.title} concept has no weights to compress. Set rank to 0."
@@ -80,7 +119,7 @@ def compressed(concept: Concept, rank: int) -> tuple[Concept, float]:
     factors = {path: _factors(matrix, rank) for path, matrix in differences.items()}
     tensors = {k: t for k, t in concept.tensors.items() if not k.startswith(_PREFIX)}
     for path, (up, down) in factors.items():
-        tensors |= {_PREFIX + path + _UP: up, _PREFIX + path + _DOWN: down}
+        tensors |= factor_tensors(path, up, down)
     small = replace(concept, tensors=tensors)
     kept = weight_differences(small)
     lost = sum((differences[path] - kept[path]).square().sum().item() for path in differences)

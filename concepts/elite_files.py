@@ -31,6 +31,7 @@ from .elite import (
 from .errors import ConceptFileError
 from .files import write_safetensors
 from .pickles import read_pickle
+from .unet_paths import host_block
 
 FORMAT = "personalize-elite/1"
 OFFICIAL_VISION = VisionShape(width=1024, layers=24, patches=256)  # CLIP ViT-L/14 at 224 px
@@ -38,29 +39,7 @@ OFFICIAL_BASE = BASES["sd1"]
 _LEVELS = 4  # resolutions of the UNet of Stable Diffusion
 _WITH_ATTENTION = 3  # the finest ones have cross attention
 
-_DIFFUSERS = re.compile(
-    r"(down|up)_blocks[._](\d+)[._]attentions[._](\d+)[._](transformer_blocks)[._](\d+)"
-    r"|mid_block[._]attentions[._]0[._]transformer_blocks[._](\d+)"
-)
 _PROJECTION = re.compile(r"(.+)[._]attn2[._]to_([kv])\.weight")
-
-
-def host_block(name: str, res_blocks: int = 2) -> str | None:
-    """The host's path of a transformer block from its name in diffusers, None for another name.
-
-    name: with `.` or `_` between its parts, such as down_blocks_0_attentions_1_transformer_blocks_0
-    res_blocks: residual blocks of a resolution, 2 in Stable Diffusion
-    """
-    match = _DIFFUSERS.fullmatch(name)
-    if match is None:
-        return None
-    way, level, number, _, depth, mid = match.groups()
-    if way is None:
-        return f"middle_block.1.transformer_blocks.{mid}"
-    index = (res_blocks + 1) * int(level) + int(number)
-    if way == "up":
-        return f"output_blocks.{index}.1.transformer_blocks.{depth}"
-    return f"input_blocks.{index + 1}.1.transformer_blocks.{depth}"
 
 
 def official_blocks(res_blocks: int = 2) -> dict[str, str]:

@@ -28,11 +28,13 @@ class ForeignFile:
     name: how the user calls the file, for messages and for words without a name
     content: nested dictionaries and lists of tensors and plain values, as the file has them
     path: where it lies; files that belong together lie in one folder
+    token: which of several words is asked for; "" for none
     """
 
     name: str
     content: Any
     path: Path | None = None
+    token: str = ""
 
     @property
     def tensors(self) -> dict[str, Tensor]:

@@ -7,9 +7,12 @@ keep their effect in either order. Or they act in the concept's own prompts alon
 
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from ..concepts.concept import Concept
-from ..concepts.differences import weight_differences
+from ..concepts.differences import weight_differences, whole_weights, with_starts
 from ..concepts.errors import BaseModelError
+from ..host.weights import own_weights
 from .local_attention import Details
 from .local_weights import LocalWeights, with_local_weights
 from .prompt_words import AppliedConcept
@@ -22,7 +25,7 @@ _ROOT = "diffusion_model."
 
 def with_differences(model: "ModelPatcher", applied: AppliedConcept, _: Details) -> "ModelPatcher":
     """A clone of the MODEL with the concept's differences."""
-    differences = weight_differences(applied.concept)
+    differences = differences_for(model, applied.concept)
     _check_weights(model, applied.concept, {p: tuple(d.shape) for p, d in differences.items()})
     if applied.own_prompts:
         placeholder = applied.concept.placeholder
@@ -32,6 +35,22 @@ def with_differences(model: "ModelPatcher", applied: AppliedConcept, _: Details)
     patches = {weight_key(path): ("diff", (matrix,)) for path, matrix in differences.items()}
     clone.add_patches(patches, applied.strength.scaled())
     return clone
+
+
+def differences_for(model: "ModelPatcher", concept: Concept) -> dict[str, Tensor]:
+    """The concept's differences by path, fp32; of whole weights, to the MODEL's own ones.
+
+    So whole weights replace the MODEL's own as their program does, yet LoRAs, other concepts and a
+    strength act as they do beside any other difference. Raises BaseModelError for weights that the
+    MODEL lacks.
+    """
+    whole = whole_weights(concept)
+    if not whole:
+        return weight_differences(concept)
+    _check_weights(model, concept, {path: tuple(weight.shape) for path, weight in whole.items()})
+    own = own_weights(model, [weight_key(path) for path in whole])
+    starts = {path: own[weight_key(path)] for path in whole}
+    return weight_differences(with_starts(concept, starts))
 
 
 def weight_key(path: str) -> str:

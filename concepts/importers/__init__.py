@@ -6,12 +6,14 @@ use. A new family is one module and one entry of `IMPORTERS`.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from ..concept import Concept
 from ..errors import ConceptFileError
 from ..foreign import ForeignFile
 from .automatic1111 import listed, terms
 from .catversion import adapter
+from .custom_diffusion import custom_diffusion
 from .diffusers import tokens
 from .encoders import named_after_encoders
 from .lora_bundles import bundled
@@ -21,6 +23,7 @@ Importer = Callable[[ForeignFile], Mapping[str, Concept]]
 
 IMPORTERS: tuple[Importer, ...] = (
     adapter,
+    custom_diffusion,
     terms,
     listed,
     bundled,
@@ -29,8 +32,8 @@ IMPORTERS: tuple[Importer, ...] = (
     tokens,  # knows words by their shape alone, so it comes last
 )
 
-_FIRST_IS_MEANT = (terms,)
-"""Importers of files whose first word is the file's, whatever stands beside it."""
+_FIRST_IS_MEANT = (terms, custom_diffusion)
+"""Importers of files whose first word is the file's, whatever words stand beside it."""
 
 
 def import_concept(file: ForeignFile, token: str = "") -> Concept:
@@ -39,9 +42,10 @@ def import_concept(file: ForeignFile, token: str = "") -> Concept:
     token: which one of several; the angle brackets may be left out
     Raises ConceptFileError for a file without a concept, and for several without a choice.
     """
+    file = replace(file, token=token.strip())
     for importer in IMPORTERS:
         if found := importer(file):
-            if importer in _FIRST_IS_MEANT and not token:
+            if importer in _FIRST_IS_MEANT and not file.token:
                 return next(iter(found.values()))
             return chosen(found, token, file.name)
     raise no_concept(file)

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..concept import Concept
 from ..foreign import ForeignFile
 from ..methods import CROSS_INIT, TEXTUAL_INVERSION
+from .custom_diffusion import WEIGHTS_STEM
 from .words import (
     SDXL_WIDTHS,
     is_word,
@@ -42,7 +43,7 @@ def tokens(file: ForeignFile) -> dict[str, Concept]:
             continue
         published = len(keys) == 2 and all(map(_VERSIONED.fullmatch, keys))
         method = CROSS_INIT if published else TEXTUAL_INVERSION
-        found[token] = word_concept(file, name, word, method=method)
+        found[token] = word_concept(file, name, word, method=method, left_out=_weights(file))
     return found
 
 
@@ -76,3 +77,10 @@ def _second_half(file: ForeignFile, keys: Container[str]) -> dict[str, Tensor]:
         if {t.shape[-1] for t in words.values()} == {SDXL_WIDTHS["clip_g"]}:
             return words
     return {}
+
+
+def _weights(file: ForeignFile) -> list[str]:
+    """Weights beside ``<new1>.bin``, of which Custom Diffusion's word is only one half."""
+    if file.path is None or not file.path.stem.startswith("<"):
+        return []
+    return sorted(path.name for path in file.path.parent.glob(f"{WEIGHTS_STEM}.*"))

@@ -39,6 +39,8 @@ _EXPECTED = "expected the vectors of a learned word"
 def refuse_strangers(file: ForeignFile) -> dict[str, Concept]:
     """Raise for the weights of a network, which other nodes load."""
     keys = file.content if isinstance(file.content, Mapping) else {}
+    if isinstance(keys.get("state_dict"), Mapping):
+        keys = keys["state_dict"]
     for marks, (kind, what_to_do) in _KINDS.items():
         if any(mark in str(key) for mark in marks for key in keys):
             raise ConceptFileError(

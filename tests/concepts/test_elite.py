@@ -18,7 +18,6 @@ from personalize.concepts.elite import (
 )
 from personalize.concepts.elite_files import (
     find_encoder,
-    host_block,
     load_encoder,
     load_encoder_files,
     official_blocks,
@@ -72,23 +71,6 @@ def test_the_mask_is_taken_nearest_at_the_patch_grid():
     mask[..., 2:4, 0] = 1  # row 1, column 0 of a grid of 3
     kept = mask_patches(torch.ones(1, 9, 2), mask)[0]
     assert kept[3].eq(1).all() and kept.sum() == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "res_blocks", "path"),
-    [
-        ("down_blocks_0_attentions_0_transformer_blocks_0", 2, "input_blocks.1.1"),
-        ("down_blocks.2.attentions.1.transformer_blocks.0", 2, "input_blocks.8.1"),
-        ("mid_block_attentions_0_transformer_blocks_0", 2, "middle_block.1"),
-        ("up_blocks_1_attentions_0_transformer_blocks_0", 2, "output_blocks.3.1"),
-        ("up_blocks_3_attentions_2_transformer_blocks_0", 2, "output_blocks.11.1"),
-        ("down_blocks_1_attentions_0_transformer_blocks_0", 1, "input_blocks.3.1"),
-        ("up_blocks_1_attentions_1_transformer_blocks_0", 1, "output_blocks.3.1"),
-    ],
-)
-def test_names_of_blocks(name, res_blocks, path):
-    assert host_block(name, res_blocks) == f"{path}.transformer_blocks.0"
-    assert host_block(f"x{name}") is None
 
 
 @pytest.mark.host
