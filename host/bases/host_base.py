@@ -60,10 +60,9 @@ class HostBase:
         other: Flux has a `clip_l`, too."""
         children = model.named_children() if isinstance(model, nn.Module) else ()
         encoders = {name for name, child in children if isinstance(child, SDClipModel)}
-        names = self.base.encoder_names
-        return encoders == set(names) and all(
-            isinstance(getattr(tokenizer, name, None), SDTokenizer) for name in names
-        )
+        parts = getattr(tokenizer, "__dict__", {})
+        tokenizers = {name for name, part in parts.items() if isinstance(part, SDTokenizer)}
+        return encoders == tokenizers == set(self.base.encoder_names)
 
     def towers(self, clip: CLIP) -> tuple[Tower, ...]:
         """The text encoders of a CLIP that is owned, in the order in which a word holds them."""
