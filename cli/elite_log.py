@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..host.sampling import text_to_image
+from ..pictures.masks import MaskMarks
 from ..samplers.apply import apply_concept
 from ..training.elite.encoding import encode_elite
 from ..training.elite.examples import Subject, resized
@@ -58,7 +59,9 @@ class SampleSheets:
         models = self.models
         mask = None if subject.mask is None else subject.mask[None]
         picture = subject.picture[None]
-        concept = encode_elite(encoder, models.clip_vision, picture, mask, PLACEHOLDER)
+        concept = encode_elite(
+            encoder, models.clip_vision, picture, mask, PLACEHOLDER, marks=MaskMarks.SUBJECT
+        )
         model, clip = apply_concept(models.model, models.clip, concept)
         drawn = [resized(subject.picture.movedim(-1, 0), self.size).movedim(0, -1)]
         for prompt in self.prompts:

@@ -6,8 +6,9 @@ from ..concepts.elite import EliteEncoder
 from ..concepts.elite_files import load_encoder_files, save_encoder
 from ..host.folders import elite_names, elite_output, elite_path, new_file
 from ..host.progress import NodeProgress
+from ..pictures.masks import MaskMarks
 from ..training.elite.encoding import encode_elite
-from .inputs import PLACEHOLDER_TIP, ConceptSocket
+from .inputs import PLACEHOLDER_TIP, ConceptSocket, mask_marks_input
 
 EliteSocket = io.Custom("ELITE_ENCODER")
 
@@ -109,13 +110,15 @@ class EncodeELITE(io.ComfyNode):
                 io.Mask.Input(
                     "mask", optional=True,
                     tooltip="White on the subject. Without it the details of the whole picture are "
-                    "carried over, its background too.",
+                    "carried over, its background too, unless the picture has transparency: then "
+                    "those of its opaque part.",
                 ),
                 io.String.Input(
                     "class_word", default="", optional=True,
                     tooltip="Says what the subject is, such as dog; stands in the placeholder's "
                     "place at strength 0.",
                 ),
+                mask_marks_input(),
             ],
             outputs=[ConceptSocket.Output(display_name="concept")],
             hidden=[io.Hidden.unique_id],
@@ -130,13 +133,25 @@ class EncodeELITE(io.ComfyNode):
         placeholder: str,
         mask: io.Mask.Type | None = None,
         class_word: str = "",
+        mask_marks: str = MaskMarks.AUTO,
     ) -> io.NodeOutput:
-        concept = encode_elite(elite, clip_vision, image, mask, placeholder, class_word)
+        notes: list[str] = []
         height, width = image.shape[1:3]
         if height != width:
-            NodeProgress(1, cls.hidden.unique_id).show_text(
+            notes.append(
                 f"The picture ({width}x{height}) was squeezed to a square, as the encoder reads "
-                "it. Crop it to a square for a better likeness.",
-                now=True,
+                "it. Crop it to a square for a better likeness."
             )
+        concept = encode_elite(
+            elite,
+            clip_vision,
+            image,
+            mask,
+            placeholder,
+            class_word,
+            MaskMarks(mask_marks),
+            notes.append,
+        )
+        if notes:
+            NodeProgress(1, cls.hidden.unique_id).show_text(" ".join(notes), now=True)
         return io.NodeOutput(concept)

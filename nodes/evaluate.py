@@ -33,7 +33,9 @@ from ..host.folders import (
     scores_output,
 )
 from ..host.progress import NodeProgress, stop_if_cancelled
-from ..pictures.masks import read_masks
+from ..pictures.images import single_pictures
+from ..pictures.masks import MaskMarks, has_own_masks, read_masks
+from .inputs import mask_marks_input
 
 NO_MODEL = "none"
 CLIP, DINO, IDENTITY = "CLIP", "DINO", "identity"
@@ -116,6 +118,7 @@ class EvaluateConcept(io.ComfyNode):
                     "file_format", options=TableFormat, default=TableFormat.CSV, optional=True,
                     tooltip="csv: a row a picture, for spreadsheets. json: for programs.",
                 ),
+                mask_marks_input(),
             ],
             outputs=[
                 io.String.Output(display_name="scores"),
@@ -127,8 +130,9 @@ class EvaluateConcept(io.ComfyNode):
     @classmethod
     def execute(cls, **lists: list[Any]) -> io.NodeOutput:
         values = {name: given[0] for name, given in lists.items() if given}
-        generated = _pictures(lists, "generated", "generated_masks")
-        references = _pictures(lists, "references", "reference_masks")
+        notes: list[str] = []
+        generated = _pictures(lists, "generated", "generated_masks", notes)
+        references = _pictures(lists, "references", "reference_masks", notes)
         prompts = [
             plain_prompt(prompt, values["class_word"], values.get("placeholder", ""))
             for prompt in prompts_of_pictures(lists["prompt"], lists["generated"])
@@ -140,16 +144,30 @@ class EvaluateConcept(io.ComfyNode):
         sheet = draw_report(evaluation, generated, references, names)
         report = torch.from_numpy(np.asarray(sheet, dtype=np.float32) / 255.0)[None]
         files = _write(evaluation, values)
+        if notes:
+            NodeProgress(1, cls.hidden.unique_id).show_text(" ".join(notes), now=True)
         shown = {"scores": [as_json(evaluation)], "files": files}
         return io.NodeOutput(
             as_json(evaluation), report, ui={**ui.PreviewImage(report).as_dict(), **shown}
         )
 
 
-def _pictures(lists: Mapping[str, list[Any]], images: str, masks: str) -> list[Picture]:
+def _pictures(
+    lists: Mapping[str, list[Any]], images: str, masks: str, notes: list[str]
+) -> list[Picture]:
+    """Pictures with their masks: those that are connected, or what is opaque in cut-outs.
+
+    notes: get what the user should know of the masks
+    """
     pictures = read_pictures(lists[images], images.removesuffix("s"))
+    whole = list(single_pictures(lists[images]))
+    if not lists.get(masks) and not has_own_masks(whole):
+        return with_masks(pictures, None)
+    marks = MaskMarks(next(iter(lists.get("mask_marks", ())), MaskMarks.AUTO))
     try:
-        read = read_masks(lists[masks], pictures) if lists.get(masks) else None
+        read = read_masks(
+            lists.get(masks, ()), whole, marks, lambda note: notes.append(f"{masks}: {note}")
+        )
     except PersonalizeError as error:
         raise EvaluationError(f"{masks}: {error}") from error
     return with_masks(pictures, read)

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..host.backbone import Precision
 from ..pictures.images import MIN_RESOLUTION
+from ..pictures.masks import MaskMarks
 from ..training.config import LoopConfig, TrainConfig
 
 AnyConfig = TypeVar("AnyConfig", bound=LoopConfig)
@@ -45,6 +46,19 @@ def model_inputs() -> list[io.Input]:
             "cropped to its centre square and resized to the resolution.",
         ),
     ]
+
+
+def mask_marks_input() -> io.Input:
+    return io.Combo.Input(
+        "mask_marks", options=MaskMarks, default=MaskMarks.AUTO, optional=True, advanced=True,
+        tooltip="What is white in the masks. auto: the subject, unless white is along the border "
+        "and not in the middle, as in the MASK that Load Image gives for a cut-out; the node says "
+        "so. subject, background: always this.",
+    )  # fmt: skip
+
+
+def mask_marks_of(values: Mapping[str, Any]) -> MaskMarks:
+    return MaskMarks(values.get("mask_marks", MaskMarks.AUTO))
 
 
 def schedule_inputs(config: type[LoopConfig]) -> list[io.Input]:

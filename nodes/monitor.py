@@ -1,5 +1,6 @@
 """What a user sees while something is learned: losses, rate, previews; cancel and stop work."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -127,6 +128,11 @@ class Monitor:
         """Show what happens before the first step; raise the host's interrupt after a cancel."""
         self._progress.show_text(text, now=True)
         stop_if_cancelled()
+
+    def warn(self, text: str) -> None:
+        """Show on the node and in the log what the user may not have meant."""
+        logging.warning("%s", text)
+        self.tell(text)
 
     def tell_prior(self, made: int, count: int) -> None:
         """As `tell`, between pictures of the class."""

@@ -26,6 +26,8 @@ from .inputs import (
     config_of,
     default_of,
     init_word_option,
+    mask_marks_input,
+    mask_marks_of,
     model_inputs,
     prior_options,
     schedule_inputs,
@@ -76,11 +78,13 @@ class TrainNode(io.ComfyNode):
                 states_folder(),
                 values.get("resume", True),
                 Material(
-                    prior_images,
-                    prior_folder(),
-                    monitor.tell_prior,
-                    masks,
-                    values.get("clip_vision"),
+                    prior_images=prior_images,
+                    prior_folder=prior_folder(),
+                    on_prior=monitor.tell_prior,
+                    masks=masks,
+                    mask_marks=mask_marks_of(values),
+                    warn=monitor.warn,
+                    clip_vision=values.get("clip_vision"),
                 ),
             )
             monitor.finish(learned.losses)
@@ -241,7 +245,7 @@ class TrainDETEX(TrainNode):
             ),
             images,
             io.Mask.Input(
-                "masks", tooltip="A mask for each picture in the same order, 1 on the subject, "
+                "masks", tooltip="A mask for each picture in the same order, white on the subject, "
                 "such as Segment Subject makes.",
             ),
         ]  # fmt: skip
@@ -271,6 +275,7 @@ class TrainDETEX(TrainNode):
             ),
             init_word_option(cls.config),
             *common_options(cls.config, preview_every=100),
+            mask_marks_input(),
         ]  # fmt: skip
         return train_schema(
             "PersonalizeTrainDETEX",

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..host.folders import states_folder
 from ..host.sampling import text_to_image
+from ..pictures.masks import MaskMarks
 from ..samplers.apply import apply_concept
 from ..training.elite.config import EliteConfig, Stage
 from ..training.elite.encoding import encode_elite
@@ -18,6 +19,8 @@ from .inputs import (
     common_options,
     config_of,
     default_of,
+    mask_marks_input,
+    mask_marks_of,
     schedule_inputs,
     seed_input,
 )
@@ -90,6 +93,7 @@ class TrainELITE(io.ComfyNode):
                     tooltip="Decay of a running average over the steps, which is then the result. "
                     "0: none; 0.999 is usual.",
                 ),
+                mask_marks_input(),
             ],
             outputs=[
                 EliteSocket.Output(display_name="elite"),
@@ -105,7 +109,9 @@ class TrainELITE(io.ComfyNode):
         config = config_of(EliteConfig, values)
         models = EliteModels(*(values[k] for k in ("model", "clip", "vae", "clip_vision")))
         prompt = values.get("preview_prompt", "").replace("{}", PREVIEWED)
-        subjects = GivenSubjects(images, [m for m in masks if m is not None])
+        notes: list[str] = []
+        masks = [mask for mask in masks if mask is not None]
+        subjects = GivenSubjects(images, masks, mask_marks_of(values), notes.append)
 
         def preview(report: StepReport) -> Tensor:
             first = subjects.first
@@ -115,12 +121,15 @@ class TrainELITE(io.ComfyNode):
                 first.picture[None],
                 None if first.mask is None else first.mask[None],
                 PREVIEWED,
+                marks=MaskMarks.SUBJECT,
             )
             patched = apply_concept(models.model, models.clip, concept)
             return text_to_image(*patched, models.vae, prompt, config.resolution)
 
         with watched(cls.hidden, config.steps, values, preview) as monitor:
             monitor.tell("preparing the pictures")
+            for note in notes:
+                monitor.warn(note)
             trained = train_elite(
                 config,
                 models,

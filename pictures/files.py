@@ -1,5 +1,6 @@
 """Picture and mask files: what Pillow reads, upright, with one meaning of white for all masks."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ..concepts.errors import PictureError
 from .images import plain_pixels
-from .masks import same_shape
+from .masks import MaskMarks, Warn, on_subject, same_shape
 
 ENDINGS = {
     *(".apng", ".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".mpo", ".pgm", ".png", ".ppm"),
@@ -149,14 +150,20 @@ def _picture(path: Path, image: Image.Image) -> PictureFile:
     return PictureFile(path, plain_pixels(scaled), opacity, orientation, frames)
 
 
-def read_mask(path: Path, picture: PictureFile) -> Tensor:
+def read_mask(
+    path: Path,
+    picture: PictureFile,
+    marks: MaskMarks = MaskMarks.AUTO,
+    warn: Warn = logging.warning,
+) -> Tensor:
     """The mask (H, W) of a picture, 1 on the subject and 0 beside it, of the picture's size.
 
-    What is white, opaque or, in a table of labels, not 0, is the subject. A mask may be smaller or
-    larger than its picture and be stored as the picture is before its camera's turn. Raises
-    PictureError with a sentence for what is no mask of this picture.
+    What is white, opaque or, in a table of labels, not 0, is marked; marks, warn: as for
+    `read_masks`. A mask may be smaller or larger than its picture and be stored as the picture is
+    before its camera's turn. Raises PictureError with a sentence for what is no mask of it.
     """
-    return _reading(path, lambda path, image: _mask(path, image, picture))
+    marked = _reading(path, lambda path, image: _mask(path, image, picture))
+    return on_subject(marked, f"The mask {path.name}", marks, warn)
 
 
 def _mask(path: Path, image: Image.Image, picture: PictureFile) -> Tensor:

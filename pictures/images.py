@@ -99,6 +99,16 @@ def plain_pixels(picture: Tensor) -> Tensor:
         return _rgb_on_white(picture.detach().to("cpu", torch.float32, copy=True).clamp(0, 1))
 
 
+def opacity(picture: Tensor) -> Tensor | None:
+    """How opaque the pixels of a picture (H, W, C) are, (H, W), fp32 in 0..1, CPU; None where all
+    of them are."""
+    if picture.shape[-1] != 4:
+        return None
+    with torch.inference_mode(False):
+        alpha = picture.detach()[..., 3].to("cpu", torch.float32, copy=True).clamp(0, 1)
+    return None if bool((alpha == 1).all()) else alpha
+
+
 def _rgb_on_white(pixels: Tensor) -> Tensor:
     if pixels.shape[-1] == 1:
         return pixels.expand(*pixels.shape[:2], 3).contiguous()

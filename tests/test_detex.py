@@ -543,6 +543,15 @@ def test_masks_that_cannot_be(case, tiny_sd1, pictures, material):
         learned(tiny_sd1, pictures, replace(material, masks=masks))
 
 
+def test_masks_of_cut_outs_are_turned_over_and_told(tiny_sd1, pictures, material):
+    """Load Image's MASK of a cut-out teaches the very concept that the subject's mask teaches."""
+    told = []
+    transparent = replace(material, masks=[1 - disc()], warn=told.append)
+    one, other = (learned(tiny_sd1, pictures, m).concept for m in (material, transparent))
+    assert same_concept(one, other)
+    assert len(told) == 2 and all("turned over" in line for line in told)
+
+
 def test_masks_of_another_size_are_resized(tiny_sd1, pictures, material):
     larger = replace(material, masks=[disc().repeat_interleave(2, 1).repeat_interleave(2, 2)])
     one, other = (learned(tiny_sd1, pictures, m).concept for m in (material, larger))

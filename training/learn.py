@@ -1,5 +1,6 @@
 """From the host's sockets to a concept: encode the pictures, load the models, run the loop."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from ..host.backbone import Backbone
 from ..host.versions import host_versions
 from ..host.vision import image_embeddings
 from ..pictures.images import single_pictures, small_copies, square_pictures
-from ..pictures.masks import square_masks
+from ..pictures.masks import MaskMarks, Warn, square_masks
 from ..version import __version__
 from .batch import Batch, draw_batch
 from .catversion import CatVersion, CatVersionConfig
@@ -54,7 +55,7 @@ class Material:
     prior_images: pictures of the class, batches as `images`; without any, the model makes them
     prior_folder: keeps those that the model made, None to keep none
     on_prior: told how many of them there are, of how many
-    masks: one for each picture, 1 on the subject, as `read_masks` takes them
+    masks: one for each picture, with mask_marks and warn as `read_masks` takes them
     clip_vision: the host's CLIP_VISION
     """
 
@@ -62,6 +63,8 @@ class Material:
     prior_folder: Path | None = None
     on_prior: OnPicture = lambda made, count: None
     masks: Sequence[Tensor] = ()
+    mask_marks: MaskMarks = MaskMarks.AUTO
+    warn: Warn = logging.warning
     clip_vision: Any = None
 
 
@@ -149,7 +152,13 @@ def encode_views(
 ) -> Views:
     """What DETEX knows of the pictures besides their latents."""
     squares = square_pictures(images, config.resolution)
-    masks = square_masks(material.masks, list(single_pictures(images)), config.resolution)
+    masks = square_masks(
+        material.masks,
+        list(single_pictures(images)),
+        config.resolution,
+        material.mask_marks,
+        material.warn,
+    )
     blanked = None
     if config.mask_probability:
         inside = masks[..., None]

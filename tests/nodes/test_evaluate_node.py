@@ -134,3 +134,23 @@ def test_cancel_is_heard_and_the_inputs_are_untouched(models):
     interrupt_current_processing(False)
     run(generated=pictures)
     assert torch.equal(pictures[0], copy)
+
+
+def scored(**inputs):
+    return json.loads(run(**inputs).result[0])
+
+
+def test_cut_outs_bring_their_masks_and_transparent_masks_are_turned_over(models, caplog):
+    shape = torch.zeros(1, 64, 48)
+    shape[:, 16:48, 12:36] = 1
+    (reference,) = image(1, (64, 48))
+    plain = scored(references=[reference], reference_masks=[shape])
+    assert plain == scored(references=[reference], reference_masks=[1 - shape])
+    assert plain == scored(
+        references=[reference], reference_masks=[1 - shape], mask_marks=["background"]
+    )
+    white = reference * shape[..., None] + (1 - shape[..., None])
+    cut_out = torch.cat([reference, shape[..., None]], dim=-1)
+    assert scored(references=[cut_out]) == scored(references=[white], reference_masks=[shape])
+    forced = scored(references=[reference], reference_masks=[1 - shape], mask_marks=["subject"])
+    assert forced != plain

@@ -57,6 +57,7 @@ PROMISED = {
         [
             *("prior_images", "prior_count", "prior_weight"),
             *("attention_weight", "mask_probability", "init_word", *OPTIONS),
+            "mask_marks",
         ],
         ["concept", "losses"],
     ),
@@ -66,7 +67,7 @@ PROMISED = {
             *("model", "clip", "vae", "clip_vision", "images"),
             *("stage", *SCHEDULE, "train_seed"),
         ],
-        ["masks", "elite", *OPTIONS, "accumulation", "average"],
+        ["masks", "elite", *OPTIONS, "accumulation", "average", "mask_marks"],
         ["elite", "losses"],
     ),
     "PersonalizeLoadELITE": (
@@ -84,7 +85,7 @@ PROMISED = {
     "PersonalizeEncodeELITE": (
         "ELITE Encode",
         ["elite", "clip_vision", "image", "placeholder"],
-        ["mask", "class_word"],
+        ["mask", "class_word", "mask_marks"],
         ["concept"],
     ),
     "PersonalizeLoadConcept": (
@@ -113,7 +114,7 @@ PROMISED = {
         ["generated", "references", "prompt", "class_word", "clip_folder"],
         [
             *("generated_masks", "reference_masks", "dino_folder", "identity_folder"),
-            *("placeholder", "filename", "file_format"),
+            *("placeholder", "filename", "file_format", "mask_marks"),
         ],
         ["scores", "report"],
     ),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from personalize.concepts.errors import PersonalizeError
-from personalize.pictures.masks import read_masks
+from personalize.pictures.masks import MaskMarks, has_own_masks, read_masks, square_masks
 
 
 def left_half(count=1, height=40, width=60):
@@ -75,3 +75,84 @@ def test_soft_masks_stay_soft_and_the_given_one_as_it_was():
 def test_masks_that_cannot_be(masks, says):
     with pytest.raises(PersonalizeError, match=says):
         read_masks(masks, PICTURES)
+
+
+def disc(radius, centre=(0.5, 0.5), height=40, width=60):
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    down, across = rows - centre[0] * (height - 1), columns - centre[1] * (width - 1)
+    return (down**2 + across**2 <= (radius * height) ** 2).float()
+
+
+def portrait():
+    """Head and shoulders, cut off by the lower border."""
+    mask = torch.maximum(disc(0.25, (0.4, 0.5)), disc(0.45, (1.1, 0.5)))
+    assert mask[-1].any()
+    return mask
+
+
+SUBJECTS = {
+    "in the middle": disc(0.3),
+    "beside the middle": disc(0.25, (0.5, 0.25)),
+    "large": disc(0.7),
+    "in a corner": disc(0.4, (0.1, 0.1)),
+    "portrait": portrait(),
+    "everything": torch.ones(40, 60),
+    "left half": left_half()[0],
+    "wreath": disc(0.5) - disc(0.35),
+}
+SUBJECTS["with a speck"] = 1 - disc(0.05)
+BACKGROUNDS = {n: 1 - SUBJECTS[n] for n in ("in the middle", "beside the middle", "portrait")}
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_masks_of_subjects_stay_as_they_are(name):
+    told = []
+    (read,) = read_masks([SUBJECTS[name]], PICTURES[:1], warn=told.append)
+    assert torch.equal(read, SUBJECTS[name]) and not told
+
+
+@pytest.mark.parametrize("name", BACKGROUNDS)
+def test_masks_of_backgrounds_are_turned_over_and_told(name):
+    """As Load Image gives them for a cut-out: 1 where it is transparent."""
+    told = []
+    read = read_masks([disc(0.3), BACKGROUNDS[name]], PICTURES, warn=told.append)
+    assert torch.equal(read[0], disc(0.3)) and torch.equal(read[1], SUBJECTS[name])
+    (line,) = told
+    assert line.startswith("Mask 2 is white along the border and not in the middle")
+    assert line.endswith("set mask_marks to subject.")
+
+
+def test_what_is_said_of_masks_holds_for_all_of_them():
+    given, told = [disc(0.3), BACKGROUNDS["portrait"]], []
+    subject = read_masks(given, PICTURES, MaskMarks.SUBJECT, told.append)
+    background = read_masks(given, PICTURES, MaskMarks.BACKGROUND, told.append)
+    assert all(map(torch.equal, subject, given)) and not told
+    assert all(torch.equal(one, 1 - other) for one, other in zip(background, given, strict=True))
+    with pytest.raises(PersonalizeError, match="Mask 1 marks the whole picture as background"):
+        read_masks([torch.ones(40, 60)], PICTURES[:1], MaskMarks.BACKGROUND)
+
+
+def test_the_log_tells_of_it_where_nobody_else_does(caplog):
+    read_masks([BACKGROUNDS["portrait"]], PICTURES[:1])
+    assert "turned over" in caplog.text
+
+
+def cut_outs(*masks):
+    return [torch.cat([torch.rand(40, 60, 3), mask[..., None]], dim=-1) for mask in masks]
+
+
+def test_cut_outs_bring_their_masks():
+    pictures = cut_outs(disc(0.3), disc(0.2) * 0.7)
+    own = read_masks([], pictures)
+    assert torch.equal(own[0], disc(0.3)) and torch.equal(own[1], disc(0.2) * 0.7)
+    assert torch.equal(read_masks([portrait()] * 2, pictures)[0], portrait())
+    squares = square_masks([], pictures, 40)
+    assert torch.equal(squares[0], disc(0.3)[:, 10:50])
+    with pytest.raises(PersonalizeError, match="Nothing in picture 2 is opaque"):
+        read_masks([], cut_outs(disc(0.3), torch.zeros(40, 60)))
+
+
+def test_which_pictures_are_cut_outs():
+    assert has_own_masks(cut_outs(disc(0.3), disc(0.2)))
+    assert not has_own_masks(cut_outs(disc(0.3), torch.ones(40, 60)))
+    assert not has_own_masks(PICTURES) and not has_own_masks([])

@@ -1,5 +1,6 @@
 """ELITE (Wei et al. 2023): a picture becomes a concept in one pass of a trained encoder."""
 
+import logging
 from dataclasses import astuple
 from typing import Any
 
@@ -12,8 +13,8 @@ from ...concepts.errors import BaseModelError, PersonalizeError
 from ...concepts.methods import ELITE
 from ...host.versions import host_versions
 from ...host.vision import layer_features, vision_shape
-from ...pictures.images import small_copies
-from ...pictures.masks import read_masks
+from ...pictures.images import plain_pixels, small_copies
+from ...pictures.masks import MaskMarks, Warn, has_own_masks, read_masks
 from ...version import __version__
 
 
@@ -25,21 +26,25 @@ def encode_elite(
     masks: Tensor | None = None,
     placeholder: str = "<my-dog>",
     class_word: str = "",
+    marks: MaskMarks = MaskMarks.AUTO,
+    warn: Warn = logging.warning,
 ) -> Concept:
     """The concept of a picture: a primary word, four auxiliary words, local features.
 
-    pictures: (N, H, W, 3) in 0..1, each resized as a whole to the encoder's square
-    masks: 1 on the subject, as `read_masks` takes them; None: whole picture
+    pictures: (N, H, W, C) in 0..1, each resized as a whole to the encoder's square
+    masks, marks, warn: as `read_masks` takes them; None: the whole picture, or what is opaque in it
 
     Several pictures: each word is the mean over them, the local features are the first one's (the
     paper has one picture only).
     Raises BaseModelError for another vision encoder, PersonalizeError for a mask that cannot be.
     """
     check_vision(encoder, clip_vision)
-    if masks is not None:
-        masks = torch.stack(read_masks(masks, list(pictures)))[:, None]
+    whole, local = list(pictures), encoder.local_stage
+    if masks is not None or has_own_masks(whole):
+        read = read_masks(() if masks is None else masks, whole, marks, warn)
+        masks = torch.stack(read)[:, None]
         _check_grid(masks, encoder.vision.patches)
-    seen, local = pictures[..., :3], encoder.local_stage
+    seen = torch.stack([plain_pixels(picture) for picture in whole])
     if local is not None:
         first = seen[:1] if masks is None else seen[:1] * masks[:1].movedim(1, -1).to(seen)
         seen = torch.cat([seen, first])

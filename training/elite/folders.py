@@ -22,6 +22,7 @@ from ...pictures.files import (
     read_picture,
 )
 from ...pictures.images import MIN_RESOLUTION
+from ...pictures.masks import MaskMarks
 from .examples import Subject, Unusable
 
 SMALLEST, LARGEST = 0.02, 0.8  # share of the picture that a box may have
@@ -33,10 +34,12 @@ class PictureFolder:
     """`name.jpg` with its mask `name_mask.png` (or `name_bg.png`) beside it, or `masks/name.png`.
 
     with_masks: whether each picture must have one; that of a cut-out is what is opaque in it
+    marks: what is white in them
     """
 
-    def __init__(self, root: Path, with_masks: bool) -> None:
-        self.root, self.with_masks = root, with_masks
+    def __init__(self, root: Path, with_masks: bool, marks: MaskMarks = MaskMarks.AUTO) -> None:
+        self.root, self.with_masks, self.marks = root, with_masks, marks
+        self._told: set[str] = set()
         if not root.is_dir():
             raise TrainingError(f"There is no folder {root}. Name the folder with the pictures.")
         listing = list_pictures(root)
@@ -72,13 +75,21 @@ class PictureFolder:
 
     def _mask_of(self, picture: PictureFile) -> Tensor:
         path = self._masks.get(picture.path)
-        mask = own_mask(picture) if path is None else read_mask(path, picture)
+        if path is None:
+            mask = own_mask(picture)
+        else:
+            mask = read_mask(path, picture, self.marks, self._tell_once)
         if mask is None:
             raise Unusable(
                 f"{picture.path.name} has no mask, and no pixel of it is transparent. Make "
                 f"{picture.path.stem}_mask.png, white on the subject."
             )
         return mask
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            logging.warning("%s", text)
 
     def identity(self) -> list[Any]:
         files = [*self._pictures, *(self._masks.values() if self.with_masks else ())]
@@ -137,7 +148,7 @@ class OpenImages:
             rows, columns = _margin(top, bottom, 10, height), _margin(left, right, 10, width)
             return Subject(_large_enough(picture[rows, columns], name), None)
         path = self.root / "segs" / self.subset / self._boxes.masks[index]
-        mask = read_mask(path, file)
+        mask = read_mask(path, file, MaskMarks.SUBJECT)
         margin = 10 + int(torch.randint(10, (), generator=generator))
         rows, columns = around(mask, margin, path.name)
         return Subject(_large_enough(picture[rows, columns], name), mask[rows, columns])

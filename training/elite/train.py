@@ -1,5 +1,6 @@
 """From the host's sockets and a source of pictures to a trained ELITE encoder."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from ...host.backbone import Backbone
 from ...host.versions import host_versions
 from ...host.vision import vision_shape
 from ...pictures.images import check_picture, plain_pixels, single_pictures
-from ...pictures.masks import read_masks
+from ...pictures.masks import MaskMarks, Warn, has_own_masks, read_masks
 from ...version import __version__
 from ..descent import Alone, Descent, Processes
 from ..loop import NoStates, OnStep, StateKeeper, Training, TrainState
@@ -52,17 +53,24 @@ class TrainedElite:
 
 
 class GivenSubjects:
-    """Pictures in memory, each as a whole."""
+    """Pictures in memory, each as a whole; masks, marks, warn: as for `read_masks`."""
 
-    def __init__(self, images: Iterable[Tensor], masks: Iterable[Tensor] = ()) -> None:
-        pictures = [_checked(p, n + 1) for n, p in enumerate(single_pictures(images))]
+    def __init__(
+        self,
+        images: Iterable[Tensor],
+        masks: Iterable[Tensor] = (),
+        marks: MaskMarks = MaskMarks.AUTO,
+        warn: Warn = logging.warning,
+    ) -> None:
+        whole = list(single_pictures(images))
+        pictures = [_checked(p, n + 1) for n, p in enumerate(whole)]
         given = list(masks)
         if not pictures:
             raise TrainingError("There is no picture to train on. Connect pictures with subjects.")
         fitting: Sequence[Tensor | None] = [None] * len(pictures)
-        if given:
-            fitting = read_masks(given, pictures)
-        self.with_masks = bool(given)
+        self.with_masks = bool(given) or has_own_masks(whole)
+        if self.with_masks:
+            fitting = read_masks(given, whole, marks, warn)
         self._subjects = [
             Subject(picture, mask) for picture, mask in zip(pictures, fitting, strict=True)
         ]

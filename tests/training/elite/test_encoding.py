@@ -10,6 +10,7 @@ from personalize.concepts.elite import VisionShape, map_patches, map_words
 from personalize.concepts.errors import BaseModelError, PersonalizeError
 from personalize.concepts.files import load_concept, save_concept
 from personalize.host.vision import layer_features
+from personalize.pictures.masks import MaskMarks
 from personalize.tests.elite_models import clip_vision, random_encoder
 from personalize.training.elite.encoding import encode_elite
 
@@ -80,9 +81,33 @@ def test_a_mask_of_another_size_is_resized(encoder, vision):
     large = encode_elite(encoder, vision, pictures(), left_half(1, 240, 240))
     same = encode_elite(encoder, vision, pictures(), left_half())
     assert torch.equal(large.tensors["local"], same.tensors["local"])
-    alpha = torch.cat([pictures(), torch.zeros(1, 60, 60, 1)], dim=-1)
-    with_alpha = encode_elite(encoder, vision, alpha, left_half())
-    assert torch.equal(with_alpha.tensors["local"], same.tensors["local"])
+
+
+def test_a_cut_out_is_read_on_white_and_brings_its_mask(encoder, vision):
+    mask = left_half()
+    hidden = [torch.cat([pictures(seed=n), mask[..., None]], dim=-1) for n in range(2)]
+    hidden[1][..., :30, :3] = hidden[0][..., :30, :3]
+    first, second = (encode_elite(encoder, vision, picture) for picture in hidden)
+    white = pictures() * mask[..., None] + (1 - mask[..., None])
+    expected = encode_elite(encoder, vision, white, mask)
+    for concept in (first, second):
+        assert torch.equal(concept.tensors["local"], expected.tensors["local"])
+        assert torch.equal(concept.words[""], expected.words[""])
+        assert concept.training["masked"]
+
+
+def test_the_mask_of_a_cut_out_is_turned_over_unless_told_otherwise(encoder, vision):
+    transparent = torch.ones(1, 60, 60)
+    transparent[:, 10:50, 10:50] = 0
+    told = []
+    turned = encode_elite(encoder, vision, pictures(), transparent, warn=told.append)
+    right = encode_elite(encoder, vision, pictures(), 1 - transparent, warn=told.append)
+    forced = encode_elite(
+        encoder, vision, pictures(), transparent, marks=MaskMarks.SUBJECT, warn=told.append
+    )
+    assert torch.equal(turned.tensors["local"], right.tensors["local"])
+    assert not torch.equal(turned.tensors["local"], forced.tensors["local"])
+    assert len(told) == 1 and "Mask 1 is white along the border" in told[0]
 
 
 def test_an_encoder_of_words_alone(encoder, vision):
