@@ -15,6 +15,14 @@ class ConceptFileError(PersonalizeError):
     """A file that is damaged, foreign, unsafe or no concept at all."""
 
 
+class DiskError(PersonalizeError):
+    """A file that cannot be written, moved or deleted."""
+
+
+class NameTakenError(PersonalizeError):
+    """A name for a new file that another one has."""
+
+
 @contextmanager
 def reading(name: str) -> Iterator[None]:
     """Tell which file an error inside the block is about."""
