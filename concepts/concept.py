@@ -14,6 +14,7 @@ from .elite import EliteEncoder
 from .errors import ConceptFileError, PersonalizeError
 from .methods import Method
 from .placeholders import check_placeholder
+from .tensors import copied, is_finite
 
 MAX_VECTORS = 75
 """A prompt chunk has 77 positions, two of them for the begin and end tokens."""
@@ -94,8 +95,8 @@ def check_word(name: str, word: Tensor, width: int) -> Tensor:
             f"Expected vectors of floating point numbers for a word, got {word.dtype}. Save it as "
             "fp32."
         )
-    word = word.detach().to("cpu", torch.float32, copy=True).contiguous()
-    if not torch.isfinite(word).all():
+    word = copied(word, torch.float32)
+    if not is_finite(word):
         raise ConceptFileError(
             "The concept's word holds NaN or infinite numbers, so no prompt could be encoded with "
             "it. Its training went wrong or its file is damaged: train it again."

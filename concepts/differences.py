@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .concept import Concept
 from .errors import ConceptFileError, PersonalizeError
+from .tensors import copied, is_finite
 
 _PREFIX = "difference."
 _WHOLE = "weight."
@@ -25,7 +26,7 @@ _UP, _DOWN = ".up", ".down"
 def difference_tensors(differences: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A concept's tensors for differences by path: fp16, which halves the file."""
     return {
-        _PREFIX + path: difference.detach().to("cpu", torch.float16, copy=True)
+        _PREFIX + path: copied(difference, torch.float16)
         for path, difference in differences.items()
     }
 
@@ -93,7 +94,7 @@ def _check(concept: Concept, path: str, difference: Tensor) -> None:
             f"{tuple(difference.shape)} for {path}; expected (channels, {concept.text_width}). "
             "Train it again."
         )
-    if not torch.isfinite(difference).all():
+    if not is_finite(difference):
         raise ConceptFileError(
             f"The concept {concept.placeholder} holds NaN or infinite numbers for {path}. Its "
             "training went wrong or its file is damaged: train it again."

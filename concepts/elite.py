@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .errors import ConceptFileError
+from .tensors import digest_of
 
 LAYERS = 5
 """Vision layers that the mappers read, one branch each; the first gives the primary word."""
@@ -44,13 +45,7 @@ class EliteStage:
     @cached_property
     def digest(self) -> str:
         """Tells these tensors from others; the type they are stored in counts."""
-        hasher = hashlib.sha256()
-        for name, tensor in sorted(stage_tensors(self).items()):
-            hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            hasher.update(
-                tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
-            )
-        return hasher.hexdigest()
+        return digest_of(stage_tensors(self))
 
 
 @dataclass(frozen=True)

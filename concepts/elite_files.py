@@ -7,17 +7,18 @@ of `stage_tensors`, and the metadata ``format``, ``name``, ``base``, ``text_widt
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .bases import BASES
+from .disk import Stamp, stamp
 from .elite import (
     LAYERS,
     EliteEncoder,
@@ -29,8 +30,9 @@ from .elite import (
     stage_tensors,
 )
 from .errors import ConceptFileError
-from .files import write_safetensors
 from .pickles import read_pickle
+from .tensor_files import TensorFile, read_header, read_tensors, write_tensors
+from .tensors import is_finite
 from .unet_paths import host_block
 
 FORMAT = "personalize-elite/1"
@@ -84,9 +86,15 @@ def official_stage(
 
 
 def save_encoder(
-    encoder: EliteEncoder, path: Path, about: Mapping[str, str] = MappingProxyType({})
+    encoder: EliteEncoder,
+    path: Path,
+    about: Mapping[str, str] = MappingProxyType({}),
+    new: bool = False,
 ) -> None:
-    """Write an encoder in our format; the file appears whole or not at all. about: more metadata"""
+    """Write an encoder in our format; the file appears whole or not at all.
+
+    about: more metadata; new: never over another file
+    """
     stages = {"global": encoder.global_stage, "local": encoder.local_stage}
     tensors = {
         f"{key}.{name}": tensor
@@ -105,7 +113,7 @@ def save_encoder(
         "vision_patches": str(encoder.vision.patches),
         "digest": encoder.digest,
     }
-    write_safetensors(tensors, path, metadata)
+    write_tensors(tensors, path, metadata, new)
 
 
 def load_encoder(path: Path) -> EliteEncoder:
@@ -136,7 +144,12 @@ def load_encoder(path: Path) -> EliteEncoder:
     if stages[0] is None:
         raise ConceptFileError(f"'{path.name}' has no global mapper.{_EXPECTED}")
     name = metadata.get("name") or path.stem
-    return EliteEncoder(name, base, width, vision, stages[0], stages[1])
+    encoder = EliteEncoder(name, base, width, vision, stages[0], stages[1])
+    if metadata.get("digest", encoder.digest) != encoder.digest:
+        raise ConceptFileError(
+            f"'{path.name}' is damaged: it does not hold what it says. Copy or download it again."
+        )
+    return encoder
 
 
 def load_encoder_files(global_mapper: Path, local_mapper: Path | None) -> EliteEncoder:
@@ -154,37 +167,43 @@ def load_encoder_files(global_mapper: Path, local_mapper: Path | None) -> EliteE
 def find_encoder(paths: Iterable[Path], digest: str) -> EliteEncoder | None:
     """The encoder of a digest among files of our format and official pairs, None without one.
 
-    However many concepts refer to an encoder, it is in memory once.
+    However many concepts refer to an encoder, it is in memory once, for as long as its files stay
+    as they are. Raises ConceptFileError when the only file of that digest is damaged.
     """
-    if digest in _LOADED:
-        return _LOADED[digest]
-    pickles = []
+    pickles, damage = [], None
     for path in map(Path, paths):
         if path.suffix != ".safetensors":
             pickles.append(path)
         elif digest_in_file(path) == digest:
-            return _kept(load_encoder(path))
-    digests = {path: _pickle_digest(path, *_stamp(path)) for path in pickles}
+            try:
+                return _shared(load_encoder, digest, path)
+            except ConceptFileError as error:  # there may be another copy
+                damage = error
+    digests = {path: _pickle_digest(path, stamp(path)) for path in pickles}
     for pair in itertools.permutations(pickles, 2):
         if encoder_digest(*(digests[path] for path in pair)) == digest:
-            return _kept(load_official(*pair))
+            return _shared(load_official, digest, *pair)
+    if damage is not None:
+        raise damage
     return None
 
 
-_LOADED: "WeakValueDictionary[str, EliteEncoder]" = WeakValueDictionary()
+_LOADED: "WeakValueDictionary[tuple[Any, ...], EliteEncoder]" = WeakValueDictionary()
 
 
-def _kept(encoder: EliteEncoder) -> EliteEncoder:
-    return _LOADED.setdefault(encoder.digest, encoder)
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
+def _shared(load: Callable[..., EliteEncoder], digest: str, *files: Path) -> EliteEncoder:
+    key = (digest, *files, *map(stamp, files))
+    encoder = _LOADED.get(key)
+    if encoder is None:
+        encoder = load(*files)
+        if encoder.digest != digest:
+            raise ConceptFileError(f"'{files[0].name}' was written while it was read. Try again.")
+        _LOADED[key] = encoder
+    return encoder
 
 
 @lru_cache
-def _pickle_digest(path: Path, size: int, mtime_ns: int) -> str:
+def _pickle_digest(path: Path, _: Stamp) -> str:
     """Digest of an official mapper, empty for other files; the stamp is for the cache only."""
     vision, width = OFFICIAL_VISION.width, OFFICIAL_BASE.text_width
     try:
@@ -196,9 +215,8 @@ def _pickle_digest(path: Path, size: int, mtime_ns: int) -> str:
 def digest_in_file(path: Path) -> str | None:
     """The digest that a file of our format says it has; None for other or damaged files."""
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError):
+        metadata = read_header(path, path.name).metadata
+    except ConceptFileError:
         return None
     return metadata.get("digest") if metadata.get("format") == FORMAT else None
 
@@ -206,18 +224,10 @@ def digest_in_file(path: Path) -> str | None:
 _EXPECTED = " Expected an ELITE encoder, saved by Save ELITE Encoder or its authors' program."
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            form = metadata.get("format", "")
-            if form == FORMAT:
-                return metadata, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ConceptFileError(
-            f"'{path.name}' is no whole safetensors file ({error}). It may be cut off: copy or "
-            "download it again."
-        ) from error
+def _read(path: Path) -> TensorFile:
+    form = read_header(path, path.name).metadata.get("format", "")
+    if form == FORMAT:
+        return read_tensors(path, path.name)
     if form.startswith("personalize-elite/"):
         raise ConceptFileError(
             f"'{path.name}' has the format {form}, this version reads {FORMAT}. Update Personalize."
@@ -250,6 +260,11 @@ def _stage(
         if not tensor.is_floating_point():
             raise ConceptFileError(
                 f"'{file}' has '{key}' as {tensor.dtype}, expected fp16 or fp32."
+            )
+        if not is_finite(tensor):
+            raise ConceptFileError(
+                f"'{file}' holds NaN or infinite numbers in '{key}'. Its training went wrong or it "
+                "is damaged: copy or download it again."
             )
         if match:
             found.setdefault(match[1], {})[match[2]] = tensor

@@ -7,17 +7,12 @@ guessed.
 """
 
 import json
-import os
-import struct
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from .bases import BASES
@@ -30,23 +25,27 @@ from .elite import (
     embedded_tensors,
     split_embedded,
 )
-from .errors import ConceptFileError, reading
+from .errors import ConceptFileError, reading, shown
 from .foreign import MAX_BYTES as MAX_FOREIGN_BYTES
 from .foreign import PICKLED, SAFE, check_kind, is_safetensors, read_foreign
 from .importers import chosen, import_concept
 from .methods import Part, method_of
+from .tensor_files import read_header, read_tensors, write_tensors
 
 FORMAT = "personalize/1"
 SUFFIXES = (*SAFE, *PICKLED)
-UNFINISHED = ".tmp"  # of files being written; one is left over when the process is killed
 MAX_BYTES = 2**30  # K/V differences of Stable Diffusion 1.x are 76 MiB in fp32
 
 
-def save_concept(concept: Concept, path: Path, embed_encoder: bool = False) -> None:
+def save_concept(
+    concept: Concept, path: Path, embed_encoder: bool = False, new: bool = False
+) -> None:
     """Write a concept file; the file appears whole or not at all.
 
     embed_encoder: of an ELITE concept, with the projections of its encoder, so that it is drawn
         without the encoder's file
+    new: never over another file
+    Raises DiskError, and with `new` NameTakenError, each with a sentence.
     """
     tensors = _tensors(concept)
     if embed_encoder:
@@ -56,17 +55,22 @@ def save_concept(concept: Concept, path: Path, embed_encoder: bool = False) -> N
                 "encoder at hand, so none can be saved with it. Switch embed_encoder off."
             )
         tensors |= embedded_tensors(concept.encoder)
-    write_safetensors(tensors, path, _metadata(concept))
+    write_tensors(tensors, path, _metadata(concept), new)
 
 
-def save_embedding(concept: Concept, path: Path) -> None:
+def save_embedding(concept: Concept, path: Path, new: bool = False) -> None:
     """Write the placeholder's vectors as a stock embedding, read by ``embedding:name``."""
+    check_embedding(concept)
+    write_tensors(BASES[concept.base].split(concept.words[""]), path, new=new)
+
+
+def check_embedding(concept: Concept) -> None:
+    """Refuse a concept that a stock embedding cannot hold."""
     if "" not in concept.words or concept.tensors:
         raise ConceptFileError(
             f"A {concept.method.title} concept is more than a word, so a stock embedding "
             "cannot hold it. Save it as a concept file only."
         )
-    write_safetensors(BASES[concept.base].split(concept.words[""]), path)
 
 
 def load_concept(path: Path, name: str | None = None, token: str = "") -> Concept:
@@ -80,78 +84,33 @@ def load_concept(path: Path, name: str | None = None, token: str = "") -> Concep
     path, name = Path(path), name or Path(path).name
     if not path.is_file():
         raise ConceptFileError(f"There is no file '{name}'. Press R to refresh the list of files.")
-    check_kind(path, name)
-    if is_safetensors(path):
-        _check_size(path, name, MAX_BYTES)
-        with _whole(name), safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if _is_ours(metadata):
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                concept = _read_concept(tensors, metadata, name)
-                return chosen({concept.placeholder: concept}, token, name)
-    _check_size(path, name, MAX_FOREIGN_BYTES)
-    with _whole(name):
+    with _readable(name):
+        check_kind(path, name)
+        if is_safetensors(path) and _is_ours(read_header(path, name).metadata):
+            _check_size(path, name, MAX_BYTES)
+            file = read_tensors(path, name)
+            concept = _read_concept(file.tensors, file.metadata, name)
+            return chosen({concept.placeholder: concept}, token, name)
+        _check_size(path, name, MAX_FOREIGN_BYTES)
         return import_concept(read_foreign(path, name), token)
 
 
 def describe_concept(path: Path, name: str) -> tuple[Concept, list[str]]:
-    """What a file says of its concept, and the names of its words; no tensor of ours is read.
+    """What a file says of its concept, and the names of its words; no numbers are read.
 
-    The concept has no words and no tensors when the file is ours. Raises as `load_concept` does.
+    The concept has no words and no tensors when the file is ours, else they are on `meta`. Raises
+    as `load_concept` does.
     """
-    if path.is_file() and is_safetensors(path):
-        with _whole(name), safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if _is_ours(metadata):
-                return _read_description(metadata, name), sorted(map(_word, _words(file.keys())))
-    concept = load_concept(path, name)
+    with _readable(name):
+        check_kind(path, name)
+        if is_safetensors(path):
+            file = read_header(path, name)
+            if _is_ours(file.metadata):
+                words = sorted(map(_word, _words(file.tensors)))
+                return _read_description(file.metadata, name), words
+        _check_size(path, name, MAX_FOREIGN_BYTES)
+        concept = import_concept(read_foreign(path, name, header_only=True))
     return concept, sorted(concept.words)
-
-
-def write_safetensors(
-    tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write tensors and metadata; the file appears whole or not at all."""
-    data = _ordered(
-        save(
-            {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
-            dict(metadata) if metadata else None,
-        )
-    )
-    write_whole(data, path)
-
-
-def write_whole(data: bytes, path: Path) -> None:
-    """Write to a temporary neighbour, then rename, so that no reader ever sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=UNFINISHED, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _ordered(data: bytes) -> bytes:
-    """The same file with its metadata in order, which safetensors shuffles at every save."""
-    (length,) = struct.unpack_from("<Q", data)
-    header = json.loads(data[8 : 8 + length])
-    if "__metadata__" in header:
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
-    return struct.pack("<Q", len(text)) + text + data[8 + length :]
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _tensors(concept: Concept) -> dict[str, Tensor]:
@@ -172,14 +131,13 @@ def _metadata(concept: Concept) -> dict[str, str]:
 
 
 @contextmanager
-def _whole(name: str) -> Iterator[None]:
-    """Tell which file cannot be read."""
+def _readable(name: str) -> Iterator[None]:
+    """Tell which file the system does not give."""
     try:
         yield
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
         raise ConceptFileError(
-            f"'{name}' is no whole safetensors file ({error}). It may be cut off: copy or download "
-            "it again."
+            f"'{name}' cannot be read ({shown(error)}). See who may read it, or copy it again."
         ) from error
 
 

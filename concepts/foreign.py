@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from .errors import ConceptFileError
 from .pickles import read_pickle
+from .tensor_files import read_header, read_tensors
 
 PICKLED = (".pt", ".bin", ".ckpt", ".pth")
 SAFE = (".safetensors", ".sft")
@@ -52,15 +52,16 @@ class ForeignFile:
                     continue
 
 
-def read_foreign(path: Path, name: str) -> ForeignFile:
+def read_foreign(path: Path, name: str, header_only: bool = False) -> ForeignFile:
     """Read a file of another program, a safetensors or a pickle by its content.
 
+    header_only: tensors are on the device `meta`, with shape and type and no numbers
     Raises ConceptFileError for what is damaged or unsafe, and for what is no file of tensors.
     """
     check_kind(path, name)
     if is_safetensors(path):
-        return ForeignFile(name, _safe_tensors(path), path)
-    return ForeignFile(name, read_pickle(path, name), path)
+        return ForeignFile(name, _safe_tensors(path, name, header_only), path)
+    return ForeignFile(name, read_pickle(path, name, header_only), path)
 
 
 def is_safetensors(path: Path) -> bool:
@@ -95,9 +96,12 @@ def plain_tensors(values: Any) -> dict[str, Tensor]:
     return {k: v for k, v in values.items() if isinstance(k, str) and torch.is_tensor(v)}
 
 
-def _safe_tensors(path: Path) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in _worth_reading(file.keys())}
+def _safe_tensors(path: Path, name: str, header_only: bool) -> dict[str, Tensor]:
+    header = read_header(path, name).tensors
+    wanted = set(_worth_reading(header))
+    if header_only:
+        return {key: tensor for key, tensor in header.items() if key in wanted}
+    return read_tensors(path, name, finite=False, wanted=wanted).tensors
 
 
 def _worth_reading(keys: Iterable[str]) -> list[str]:

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from .errors import ConceptFileError, shown
+from .tensors import fill
 
 _LEGACY = 0x1950A86A20F9469CFC6C, 1001  # magic number and version of files without an archive
 _MOST_STEPS = 200_000  # SAM's ViT-H takes 15,000
 _MOST_BYTES = 2 * 2**20  # of instructions, or of an archive's list of contents
-_PIECE = 2**20  # bytes read at once
 _MOST_COPIES = 2  # all tensors against the file: weights that are tied share their numbers
 
 _STORAGES = {
@@ -188,7 +188,7 @@ class _Archive(_Reader):
                     raise _Damaged("a storage of another size")
                 if not self.header_only:
                     with archive.open(entry) as file:
-                        _fill(storage.numbers, file)
+                        fill(storage.numbers, file)
         return content
 
 
@@ -227,22 +227,10 @@ class _Legacy(_Reader):
             if self.header_only:
                 self.file.seek(numbers.nbytes, io.SEEK_CUR)
             else:
-                _fill(numbers, self.file)
+                fill(numbers, self.file)
         if set(self.storages) != set(keys) or self.file.tell() > self.size:
             raise _Damaged("a storage is missing")
         return content
-
-
-def _fill(numbers: Tensor, file: Any) -> None:
-    """Read a storage's numbers straight into their place."""
-    if not numbers.numel():
-        return
-    place: Any = numbers.view(torch.uint8).numpy()
-    while len(place):
-        count = file.readinto(place[:_PIECE])
-        if not count:
-            raise _Damaged("it ends too soon")
-        place = place[count:]
 
 
 _MARK = object()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .concept import Concept
 from .errors import ConceptFileError
+from .tensors import copied, is_finite
 
 OFFICIAL_BIAS = 1.0
 """The mask value of the residual columns in the published code; the paper's formula has 0."""
@@ -25,8 +26,8 @@ def residual_tensors(
     """The tensors of a CatVersion concept from (keys, values) by layer."""
     tensors = {"logit_bias": torch.tensor(logit_bias)}
     for layer, (keys, values) in layers.items():
-        tensors[f"residual.{layer}.key"] = keys.detach().cpu().float()
-        tensors[f"residual.{layer}.value"] = values.detach().cpu().float()
+        tensors[f"residual.{layer}.key"] = copied(keys, torch.float32)
+        tensors[f"residual.{layer}.value"] = copied(values, torch.float32)
     return tensors
 
 
@@ -54,7 +55,7 @@ def residual_layers(concept: Concept) -> tuple[dict[int, tuple[Tensor, Tensor]],
             f"The {concept.title} has residuals of shapes "
             f"{sorted(shapes)}; expected equal ones of width {concept.text_width}."
         )
-    if not all(torch.isfinite(t).all() for t in tensors):
+    if not all(map(is_finite, tensors)):
         raise ConceptFileError(
             f"The {concept.title} holds NaN or infinite numbers. Its "
             "training went wrong or its file is damaged: train it again."

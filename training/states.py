@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..concepts.files import UNFINISHED, write_safetensors
+from ..concepts.tensor_files import write_tensors
 from .loop import TrainState
 
 FORMAT = "personalize-state/1"
@@ -49,15 +49,13 @@ class StateFolder:
         """Write a state, then remove all but the latest few states and trainings."""
         path = self.folder / f"step_{state.step:06d}.safetensors"
         tensors, metadata = _pack(state)
-        write_safetensors(tensors, path, metadata)
+        write_tensors(tensors, path, metadata)
         self._tidy(path)
 
     def _tidy(self, newest: Path) -> None:
         states = sorted(self.folder.glob("step_*.safetensors"), key=_modified, reverse=True)
         for old in [p for p in states if p != newest][KEPT_STATES - 1 :]:
             old.unlink(missing_ok=True)
-        for torn in self.folder.glob(f".*{UNFINISHED}"):
-            torn.unlink(missing_ok=True)
         trainings = [p for p in self.folder.parent.iterdir() if any(p.glob("step_*.safetensors"))]
         trainings.sort(key=_modified, reverse=True)
         for old in [p for p in trainings if p != self.folder][KEPT_TRAININGS - 1 :]:

@@ -24,6 +24,7 @@ from personalize.concepts.elite_files import (
     save_encoder,
 )
 from personalize.concepts.errors import ConceptFileError
+from personalize.concepts.tensor_files import DIGEST
 from personalize.tests.elite_models import random_weights
 from torch.nn import LayerNorm, LeakyReLU, Linear, ModuleDict, Sequential
 
@@ -164,6 +165,27 @@ def test_an_encoder_is_found_by_its_digest(pair, tmp_path):
     assert find_encoder([], "") is None
 
 
+def test_an_encoder_is_shared_for_as_long_as_its_file_stays(pair, tmp_path):
+    """Written over in place, cut off, or replaced by another: what is in use stays as it was."""
+    encoder, path = load_encoder_files(*pair), tmp_path / "ours.safetensors"
+    save_encoder(encoder, path)
+    found = find_encoder([path], encoder.digest)
+    assert find_encoder([path], encoder.digest) is found
+    whole = path.read_bytes()
+    for changed in (whole[:1000], whole[:-1000] + bytes(1000)):
+        with path.open("r+b") as file:
+            file.write(changed)
+            file.truncate(len(changed))
+        if len(changed) < len(whole):
+            assert find_encoder([path], encoder.digest) is None
+        else:
+            with pytest.raises(ConceptFileError, match="ours.safetensors' is damaged"):
+                find_encoder([path], encoder.digest)
+    assert_same_encoder(found, encoder)
+    path.write_bytes(whole)
+    assert_same_encoder(find_encoder([path], encoder.digest), encoder)
+
+
 def spoiled(path, change):
     half = torch.load(path, weights_only=True)
     change(half)
@@ -232,7 +254,10 @@ def test_bad_files_of_our_format(pair, tmp_path):
         (tensors, metadata | {"base": "sdxl"}, "garbles 'sdxl'"),
         ({**tensors, "more": tensors[one]}, metadata, "unknown tensor 'more'"),
         ({k: t for k, t in tensors.items() if k[0] == "l"}, metadata, "lacks 100 tensors"),
+        ({**tensors, one: tensors[one] + 1}, metadata, "does not hold what it says"),
+        ({**tensors, one: tensors[one] * torch.nan}, metadata, "NaN or infinite numbers in"),
     ):
+        description = {k: v for k, v in description.items() if k != DIGEST}
         save_file({k: t.clone() for k, t in changed.items()}, bad, description)
         with pytest.raises(ConceptFileError, match=says):
             load_encoder(bad)
