@@ -6,12 +6,16 @@ for them there too.
 """
 
 import io
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
 from torch import Tensor
 
-from ..concepts.files import write_whole
+from ..concepts.disk import write_new
+from ..concepts.errors import NameTakenError
+from ..concepts.files import SUFFIXES
 
 THUMBNAIL = ".webp"
 SHEET = ".pictures.webp"
@@ -30,10 +34,13 @@ _PICTURES = {
     ".preview.jpg": "image/jpeg",
     ".preview.jpeg": "image/jpeg",
 }
+_KINDS = (*_PICTURES, SHEET)
 
 
 def write_pictures(path: Path, preview: Tensor | None, pictures: Tensor | None) -> None:
-    """Write a concept file's thumbnail and contact sheet, as far as there are pictures for them.
+    """Write a new concept's thumbnail and contact sheet, as far as there are pictures for them.
+
+    A picture of that name that is there already stays.
 
     path: the concept file. preview: (N, H, W, C) in 0..1, its first becomes the thumbnail; None:
         the first of the pictures does. pictures: (N, side, side, 3), uint8, or None
@@ -46,9 +53,11 @@ def write_pictures(path: Path, preview: Tensor | None, pictures: Tensor | None) 
         return
     thumbnail = _image(shown)
     thumbnail.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-    write_whole(_webp(thumbnail), _beside(path, THUMBNAIL))
+    with suppress(NameTakenError):
+        write_new(_webp(thumbnail), _beside(path, THUMBNAIL))
     if pictures is not None:
-        write_whole(_webp(contact_sheet(pictures)), _beside(path, SHEET))
+        with suppress(NameTakenError):
+            write_new(_webp(contact_sheet(pictures)), _beside(path, SHEET))
 
 
 def contact_sheet(pictures: Tensor) -> Image.Image:
@@ -64,13 +73,13 @@ def contact_sheet(pictures: Tensor) -> Image.Image:
 
 def thumbnail_of(path: Path) -> Path | None:
     """The picture of a concept file, ours or another program's; None when there is none."""
-    return next(filter(Path.is_file, (_beside(path, suffix) for suffix in _PICTURES)), None)
+    beside = pictures_beside(path)
+    return next((beside[kind] for kind in _PICTURES if kind in beside), None)
 
 
 def sheet_of(path: Path) -> Path | None:
     """The contact sheet of a concept file, None when there is none."""
-    sheet = _beside(path, SHEET)
-    return sheet if sheet.is_file() else None
+    return pictures_beside(path).get(SHEET)
 
 
 def content_type(picture: Path) -> str:
@@ -80,8 +89,27 @@ def content_type(picture: Path) -> str:
 
 def pictures_beside(path: Path) -> dict[str, Path]:
     """All pictures that belong to a concept file, by what follows its stem."""
-    beside = {suffix: _beside(path, suffix) for suffix in (*_PICTURES, SHEET)}
-    return {suffix: picture for suffix, picture in beside.items() if picture.is_file()}
+    beside = {kind: _beside(path, kind) for kind in _KINDS if _owns(path, kind)}
+    return {kind: picture for kind, picture in beside.items() if os.path.isfile(picture)}
+
+
+def is_taken(path: Path) -> bool:
+    """Has another concept file this name, or one that differs in its suffix alone, or would a new
+    concept of this name get somebody's pictures?"""
+    files = [path.with_suffix(suffix) for suffix in SUFFIXES]
+    pictures = [_beside(path, kind) for kind in _KINDS]
+    beside = any(map(os.path.lexists, (path, *files, *pictures)))
+    return beside or not all(_owns(path, kind) for kind in _KINDS)
+
+
+def _owns(path: Path, kind: str) -> bool:
+    """Whose is `dog.pictures.webp`: the sheet of `dog`, if there is one, and only else the
+    thumbnail of a concept that is called `dog.pictures`."""
+    name = path.stem + kind
+    longer = (k for k in _KINDS if len(k) > len(kind) and name.endswith(k) and name != k)
+    stems = (name.removesuffix(k) for k in longer)
+    others = (path.parent / (stem + suffix) for stem in stems for suffix in SUFFIXES)
+    return not any(map(os.path.isfile, others))
 
 
 def _beside(path: Path, suffix: str) -> Path:

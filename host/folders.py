@@ -1,11 +1,14 @@
 """Folders of the host that the pack reads and writes, and safe names within them."""
 
 import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import folder_paths
 
-from ..concepts.errors import ConceptFileError, EvaluationError
+from ..concepts.errors import ConceptFileError, EvaluationError, NameTakenError
 from ..concepts.files import SUFFIXES as READABLE
 
 CONCEPTS = "concepts"
@@ -19,8 +22,12 @@ _SUFFIXES = {
     ELITE: {".safetensors", ".pt", ".bin"},
     SAMS: {".safetensors", ".pt", ".bin", ".pth"},
 }
-_FORBIDDEN = re.compile(r'[\x00-\x1f<>:"|?*]')
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # by Windows
+_FORBIDDEN = re.compile(r'[<>:"|?*]')
+# By Windows, whatever follows the first dot, with or without spaces before it
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *([.].*)?", re.IGNORECASE
+)
+_MOST_NUMBERS = 100_000
 _LONGEST = 200  # bytes of a name: file systems take 255, a number and a suffix may follow
 
 
@@ -172,12 +179,25 @@ def prior_folder() -> Path:
     return Path(folder_paths.get_output_directory()) / "personalize" / "prior"
 
 
-def new_file(folder: Path, filename: str, suffix: str = ".safetensors") -> Path:
-    """A free path with a suffix in a folder; a taken name gets a number: dog, dog-2, dog-3.
+def save_new(
+    folder: Path,
+    filename: str,
+    save: Callable[[Path], None],
+    suffix: str = ".safetensors",
+    is_taken: Callable[[Path], bool] = Path.exists,
+) -> Path:
+    """Save under a user's name for a file, and return its path; a taken name gets a number.
 
+    save: writes a new file, or raises NameTakenError when another program was faster
+    is_taken: spares `save` the work for a name that is known to be taken
     Sub-folders are allowed, leaving the folder is not. Raises ConceptFileError with a sentence.
     """
-    return free(file_in(folder, filename, suffix))
+    for path in numbered(file_in(folder, filename, suffix)):
+        if not is_taken(path):
+            with suppress(NameTakenError):
+                save(path)
+                return path
+    raise ConceptFileError(f"There are too many files named '{filename}'. Choose another name.")
 
 
 def file_in(folder: Path, filename: str, suffix: str) -> Path:
@@ -199,13 +219,11 @@ def file_in(folder: Path, filename: str, suffix: str) -> Path:
     return path
 
 
-def free(path: Path) -> Path:
-    """The path, or with the first number that makes it free: dog, dog-2, dog-3."""
-    number, wanted = 2, path
-    while path.exists():
-        path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
-        number += 1
-    return path
+def numbered(path: Path) -> Iterator[Path]:
+    """A path and others like it: dog, dog-2, dog-3."""
+    yield path
+    for number in range(2, _MOST_NUMBERS):
+        yield path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def _listed(key: str) -> list[str]:
@@ -220,5 +238,7 @@ def _listed(key: str) -> list[str]:
 
 def _is_name(part: str) -> bool:
     """A name that every system takes and that stays in its folder; no hidden file."""
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in part):  # control, half a character
+        return False
     odd = part.startswith(".") or part.endswith((".", " ")) or len(part.encode()) > _LONGEST
     return not (odd or _FORBIDDEN.search(part) or _RESERVED.fullmatch(part))

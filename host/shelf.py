@@ -8,18 +8,19 @@ files move at once and whole, found without this program, and without a package 
 not bring.
 """
 
-import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ..concepts.cards import Card, read_card
-from ..concepts.errors import ConceptFileError, PersonalizeError
+from ..concepts.disk import Stamp, move_new, stamp
+from ..concepts.errors import ConceptFileError, NameTakenError, PersonalizeError
 from ..concepts.files import SUFFIXES
-from .card_pictures import pictures_beside, sheet_of, thumbnail_of
-from .folders import TRASH, concept_path, file_in, folder_of, free, saved_concepts
+from .card_pictures import is_taken, pictures_beside, sheet_of, thumbnail_of
+from .folders import TRASH, concept_path, file_in, folder_of, numbered, saved_concepts
 
 PICTURES = {"thumbnail": thumbnail_of, "sheet": sheet_of}
 """Kinds of pictures that a concept may have, and how each is found."""
@@ -52,8 +53,11 @@ def rename(name: str, wanted: str) -> str:
     path = known_path(name)
     folder = folder_of(path)
     target = file_in(folder, wanted, path.suffix)
-    if target.exists() and not target.samefile(path):
-        raise ConceptFileError(f"There is a file '{wanted}' already. Choose another name.")
+    spelled_anew = target.parent == path.parent and target.stem.casefold() == path.stem.casefold()
+    if not spelled_anew and is_taken(target):
+        raise NameTakenError(
+            f"There is a file or a picture '{wanted}' already. Choose another name."
+        )
     _move(path, target)
     return str(target.relative_to(folder))
 
@@ -65,9 +69,12 @@ def to_trash(name: str) -> Path:
     place = folder / TRASH / _in_folder(path, folder)
     if not place.parent.resolve().is_relative_to(folder.resolve()):
         raise ConceptFileError(f"{folder / TRASH} leads out of {folder}. Remove that link.")
-    target = free(place)
-    _move(path, target)
-    return target
+    for target in numbered(place):
+        if not is_taken(target):
+            with suppress(NameTakenError):
+                _move(path, target)
+                return target
+    raise ConceptFileError(f"The trash has too many files named '{path.name}'. Empty it.")
 
 
 def known_path(name: str) -> Path:
@@ -83,13 +90,22 @@ def _in_folder(path: Path, folder: Path) -> Path:
 
 
 def _move(path: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """Move a file and its pictures, all of them or none."""
     others = {path.with_suffix(suffix) for suffix in SUFFIXES} - {path}
     shared = any(other.is_file() for other in others)
     pictures = {} if shared else pictures_beside(path)
-    os.replace(path, target)
-    for suffix, picture in pictures.items():
-        os.replace(picture, target.with_name(target.stem + suffix))
+    moves = [(path, target)]
+    moves += [(p, target.with_name(target.stem + kind)) for kind, p in pictures.items()]
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, place in moves:
+            move_new(source, place)
+            done.append((source, place))
+    except PersonalizeError:
+        for source, place in reversed(done):
+            with suppress(PersonalizeError):
+                move_new(place, source)
+        raise
 
 
 @dataclass(frozen=True)
@@ -97,8 +113,7 @@ class _Version:
     """A file as it was at a time: an unchanged one is read once."""
 
     path: Path
-    size: int
-    changed: int
+    stamp: Stamp
 
 
 @lru_cache(maxsize=4096)
@@ -117,7 +132,7 @@ def _entry(name: str) -> dict[str, Any] | None:
         stat = path.stat()
     except (ConceptFileError, OSError):  # gone since it was listed
         return None
-    card = _card(name, _Version(path, stat.st_size, stat.st_mtime_ns))
+    card = _card(name, _Version(path, stamp(path)))
     known = isinstance(card, Card)
     return {
         "name": name,

@@ -1,7 +1,9 @@
 """Load, save and apply concepts."""
 
+import glob
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,19 @@ from comfy_api.latest import io
 from ..concepts.cards import card_of
 from ..concepts.concept import Concept
 from ..concepts.differences import compressed
+from ..concepts.disk import Stamp, stamp
 from ..concepts.elite_files import find_encoder
-from ..concepts.errors import ConceptFileError
-from ..concepts.files import load_concept, save_concept, save_embedding
+from ..concepts.errors import ConceptFileError, DiskError
+from ..concepts.files import (
+    check_embedding,
+    describe_concept,
+    load_concept,
+    save_concept,
+    save_embedding,
+)
 from ..concepts.methods import Part
 from ..host.browsers import CONCEPTS_CHANGED, tell_browsers
-from ..host.card_pictures import write_pictures
+from ..host.card_pictures import is_taken, write_pictures
 from ..host.folders import (
     concept_names,
     concept_path,
@@ -24,7 +33,7 @@ from ..host.folders import (
     elite_names,
     elite_path,
     embeddings_folder,
-    new_file,
+    save_new,
 )
 from ..host.progress import NodeProgress
 from ..samplers.apply import apply_concept
@@ -72,9 +81,9 @@ class LoadConcept(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(
         cls, concept_name: str, placeholder: str = "", class_word: str = "", token: str = ""
-    ) -> tuple[str, str, str, int, int]:
-        stat = concept_path(concept_name).stat()
-        return placeholder, class_word, token, stat.st_size, stat.st_mtime_ns
+    ) -> tuple[str, str, str, list[Stamp]]:
+        files = files_that_decide(concept_path(concept_name), concept_name)
+        return placeholder, class_word, token, [stamp(file) for file in files]
 
     @classmethod
     def execute(
@@ -93,6 +102,17 @@ class LoadConcept(io.ComfyNode):
 def shown(concept: Concept) -> dict[str, list[dict[str, Any]]]:
     """What a node tells the browser of its concept."""
     return {"concept_card": [card_of(concept).as_json()]}
+
+
+def files_that_decide(path: Path, name: str) -> list[Path]:
+    """The files that a concept is read from: its own, of a picture's also those of encoders."""
+    second = sorted(path.parent.glob(f"{glob.escape(path.stem)}_2.*"))  # diffusers' for SDXL
+    try:
+        parts = describe_concept(path, name)[0].method.parts
+    except ConceptFileError:  # told when it is loaded
+        parts = ()
+    encoders = map(elite_path, elite_names()) if Part.LOCAL_FEATURES in parts else ()
+    return [path, *second, *encoders]
 
 
 def with_encoder(concept: Concept) -> Concept:
@@ -172,13 +192,18 @@ class SaveConcept(io.ComfyNode):
         if rank:
             concept, error = compressed(concept, rank)
             lost = f"; the weights' changes at rank {rank} have a relative error of {error:.1%}"
-        path = new_file(concepts_output(), filename)
+        if also_as_embedding:
+            check_embedding(concept)
+        save = partial(save_concept, concept, embed_encoder=embed_encoder, new=True)
+        path = save_new(concepts_output(), filename, save, is_taken=is_taken)
         paths = [path]
         if also_as_embedding:
-            paths.append(new_file(embeddings_folder(), filename))
-            save_embedding(concept, paths[1])
-        save_concept(concept, path, embed_encoder)
-        write_pictures(path, preview, concept.pictures if keep_pictures else None)
+            save = partial(save_embedding, concept, new=True)
+            paths.append(save_new(embeddings_folder(), filename, save, is_taken=is_taken))
+        try:
+            write_pictures(path, preview, concept.pictures if keep_pictures else None)
+        except DiskError as error:
+            lost += f"; without pictures: {error}"
         tell_browsers(CONCEPTS_CHANGED)
         text = "saved " + " and ".join(f"{p} ({shown_size(p)})" for p in paths) + lost
         NodeProgress(1, cls.hidden.unique_id).show_text(text, now=True)

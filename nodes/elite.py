@@ -1,10 +1,13 @@
 """ELITE: load and save encoders, and turn pictures into concepts."""
 
+from functools import partial
+
 from comfy_api.latest import io
 
+from ..concepts.disk import Stamp, stamp
 from ..concepts.elite import EliteEncoder
 from ..concepts.elite_files import load_encoder_files, save_encoder
-from ..host.folders import elite_names, elite_output, elite_path, new_file
+from ..host.folders import elite_names, elite_output, elite_path, save_new
 from ..host.progress import NodeProgress
 from ..pictures.masks import MaskMarks
 from ..training.elite.encoding import encode_elite
@@ -45,10 +48,9 @@ class LoadELITE(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def fingerprint_inputs(cls, global_mapper: str, local_mapper: str) -> list[tuple[int, int]]:
+    def fingerprint_inputs(cls, global_mapper: str, local_mapper: str) -> list[Stamp]:
         names = [name for name in (global_mapper, local_mapper) if name != SAME_FILE]
-        stats = [elite_path(name).stat() for name in names]
-        return [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+        return [stamp(elite_path(name)) for name in names]
 
     @classmethod
     def execute(cls, global_mapper: str, local_mapper: str) -> io.NodeOutput:
@@ -79,8 +81,7 @@ class SaveELITE(io.ComfyNode):
 
     @classmethod
     def execute(cls, elite: EliteEncoder, filename: str) -> io.NodeOutput:
-        path = new_file(elite_output(), filename)
-        save_encoder(elite, path)
+        path = save_new(elite_output(), filename, partial(save_encoder, elite, new=True))
         NodeProgress(1, cls.hidden.unique_id).show_text(f"saved {path}", now=True)
         return io.NodeOutput(ui={"text": [f"saved {path}"], "encoders": [str(path)]})
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
+from ..concepts.disk import write_new
 from ..concepts.errors import EvaluationError, PersonalizeError
 from ..evaluation.evaluate import (
     CLIP_VIEWS,
@@ -26,7 +28,7 @@ from ..evaluation.report import draw_report
 from ..evaluation.tables import TableFormat, as_json, as_table
 from ..host.devices import on_device
 from ..host.folders import (
-    new_file,
+    save_new,
     score_folders,
     score_model_path,
     score_models,
@@ -216,7 +218,5 @@ def _write(evaluation: Evaluation, values: Mapping[str, Any]) -> list[str]:
     if not values.get("filename", "").strip():
         return []
     kind = TableFormat(values.get("file_format", TableFormat.CSV))
-    path = new_file(scores_output(), values["filename"], f".{kind.value}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(as_table(evaluation, kind), encoding="utf-8")
-    return [str(path)]
+    save = partial(write_new, as_table(evaluation, kind).encode())
+    return [str(save_new(scores_output(), values["filename"], save, f".{kind.value}"))]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
+from ..concepts.disk import Stamp, stamp
 from ..concepts.errors import PersonalizeError
 from ..host.folders import sam_names, sam_path
 from ..host.progress import NodeProgress, stop_if_cancelled
@@ -42,9 +43,8 @@ class LoadSAM(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def fingerprint_inputs(cls, sam_name: str) -> tuple[int, int]:
-        stat = sam_path(sam_name).stat()
-        return stat.st_size, stat.st_mtime_ns
+    def fingerprint_inputs(cls, sam_name: str) -> Stamp:
+        return stamp(sam_path(sam_name))
 
     @classmethod
     def execute(cls, sam_name: str) -> io.NodeOutput:

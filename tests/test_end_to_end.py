@@ -1,6 +1,7 @@
 """The whole way on a real server, over HTTP and websocket, with stock nodes around ours."""
 
 import io
+import os
 import re
 import time
 
@@ -335,7 +336,9 @@ def test_a_killed_server_resumes_bit_equal(server, names):
         learn(server, names, "kill/never", kill_at_20, **settings | {"steps": 5000})
     server.start()
     for folder in (server.base_directory / "output" / "personalize" / "training").iterdir():
-        (folder / ".half.tmp").touch()  # as if it had died while it wrote a state
+        half = folder / ".personalize-0123456789abcdef.tmp"  # as if it had died while it wrote
+        half.touch()
+        os.utime(half, (0, 0))
     step = new_state(server, before)
     assert step >= 14 and step % 7 == 0  # what save_every had kept: the process could say nothing
     settings["steps"] = step + 15

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import folder_paths
@@ -9,6 +10,7 @@ import pytest
 import torch
 from personalize.concepts import methods
 from personalize.concepts.concept import Concept
+from personalize.concepts.disk import write_new
 from personalize.concepts.errors import ConceptFileError
 from personalize.concepts.files import save_concept, save_embedding
 from personalize.host.folders import (
@@ -17,9 +19,9 @@ from personalize.host.folders import (
     concepts_output,
     elite_names,
     embeddings_folder,
-    new_file,
     register_folders,
     sam_names,
+    save_new,
     states_folder,
 )
 
@@ -28,6 +30,11 @@ pytestmark = pytest.mark.host
 CONCEPT = Concept(
     methods.TEXTUAL_INVERSION, "sd1", 64, "<my-dog>", words={"": torch.arange(64.0)[None]}
 )
+
+
+def saved(folder, filename):
+    """Where an empty file of that name came to lie."""
+    return save_new(folder, filename, partial(write_new, b""))
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +68,7 @@ def registered(monkeypatch):
     ],
 )
 def test_good_names(filename, expected, tmp_path):
-    assert new_file(tmp_path, filename) == tmp_path / expected
+    assert saved(tmp_path, filename) == tmp_path / expected
 
 
 @pytest.mark.parametrize(
@@ -73,28 +80,25 @@ def test_good_names(filename, expected, tmp_path):
         *("my<dog", "my>dog", "<my-dog>", "my:dog", 'my"dog', "my|dog", "what?", "*", "a\x00b"),
         *("a\nb", ".hidden", "pets/.hidden/dog", "dog.", "pets./dog", "pets /dog"),
         *("CON", "nul", "pets/NUL", "Aux/dog", "com1", "LPT9", "con.safetensors", "nul.v2", "prn"),
+        *("COM\u00b2", "lpt\u00b9.x", "CONIN$", "conout$.txt", "NUL .txt", "aux  .a.b", "com0"),
+        *("half a \ud800 character", "a\x7fb", "a\x85b"),
         *("x" * 300, "犬" * 100, "y" * 201 + "/dog"),
     ],
 )
 def test_names_that_leave_the_folder_or_that_a_system_refuses(filename, tmp_path):
     with pytest.raises(ConceptFileError, match=r"is no file name. Write a name such as my-dog"):
-        new_file(tmp_path / "concepts", filename)
+        saved(tmp_path / "concepts", filename)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_taken_name_gets_a_number(tmp_path):
-    names = []
-    for _ in range(3):
-        path = new_file(tmp_path, "pets/dog")
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-        names.append(path.name)
+    names = [saved(tmp_path, "pets/dog").name for _ in range(3)]
     assert names == ["dog.safetensors", "dog-2.safetensors", "dog-3.safetensors"]
 
 
 def test_the_longest_name_can_be_written_twice(tmp_path):
     for _ in range(2):
-        save_concept(CONCEPT, new_file(tmp_path, "x" * 200))
+        save_new(tmp_path, "x" * 200, partial(save_concept, CONCEPT, new=True))
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -109,13 +113,13 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(filename, tmp_path):
     except OSError:
         pytest.skip("this system makes no links")
     with pytest.raises(ConceptFileError, match=r"leads out of .*concepts. Write a plain name"):
-        new_file(folder, filename)
+        saved(folder, filename)
 
 
 def test_the_folder_itself_may_be_a_link(tmp_path):
     (tmp_path / "big disk").mkdir()
     (tmp_path / "concepts").symlink_to(tmp_path / "big disk", target_is_directory=True)
-    save_concept(CONCEPT, new_file(tmp_path / "concepts", "pets/dog"))
+    saved(tmp_path / "concepts", "pets/dog")
     assert (tmp_path / "big disk" / "pets" / "dog.safetensors").is_file()
 
 

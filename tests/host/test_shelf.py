@@ -1,5 +1,9 @@
 """The shelf of saved concepts: what it lists, and that no name leads out of its folders."""
 
+import multiprocessing
+import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import folder_paths
@@ -7,12 +11,13 @@ import pytest
 import torch
 from personalize.concepts import methods
 from personalize.concepts.concept import Concept
-from personalize.concepts.errors import ConceptFileError
+from personalize.concepts.errors import ConceptFileError, DiskError, NameTakenError
 from personalize.concepts.files import load_concept, save_concept
 from personalize.host import shelf as shelf_module
-from personalize.host.card_pictures import contact_sheet, write_pictures
-from personalize.host.folders import concept_names
+from personalize.host.card_pictures import contact_sheet, is_taken, write_pictures
+from personalize.host.folders import concept_names, save_new
 from personalize.host.shelf import known_path, picture_of, rename, shelf, to_trash
+from personalize.tests.windows_disk import WindowsDisk
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -208,7 +213,7 @@ def test_rename_refuses_names_that_lead_out_or_that_a_system_refuses(wanted, out
 def test_rename_overwrites_nothing(output):
     put(output)
     content = put(output, "taken.safetensors", placeholder="<taken>").read_bytes()
-    with pytest.raises(ConceptFileError, match="There is a file 'taken' already"):
+    with pytest.raises(NameTakenError, match="There is a file or a picture 'taken' already"):
         rename("my-dog.safetensors", "taken")
     assert (output / "taken.safetensors").read_bytes() == content
     assert rename("my-dog.safetensors", "my-dog") == "my-dog.safetensors"
@@ -351,3 +356,98 @@ def test_a_picture_of_another_program_is_found(output):
     path = put(output, pictures=0)
     Image.new("RGB", (8, 8)).save(output / "my-dog.preview.png")
     assert picture_of(path.name, "thumbnail") == output / "my-dog.preview.png"
+
+
+def test_a_taken_picture_is_a_taken_name(output):
+    """Also a picture that nobody knows, and a sheet that would become a thumbnail."""
+    path = put(output, "c0.safetensors")
+    put(output, "other.safetensors")
+    Image.new("RGB", (8, 8)).save(output / "mine.png")
+    torch.save({"<cat>": torch.ones(768)}, output / "cat.pt")
+    before = {name: (output / name).read_bytes() for name in files(output)}
+    for wanted in ("mine", "c0.pictures", "c0", "cat"):
+        with pytest.raises(NameTakenError, match=f"a file or a picture '{wanted}' already"):
+            rename("other.safetensors", wanted)
+    for wanted in ("mine", "c0.pictures", "c0", "cat"):
+        save = partial(save_concept, concept(), new=True)
+        new = save_new(output, wanted, save, is_taken=is_taken)
+        assert new.name == f"{wanted}-2.safetensors"
+        write_pictures(new, None, squares(1))
+    assert all((output / name).read_bytes() == content for name, content in before.items())
+    to_trash("c0.safetensors")
+    assert not path.with_suffix(".pictures.webp").exists()
+
+
+def test_a_picture_belongs_to_the_shorter_name(output):
+    """`c0.pictures.webp` is the sheet of c0, whatever else is called so."""
+    put(output, "c0.safetensors")
+    save_concept(concept("<odd>"), output / "c0.pictures.safetensors")
+    entries = {entry["name"]: entry for entry in shelf()}
+    assert entries["c0.safetensors"]["sheet"] > 0
+    assert entries["c0.pictures.safetensors"]["thumbnail"] == 0
+    rename("c0.pictures.safetensors", "odd")
+    assert {"c0.pictures.webp", "c0.webp", "odd.safetensors"} <= set(files(output))
+    to_trash("c0.safetensors")
+    assert files(output)[-1:] == ["odd.safetensors"]
+
+
+def test_a_move_that_fails_is_taken_back(output, monkeypatch):
+    """The picture's new name was taken by another program meanwhile."""
+    put(output)
+    monkeypatch.setattr(shelf_module, "is_taken", lambda path: False)
+    (output / "rex.webp").write_bytes(b"another's")
+    before = files(output)
+    with pytest.raises(NameTakenError):
+        rename("my-dog.safetensors", "rex")
+    assert files(output) == before
+    assert (output / "rex.webp").read_bytes() == b"another's"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="plays Windows on Linux")
+def test_on_windows(output, tmp_path, monkeypatch):
+    put(output)
+    put(output, "used.safetensors")
+    before = files(output)
+    windows = WindowsDisk(tmp_path, monkeypatch)
+    for in_use in ("used.safetensors", "used.webp"):
+        windows.use(output / in_use)
+        for act in (to_trash, lambda name: rename(name, "free")):
+            with pytest.raises(DiskError, match="another program has it open"):
+                act("used.safetensors")
+            assert [name for name in files(output) if "free" not in name] == before
+        windows.used.clear()
+    assert rename("my-dog.safetensors", "My-Dog") == "My-Dog.safetensors"
+    with pytest.raises(NameTakenError):
+        rename("used.safetensors", "MY-DOG")
+    to_trash("used.safetensors")
+    names = ["My-Dog.pictures.webp", "My-Dog.safetensors", "My-Dog.webp"]
+    assert [name for name in files(output) if ".trash" not in name] == names
+
+
+def rename_to_one(place, start, own):
+    start.wait(60)
+    for number in range(20):
+        with suppress(NameTakenError):
+            rename(f"{own}-{number}.safetensors", f"one-{number}")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_two_renames_to_one_name_lose_nothing(output):
+    content = {}
+    for own in ("cat", "dog"):
+        for number in range(20):
+            path = put(output, f"{own}-{number}.safetensors", placeholder=f"<{own}{number}>")
+            content[path.name] = path.read_bytes()
+    context = multiprocessing.get_context("fork")
+    start = context.Event()
+    owns = ("cat", "dog")
+    racers = [context.Process(target=rename_to_one, args=(output, start, o)) for o in owns]
+    for racer in racers:
+        racer.start()
+    start.set()
+    for racer in racers:
+        racer.join()
+    left = sorted(path.read_bytes() for path in output.glob("*.safetensors"))
+    assert left == sorted(content.values())
+    assert sum(name.startswith("one") for name in files(output)) == 20 * 3
+    assert len(files(output)) == 40 * 3

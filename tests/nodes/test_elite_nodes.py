@@ -182,6 +182,7 @@ def test_an_encoder_that_cannot_be_embedded_or_read(tiny_sd1, tmp_path):
     assert load_concept(path).encoder.local_stage is None
     with safe_open(path, "pt") as file:
         metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    del metadata["sha256"]  # the files are changed on purpose
     half = {
         k: t
         for k, t in tensors.items()
@@ -194,3 +195,27 @@ def test_an_encoder_that_cannot_be_embedded_or_read(tiny_sd1, tmp_path):
         save_file(kept, path, said)
         with pytest.raises(ConceptFileError, match=says):
             load_concept(path)
+
+
+def test_a_concept_is_loaded_again_when_its_encoders_file_changes(tiny_sd1):
+    from personalize.concepts.elite_files import load_encoder
+    from personalize.training.elite.encoding import encode_elite
+
+    encoder = random_encoder(tiny_sd1, seed=52)
+    (saved,) = run(SaveELITE, elite=encoder, filename="changing").ui["encoders"]
+    picture = torch.rand(1, 56, 56, 3)
+    concept = encode_elite(load_encoder(saved), clip_vision(), picture, None, "<rex>")
+    run(SaveConcept, concept=concept, filename="drawn", also_as_embedding=False)
+    fingerprint = LoadConcept.fingerprint_inputs
+    before = fingerprint("drawn.safetensors")
+    assert fingerprint("drawn.safetensors") == before
+    (loaded,) = result(LoadConcept, concept_name="drawn.safetensors")
+    local = loaded.encoder.local_stage.projections
+    kept = {path: (k.clone(), v.clone()) for path, (k, v) in local.items()}
+    with open(saved, "r+b") as file:  # in place, as cp does
+        file.truncate(1000)
+    assert fingerprint("drawn.safetensors") != before
+    assert all(torch.equal(k, local[p][0]) and torch.equal(v, local[p][1])
+               for p, (k, v) in kept.items())  # fmt: skip
+    with pytest.raises(ConceptFileError, match="drawn with the encoder 'random-52'.*is missing"):
+        result(LoadConcept, concept_name="drawn.safetensors")
