@@ -318,7 +318,8 @@ def test_the_applied_concept_is_what_was_trained(tiny_sd1, pictures, dogs):
 
     concept = learned(tiny_sd1, pictures, dogs, on_step, learning_rate=5e-3).concept
     model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept)
-    assert torch.allclose(encode(clip, "photo of a <my-dog>")[0][0], seen["context"][0], atol=1e-5)
+    trained = seen["context"].rows[0]
+    assert torch.allclose(encode(clip, "photo of a <my-dog>")[0][0], trained, atol=1e-5)
     backbone = Backbone(model, tiny_sd1.clip)
     with backbone.session(LATENTS), torch.no_grad():
         out = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, seen["context"])
