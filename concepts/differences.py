@@ -128,6 +128,23 @@ def compressed(concept: Concept, rank: int) -> tuple[Concept, float]:
     return small, (lost / whole) ** 0.5 if whole else 0.0
 
 
+def factors(concept: Concept) -> dict[str, tuple[Tensor, Tensor]]:
+    """Each difference by path as a product, (out, r) and (r, in), without loss: fp16.
+
+    The compressed form is one already; a whole matrix is its own product with an identity.
+    """
+    found = {}
+    for path, matrix in weight_differences(concept).items():
+        up = concept.tensors.get(_PREFIX + path + _UP)
+        if up is not None:
+            found[path] = up.half(), concept.tensors[_PREFIX + path + _DOWN].half()
+        elif matrix.shape[0] <= matrix.shape[1]:
+            found[path] = torch.eye(len(matrix)).half(), matrix.half()
+        else:
+            found[path] = matrix.half(), torch.eye(matrix.shape[1]).half()
+    return found
+
+
 def _factors(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
     root = s[:rank].sqrt()

@@ -6,6 +6,7 @@ have two residual blocks a resolution on the way down and three on the way up.
 """
 
 import re
+from collections.abc import Iterable
 
 RES_BLOCKS = 2
 
@@ -50,3 +51,16 @@ def diffusers_block(path: str, res_blocks: int = RES_BLOCKS) -> str | None:
         return f"up_blocks.{level}.attentions.{number}.transformer_blocks.{depth}"
     level, number = divmod(int(index) - 1, res_blocks + 1)
     return f"down_blocks.{level}.attentions.{number}.transformer_blocks.{depth}"
+
+
+def res_blocks_of(paths: Iterable[str]) -> int:
+    """Residual blocks of a resolution in a UNet that has these transformer blocks.
+
+    The host counts one step between two resolutions with the blocks of the way down, so no
+    transformer has the number of such a step. Where several counts fit, it is Stable Diffusion's.
+    """
+    numbers = {
+        int(match[2]) for path in paths if (match := _HOST.match(path)) and match[1] == "input"
+    }
+    counts = (RES_BLOCKS, *(n for n in range(1, 5) if n != RES_BLOCKS))
+    return next((n for n in counts if all(number % (n + 1) for number in numbers)), RES_BLOCKS)

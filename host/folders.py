@@ -169,6 +169,10 @@ def embeddings_folder() -> Path:
     return Path(folder_paths.get_folder_paths("embeddings")[0])
 
 
+def loras_folder() -> Path:
+    return Path(folder_paths.get_folder_paths("loras")[0])
+
+
 def states_folder() -> Path:
     """Where training states live: the host empties its temp folder at every start."""
     return Path(folder_paths.get_output_directory()) / "personalize" / "training"

@@ -3,6 +3,7 @@
 from .concept import ApplyConcept, LoadConcept, SaveConcept
 from .elite import EncodeELITE, LoadELITE, SaveELITE
 from .evaluate import EvaluateConcept
+from .lora import SaveLoRA
 from .segment import LoadSAM, SegmentSubject
 from .train import (
     TrainCatVersion,
@@ -25,6 +26,7 @@ NODE_CLASS_MAPPINGS = {
     "PersonalizeEncodeELITE": EncodeELITE,
     "PersonalizeLoadConcept": LoadConcept,
     "PersonalizeSaveConcept": SaveConcept,
+    "PersonalizeSaveLoRA": SaveLoRA,
     "PersonalizeApplyConcept": ApplyConcept,
     "PersonalizeEvaluate": EvaluateConcept,
     "PersonalizeLoadSAM": LoadSAM,

@@ -44,13 +44,17 @@ def differences_for(model: "ModelPatcher", concept: Concept) -> dict[str, Tensor
     strength act as they do beside any other difference. Raises BaseModelError for weights that the
     MODEL lacks.
     """
+    return weight_differences(with_own_starts(model, concept))
+
+
+def with_own_starts(model: "ModelPatcher", concept: Concept) -> Concept:
+    """The concept with differences to the MODEL's own weights in the place of whole weights."""
     whole = whole_weights(concept)
     if not whole:
-        return weight_differences(concept)
+        return concept
     _check_weights(model, concept, {path: tuple(weight.shape) for path, weight in whole.items()})
     own = own_weights(model, [weight_key(path) for path in whole])
-    starts = {path: own[weight_key(path)] for path in whole}
-    return weight_differences(with_starts(concept, starts))
+    return with_starts(concept, {path: own[weight_key(path)] for path in whole})
 
 
 def weight_key(path: str) -> str:

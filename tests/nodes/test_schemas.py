@@ -100,6 +100,12 @@ PROMISED = {
         ["keep_pictures", "embed_encoder", "preview", "rank"],
         [],
     ),
+    "PersonalizeSaveLoRA": (
+        "Save Concept as LoRA",
+        ["concept", "filename", "rank"],
+        ["model"],
+        [],
+    ),
     "PersonalizeApplyConcept": (
         "Apply Concept",
         [
@@ -135,7 +141,7 @@ PROMISED = {
     ),
 }
 OUTPUT_NODES = {
-    *("PersonalizeSaveConcept", "PersonalizeSaveELITE"),
+    *("PersonalizeSaveConcept", "PersonalizeSaveELITE", "PersonalizeSaveLoRA"),
     "PersonalizeEvaluate",  # shows its report, and may write a file
 }
 TYPES = {

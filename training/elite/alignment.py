@@ -69,7 +69,8 @@ class AlignedElite(EliteWords):
         contrasts = []
         for table in self.tables:
             prompts = table.embed(backbone.text, batch.prompt, words)
-            contrasts.append(contrast(backbone.text.embedding(prompts), batch.subjects))
+            ends = table.ends[batch.prompt]
+            contrasts.append(contrast(backbone.text.embedding(prompts, ends), batch.subjects))
         return {
             "contrast": torch.stack(contrasts).mean(),
             "words": self.config.words_weight * words.abs().mean(),
