@@ -161,9 +161,9 @@ class Ours:
         yield "text forward"
         loss = denoising_loss(self.backbone, batch, context)
         yield "UNet forward"
-        (upstream,) = torch.autograd.grad(loss, context)
+        (upstream,) = torch.autograd.grad(loss, context.rows)
         yield "UNet backward"
-        gradients = torch.autograd.grad(context, parameters, upstream)
+        gradients = torch.autograd.grad(context.rows, parameters, upstream)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         yield "text backward"

@@ -5,6 +5,7 @@ What ComfyUI makes of it stands in `host/bases`, one file a base.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,6 +64,13 @@ class Base:
                 f"Expected equally many vectors for {names}, got tensors of the shapes {shapes}."
             )
         return torch.cat(vectors, dim=-1)
+
+
+class TextLayer(NamedTuple):
+    """A layer of one of a base's text encoders, counted from 0."""
+
+    encoder: str
+    index: int
 
 
 BASES = {

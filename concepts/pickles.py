@@ -25,7 +25,9 @@ from .tensors import fill
 _LEGACY = 0x1950A86A20F9469CFC6C, 1001  # magic number and version of files without an archive
 _MOST_STEPS = 200_000  # SAM's ViT-H takes 15,000
 _MOST_BYTES = 2 * 2**20  # of instructions, or of an archive's list of contents
-_MOST_COPIES = 2  # all tensors against the file: weights that are tied share their numbers
+# All tensors against the file: tied weights share their numbers, and the official CatVersion
+# adapter has the same ones under four names.
+_MOST_COPIES = 8
 
 _STORAGES = {
     "FloatStorage": torch.float32,

@@ -1,7 +1,8 @@
 """Residual keys and values of a CatVersion concept, as its tensors.
 
 A concept holds ``residual.<layer>.key`` and ``.value`` (n, d) for each changed layer of the text
-encoder, and ``logit_bias``, which is added to the logits of the residual columns.
+encoder, and ``logit_bias``, which is added to the logits of the residual columns. For a base with
+several text encoders the layer has its encoder's name before it: ``residual.clip_g.30.key``.
 """
 
 import re
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from .bases import BASES, Base, TextLayer
 from .concept import Concept
 from .errors import ConceptFileError
 from .tensors import copied, is_finite
@@ -17,26 +19,30 @@ from .tensors import copied, is_finite
 OFFICIAL_BIAS = 1.0
 """The mask value of the residual columns in the published code; the paper's formula has 0."""
 
-_NAME = re.compile(r"residual\.(\d+)\.(key|value)")
+_NAME = re.compile(r"residual\.(?:(\w+)\.)?(\d+)\.(key|value)")
+
+Pairs = Mapping[TextLayer, tuple[Tensor, Tensor]]
+"""Residual keys and values, each (n, d), by layer."""
 
 
-def residual_tensors(
-    layers: Mapping[int, tuple[Tensor, Tensor]], logit_bias: float
-) -> dict[str, Tensor]:
-    """The tensors of a CatVersion concept from (keys, values) by layer."""
+def residual_tensors(base: Base, layers: Pairs, logit_bias: float) -> dict[str, Tensor]:
+    """The tensors of a CatVersion concept of this base."""
     tensors = {"logit_bias": torch.tensor(logit_bias)}
     for layer, (keys, values) in layers.items():
-        tensors[f"residual.{layer}.key"] = copied(keys, torch.float32)
-        tensors[f"residual.{layer}.value"] = copied(values, torch.float32)
+        encoder = "" if len(base.encoders) == 1 else f"{layer.encoder}."
+        tensors[f"residual.{encoder}{layer.index}.key"] = copied(keys, torch.float32)
+        tensors[f"residual.{encoder}{layer.index}.value"] = copied(values, torch.float32)
     return tensors
 
 
-def residual_layers(concept: Concept) -> tuple[dict[int, tuple[Tensor, Tensor]], float]:
+def residual_layers(concept: Concept) -> tuple[Pairs, float]:
     """(keys, values) by layer, each (n, d), and the logit bias. Raises ConceptFileError."""
-    found: dict[int, dict[str, Tensor]] = {}
+    found: dict[TextLayer, dict[str, Tensor]] = {}
+    first = BASES[concept.base].encoder_names[0]
     for name, tensor in concept.tensors.items():
         if match := _NAME.fullmatch(name):
-            found.setdefault(int(match[1]), {})[match[2]] = tensor.float()
+            layer = TextLayer(match[1] or first, int(match[2]))
+            found.setdefault(layer, {})[match[3]] = tensor.float()
     bias = concept.tensors.get("logit_bias")
     if (
         bias is None
@@ -49,11 +55,12 @@ def residual_layers(concept: Concept) -> tuple[dict[int, tuple[Tensor, Tensor]],
             "logit_bias. Save it again from where it was learned."
         )
     tensors = [t for pair in found.values() for t in pair.values()]
-    shapes = {tuple(t.shape) for t in tensors}
-    if len(shapes) != 1 or tensors[0].ndim != 2 or tensors[0].shape[1] != concept.text_width:
+    shapes = {(layer.encoder, t.shape) for layer, pair in found.items() for t in pair.values()}
+    if not _fit(concept, shapes):
         raise ConceptFileError(
             f"The {concept.title} has residuals of shapes "
-            f"{sorted(shapes)}; expected equal ones of width {concept.text_width}."
+            f"{sorted({tuple(shape) for _, shape in shapes})}; expected equal ones of width "
+            f"{concept.text_width}."
         )
     if not all(map(is_finite, tensors)):
         raise ConceptFileError(
@@ -62,3 +69,15 @@ def residual_layers(concept: Concept) -> tuple[dict[int, tuple[Tensor, Tensor]],
         )
     layers = {n: (found[n]["key"], found[n]["value"]) for n in sorted(found)}
     return layers, float(bias)
+
+
+def _fit(concept: Concept, shapes: set[tuple[str, torch.Size]]) -> bool:
+    """Whether each of the base's encoders has residuals of one shape, equally many, and as wide
+    together as the concept's words."""
+    if any(len(shape) != 2 for _, shape in shapes):
+        return False
+    return (
+        sorted(encoder for encoder, _ in shapes) == sorted(BASES[concept.base].encoder_names)
+        and len({count for _, (count, _) in shapes}) == 1
+        and sum(width for _, (_, width) in shapes) == concept.text_width
+    )

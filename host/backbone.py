@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import Enum
 from typing import Any
@@ -55,8 +55,7 @@ class Backbone:
         self._model, self._clip = _own_clone(model, precision), _own_clip(clip)
         self._checkpointing = gradient_checkpointing
         self.text = TextEncoder(self._clip)
-        sampling = self._model.get_model_object("model_sampling")
-        self.denoiser = Denoiser(self._model, self._host_base.noising(sampling))
+        self.denoiser = Denoiser(self._model, self._host_base)
         self._stack = ExitStack()
         self._trained: dict[nn.Module, nn.Parameter] = {}
 
@@ -68,6 +67,10 @@ class Backbone:
     def width(self) -> int:
         """Width of a word: its vectors in all text encoders, side by side."""
         return self.text.width
+
+    def split(self, words: Tensor) -> Sequence[Tensor]:
+        """The part of each text encoder in words (..., width)."""
+        return self.text.split(words)
 
     @property
     def device(self) -> torch.device:
@@ -128,9 +131,9 @@ class Backbone:
             raise BaseModelError("This MODEL has no cross attention, so a prompt cannot steer it.")
         probe = AttentionReader(every)
         latent = torch.zeros(1, *self._latent_shape[1:], device=self.device)
-        context = torch.zeros(1, 77, self.text.width, device=self.device)
         with probe.reading(), torch.no_grad():
-            self.denoiser.predict(latent, latent, torch.zeros(1, dtype=torch.long), context)
+            empty = self.text.encode(self.text.prompts([""]))
+            self.denoiser.predict(latent, latent, torch.zeros(1, dtype=torch.long), empty)
         sides = probe.sides()
         side = nearest_side(list(sides.values()), wanted_side)
         if side != wanted_side:
@@ -142,9 +145,8 @@ class Backbone:
 
     def fingerprint(self) -> list[str]:
         """Tells these weights, patches and compute type from others by a few numbers a weight."""
-        # of the text encoder only what E(.) reads: SD1.x files lack the projection after it, and
-        # the host leaves such weights as uninitialised memory
-        modules = (self._model.model.diffusion_model, self.text.layers)
+        text = self._host_base.read_modules([tower.tower for tower in self.text.towers])
+        modules = (self._model.model.diffusion_model, *text)
         digest = hashlib.sha256()
         for module in modules:
             for name, weight in module.named_parameters():

@@ -19,10 +19,7 @@ _SUPPORTED = " or ".join(known.base.title for known in HOST_BASES)
 
 @dataclass(frozen=True)
 class TextTowers:
-    """The text encoders of a CLIP, and the base model that they belong to.
-
-    Packs may exchange a CLIP's tokenizer: ask `towers_of` again rather than keep one of these.
-    """
+    """The text encoders of a CLIP, and the base model that they belong to."""
 
     host_base: HostBase
     towers: tuple[Tower, ...]

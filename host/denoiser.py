@@ -9,15 +9,18 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from .attention import Place, Replace
-from .noising import Noising
+from .bases.host_base import HostBase
+from .conditioning import Conditioning
+
+CELL = 8  # pixels of a picture that one latent stands for, each way
 
 
 class Denoiser:
     """Noise prediction by the user's MODEL with all its patches, inside `Backbone.session`."""
 
-    def __init__(self, model: ModelPatcher, noising: Noising) -> None:
-        self.model = model
-        self._noising = noising
+    def __init__(self, model: ModelPatcher, host_base: HostBase) -> None:
+        self.model, self._host_base = model, host_base
+        self._noising = host_base.noising(model.get_model_object("model_sampling"))
 
     @property
     def device(self) -> torch.device:
@@ -41,19 +44,21 @@ class Denoiser:
         x0: Tensor,
         noise: Tensor,
         t: Tensor,
-        context: Tensor,
+        conditioning: Conditioning,
         attention: Mapping[Place, Replace] | None = None,
     ) -> Tensor:
         """The UNet's epsilon or velocity for clean latents, noise and timesteps.
 
-        x0, noise: (B, C, h, w) at the UNet's scale; t: (B,) integers; context: (B, 77 n, width)
+        x0, noise: (B, C, h, w) at the UNet's scale; t: (B,) integers
         attention: what takes the place of blocks' cross attention, by `patch_place`
         """
         sigma = self.sigmas(t)
         x = self._noising.noisy(x0, noise, sigma)
         options = self._transformer_options(sigma, attention or {})
+        height, width = x0.shape[-2] * CELL, x0.shape[-1] * CELL
+        more = self._host_base.inputs(self.model, conditioning, (height, width))
         denoised = self.model.model.apply_model(
-            x, sigma, c_crossattn=context, transformer_options=options
+            x, sigma, c_crossattn=conditioning.rows, transformer_options=options, **more
         )
         return self._noising.prediction(x, denoised, sigma)
 

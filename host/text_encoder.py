@@ -1,139 +1,142 @@
-"""The host's CLIP text encoder as a differentiable function of its word embeddings."""
+"""The host's text encoders, one or more, as one differentiable function of word embeddings."""
 
-from collections.abc import Callable, Sequence
-from functools import cached_property, partial
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from comfy import ops
-from comfy.ldm.modules.attention import optimized_attention_for_device
 from comfy.sd import CLIP
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from ..concepts.bases import Base
+from ..concepts.bases import Base, TextLayer
 from .base_models import towers_of
-from .residual_attention import Layers, Residuals, attend_with_residuals
+from .conditioning import Conditioning, EmbeddedPrompts, TowerOutput
+from .text_attention import LayerAttentions
+from .text_tower import TowerEncoder
+
+Token = tuple[int, ...]
+"""The ids of one token, one for each text encoder."""
+
+
+@dataclass(frozen=True)
+class HiddenState:
+    """Prompts on their way through the text encoders, by encoder.
+
+    entering: the layer that comes next; rows: what enters it, (B, 77, d); ends: see EmbeddedPrompts
+    """
+
+    entering: Mapping[str, int]
+    rows: Mapping[str, Tensor]
+    ends: Tensor
 
 
 class TextEncoder:
     """E(.) of the papers: exactly what the UNet is conditioned on, clip skip and LoRA included.
 
-    Valid inside `Backbone.session` or after the host has loaded the CLIP.
+    A word is one row of the vectors that it has in all encoders, side by side; prompts are rows of
+    words, and are split only where they enter the encoders. Valid inside `Backbone.session` or
+    after the host has loaded the CLIP.
     """
 
     def __init__(self, clip: CLIP) -> None:
         self.clip = clip
-        self.tower = towers_of(clip).towers[0]
-        self.layers: Any = self.tower.encoder.transformer.text_model
+        self._text = towers_of(clip)
+        self.towers = tuple(TowerEncoder(tower, clip) for tower in self._text.towers)
 
     @property
     def base(self) -> Base:
-        return towers_of(self.clip).base
+        return self._text.base
 
     @property
     def width(self) -> int:
-        return self.tower.width
+        """Width of a word in all encoders together."""
+        return self._text.width
 
     @property
     def device(self) -> torch.device:
         return self.clip.patcher.load_device
 
     @property
-    def last_layer(self) -> int:
-        """Index of the last layer that reaches the conditioning."""
-        return self._last_layer[0]
+    def last_layers(self) -> list[TextLayer]:
+        """The last layer of each encoder that reaches the conditioning."""
+        return [TextLayer(tower.name, tower.last_layer) for tower in self.towers]
 
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of a text, without begin and end."""
-        return self.tower.tokenizer.tokenizer(text)["input_ids"][1:-1]
+    @property
+    def any_token(self) -> Token:
+        """A token that holds a place."""
+        return (0,) * len(self.towers)
 
-    def pad(self, ids: list[int]) -> list[int]:
-        """[BOS, ids, EOS, pad ...] at the length of a prompt; the tail is cut."""
-        tokenizer = self.tower.tokenizer
-        kept = ids[: tokenizer.max_length - 2]
-        row = [tokenizer.start_token, *kept, tokenizer.end_token]
-        return row + [tokenizer.pad_token] * (tokenizer.max_length - len(row))
+    def split(self, words: Tensor) -> Sequence[Tensor]:
+        """The part of each encoder in words (..., width)."""
+        return self._text.split(words)
+
+    def tokenize(self, text: str) -> list[Token]:
+        """The tokens of a text, without begin and end."""
+        # all CLIP tokenizers have one vocabulary of words; they differ in the padding alone
+        return list(zip(*(tower.tokenize(text) for tower in self.towers), strict=True))
+
+    def pad(self, tokens: Sequence[Token]) -> list[Token]:
+        """[BOS, tokens, EOS, pad ...] at the length of a prompt; the tail is cut."""
+        columns = (tower.pad([token[n] for token in tokens]) for n, tower in enumerate(self.towers))
+        return list(zip(*columns, strict=True))
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Token embeddings in fp32, (..., tokens) -> (..., tokens, width)."""
-        table = self.layers.embeddings.token_embedding
-        return table(ids.to(self.device), out_dtype=torch.float32)
+        """Token embeddings in fp32, (..., encoders) -> (..., width)."""
+        columns = zip(self.towers, ids.to(self.device).unbind(-1), strict=True)
+        return torch.cat([tower.embed(column) for tower, column in columns], dim=-1)
 
-    def word_norm(self) -> float:
-        """Mean norm of a word's embedding, over every sixteenth of the vocabulary."""
-        rows = self.layers.embeddings.token_embedding.weight.shape[0]
-        return self.embed(torch.arange(0, rows, 16)).norm(dim=1).mean().item()
+    def ends(self, ids: Tensor) -> Tensor:
+        """Row of the first end token of padded prompts, (B, 77, encoders) -> (B,)."""
+        end = self.towers[0].tower.tokenizer.end_token
+        return (ids[..., 0] == end).int().argmax(dim=1)
 
-    def encode(self, embeds: Tensor, residuals: Layers | None = None) -> Tensor:
-        """Conditioning of a batch of embedded prompts, (B, 77, width) -> (B, 77, width), fp32.
+    def prompts(self, texts: Sequence[str]) -> EmbeddedPrompts:
+        """Texts without learned words, as they enter the encoders."""
+        ids = torch.tensor([self.pad(self.tokenize(text)) for text in texts])
+        return EmbeddedPrompts(self.embed(ids), self.ends(ids))
 
-        The host's own layers, added up out of place: equal to the host's result bit for bit.
+    def word_sizes(self) -> list[tuple[int, float]]:
+        """Width and mean norm of a word's embedding in each encoder."""
+        return [(tower.tower.width, tower.word_norm()) for tower in self.towers]
+
+    def encode(
+        self, prompts: EmbeddedPrompts, attention: LayerAttentions | None = None
+    ) -> Conditioning:
+        """Conditioning of a batch of prompts, fp32.
+
+        attention: what takes the place of layers' self-attention
         """
-        return self.finish(self.hidden(embeds, stop=0), start=0, residuals=residuals)
+        return self.finish(self._start(prompts), attention)
 
-    def hidden(self, embeds: Tensor, stop: int) -> Tensor:
-        """Hidden state that enters layer `stop`, (B, 77, width)."""
-        position = self.layers.embeddings.position_embedding.weight
-        x = embeds + ops.cast_to(position, dtype=torch.float32, device=embeds.device)
-        return self._run(x, 0, stop, {})
+    def hidden(self, prompts: EmbeddedPrompts, entering: Mapping[str, int]) -> HiddenState:
+        """What enters a layer of each encoder."""
+        rows = {
+            tower.name: tower.hidden(embeds, entering[tower.name])
+            for tower, embeds in zip(self.towers, self.split(prompts.rows), strict=True)
+        }
+        return HiddenState(entering, rows, prompts.ends)
 
-    def finish(self, x: Tensor, start: int, residuals: Layers | None = None) -> Tensor:
-        """Conditioning from the hidden state that enters layer `start`, (B, 77, width)."""
-        last, with_norm = self._last_layer
-        x = self._run(x, start, last + 1, residuals or {})
-        return self.layers.final_layer_norm(x) if with_norm else x
+    def finish(self, state: HiddenState, attention: LayerAttentions | None = None) -> Conditioning:
+        """Conditioning of prompts on their way."""
+        return self._text.host_base.join(self._outputs(state, attention or {}))
 
-    def embedding(self, embeds: Tensor, ends: Tensor) -> Tensor:
-        """CLIP's embedding of embedded prompts after its projection, not normalised, (B, e), fp32.
+    def as_words(self, prompts: EmbeddedPrompts) -> Tensor:
+        """What the encoders make of each token, at the place of its embedding, (B, 77, width).
 
-        embeds: (B, 77, width); ends: row of each prompt's first end token, (B,)
-        The host leaves the projection uninitialised where a checkpoint has none.
+        Of bases whose context is the last layer after the final norm it is the context.
         """
-        x = self._run(self.hidden(embeds, stop=0), 0, self.tower.encoder.num_layers, {})
-        last = self.layers.final_layer_norm(x)[torch.arange(len(x)), ends]
-        return self.tower.encoder.transformer.text_projection(last)
+        return self._text.host_base.as_words(self._outputs(self._start(prompts), {}))
 
-    def _run(self, x: Tensor, start: int, stop: int, residuals: Layers) -> Tensor:
-        mask = torch.full((x.shape[1],) * 2, -torch.finfo(x.dtype).max, device=x.device).triu_(1)
-        attention = optimized_attention_for_device(x.device, mask=True, small_input=True)
-        for index in range(start, stop):
-            layer, added = self.layers.encoder.layers[index], residuals.get(index)
-            run = partial(_run_layer, layer, mask, attention, added)
-            casts = layer.mlp.fc1.weight.dtype != x.dtype
-            x = _run_twice(run, x) if casts and torch.is_grad_enabled() else run(x)
-        return x
+    def embedding(self, prompts: EmbeddedPrompts) -> Tensor:
+        """CLIP's embedding of prompts after its projection, not normalised, (B, e), fp32; of the
+        last encoder, where there are several."""
+        return self._outputs(self._start(prompts), {})[-1].pooled
 
-    @cached_property
-    def _last_layer(self) -> tuple[int, bool]:
-        """Index of the last layer that reaches the conditioning, and whether it is normalised."""
-        encoder = self.tower.encoder
-        encoder.reset_clip_options()
-        if self.clip.layer_idx is not None:
-            encoder.set_clip_options({"layer": self.clip.layer_idx})
-        layer, index = encoder.layer, encoder.layer_idx
-        encoder.reset_clip_options()
-        if layer == "last" or index is None:
-            return encoder.num_layers - 1, True
-        return index % encoder.num_layers, encoder.layer_norm_hidden_state
+    def _start(self, prompts: EmbeddedPrompts) -> HiddenState:
+        return self.hidden(prompts, {tower.name: 0 for tower in self.towers})
 
-
-def _run_twice(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Once now and once in the backward pass.
-
-    Weights of another type are cast at every use, and autograd would keep the casts of all layers:
-    a whole text encoder in fp32. Running a layer of 77 tokens again costs little.
-    """
-    output: Any = checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False)
-    return output
-
-
-def _run_layer(
-    layer: Any, mask: Tensor, attention: Any, added: Sequence[Residuals] | None, x: Tensor
-) -> Tensor:
-    normed = layer.layer_norm1(x)
-    if added is None:
-        x = x + layer.self_attn(normed, mask, attention)
-    else:
-        x = x + attend_with_residuals(layer.self_attn, normed, mask, attention, added)
-    return x + layer.mlp(layer.layer_norm2(x))
+    def _outputs(self, state: HiddenState, attention: LayerAttentions) -> list[TowerOutput]:
+        rows, entering = state.rows, state.entering
+        return [
+            tower.finish(rows[tower.name], entering[tower.name], state.ends, attention)
+            for tower in self.towers
+        ]

@@ -1,15 +1,14 @@
 """Apply a concept: patched clones of MODEL and CLIP, with which stock nodes understand it."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..concepts.concept import Concept
 from ..concepts.errors import BaseModelError, PersonalizeError
 from ..concepts.methods import ClassWord, Part
 from ..concepts.residuals import residual_layers
-from ..host.base_models import base_of_model, context_width, towers_of
-from ..host.bases.host_base import Tower
-from ..host.residual_attention import ResidualSelfAttention, self_attention_path
+from ..host.base_models import TextTowers, base_of_model, context_width, towers_of
+from ..host.text_attention import open_layers
 from .differences import with_differences
 from .elite import with_elite
 from .encoding import ConceptEncoding
@@ -98,8 +97,7 @@ def check_fits(concept: Concept, model: "ModelPatcher", clip: "CLIP") -> None:
 
 def with_text(clip: "CLIP", applied: AppliedConcept) -> "CLIP":
     """A CLIP whose prompts may name the concept."""
-    clone = clip.clone()
-    tower = towers_of(clip).towers[0]
+    clone, text = clip.clone(), towers_of(clip)
     clone.tokenizer = with_concept(clip.tokenizer, applied)
     residual = Part.RESIDUALS in applied.concept.method.parts
     stock_encoding = not residual and not applied.needs_rows
@@ -107,13 +105,13 @@ def with_text(clip: "CLIP", applied: AppliedConcept) -> "CLIP":
         return clone
     encode = clone.patcher.get_model_object(_ENCODE)
     if not isinstance(encode, ConceptEncoding):
-        clone.patcher.add_object_patch(_ENCODE, ConceptEncoding(encode, tower))
+        clone.patcher.add_object_patch(_ENCODE, ConceptEncoding(encode, text))
     if residual:
-        _open_layers(clone, tower, applied.concept)
+        _open_layers(clone, text, applied.concept)
     return clone
 
 
-def _open_layers(clip: "CLIP", tower: Tower, concept: Concept) -> None:
+def _open_layers(clip: "CLIP", text: TextTowers, concept: Concept) -> None:
     """Let the concept's layers attend to residuals; several concepts share an opened layer."""
     layers, _ = residual_layers(concept)
     if concept.method.class_word is ClassWord.KEPT and not concept.class_word:
@@ -121,15 +119,11 @@ def _open_layers(clip: "CLIP", tower: Tower, concept: Concept) -> None:
             f"The {concept.title} has no class word to "
             "stand in the prompt. Write it into class_word of Load Concept, such as dog."
         )
-    if max(layers) >= tower.encoder.num_layers:
-        raise BaseModelError(
-            f"The concept {concept.placeholder} changes text layer {max(layers) + 1}, but this "
-            f"CLIP has {tower.encoder.num_layers} layers."
-        )
-    for layer in layers:
-        path = self_attention_path(tower.name, layer)
-        forward = clip.patcher.get_model_object(f"{path}.forward")
-        if not isinstance(forward, ResidualSelfAttention):
-            attn: Any = clip.patcher.get_model_object(path)
-            patched = ResidualSelfAttention(forward, attn, layer)
-            clip.patcher.add_object_patch(f"{path}.forward", patched)
+    for tower in text.towers:
+        deepest = max(index for encoder, index in layers if encoder == tower.name)
+        if deepest >= tower.encoder.num_layers:
+            raise BaseModelError(
+                f"The concept {concept.placeholder} changes text layer {deepest + 1}, but this "
+                f"CLIP has {tower.encoder.num_layers} layers."
+            )
+    open_layers(clip, layers)

@@ -5,16 +5,20 @@ What a strength does is said in `strength.py`. The rows go with the conditioning
 MODEL's cross attention where the prompt names the concept.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
+from ..concepts.bases import TextLayer
 from ..concepts.methods import Part
+from ..concepts.residual_attention import Residuals, attend_with_residuals
 from ..concepts.residuals import residual_layers
+from ..host.base_models import TextTowers
 from ..host.bases.host_base import Tower
-from ..host.residual_attention import Layers, Residuals, active_residuals
+from ..host.text_attention import LayerAttentions, active_attention
 from .local_attention import MENTIONS
 from .prompt_words import AppliedConcept, mark_of
 from .strength import Strength
@@ -28,16 +32,15 @@ class ConceptEncoding:
     """Stands for the text encoder's `encode_token_weights`, which it calls."""
 
     encode: Callable[[dict[str, list[Chunk]]], Encoded]
-    tower: Tower
+    text: TextTowers
 
     def __call__(self, tokens: dict[str, list[Chunk]]) -> Encoded:
         written = {c: None for chunks in tokens.values() for x in chunks for c in _concepts(x)}
         residual = [c for c in written if Part.RESIDUALS in c.concept.method.parts]
         words = [c for c in written if Part.WORDS in c.concept.method.parts]
         blended = [c for c in words if not c.strength.is_one]
-        chunks = max(len(chunks) for chunks in tokens.values())
-        # behind the prompt's own chunks the host may put an empty one, for weights: it stays stock
-        with active_residuals(side_by_side(residual), chunks):
+        chunks = {tower.name: len(tokens[tower.key]) for tower in self.text.towers}
+        with active_attention(side_by_side(residual, chunks)):
             encoded = self._blend(tokens, blended)
         mentions = {
             c.concept.placeholder: rows
@@ -51,30 +54,31 @@ class ConceptEncoding:
             return self.encode(tokens)
         first, rest = open_[0], open_[1:]
         plain = {
-            key: [self._with_class_word(chunk, first) for chunk in chunks]
-            for key, chunks in tokens.items()
+            tower.key: [with_class_word(chunk, tower, first) for chunk in tokens[tower.key]]
+            for tower in self.text.towers
         }
         return _blended(self._blend(plain, rest), self._blend(tokens, rest), first.strength)
 
-    def _with_class_word(self, chunk: Chunk, applied: AppliedConcept) -> Chunk:
-        """The chunk with the class word's tokens for each mention of the concept, padded anew."""
-        if applied not in _concepts(chunk):
-            return chunk
-        tokenizer = self.tower.tokenizer
-        class_ids = tokenizer.tokenizer(applied.concept.class_word)["input_ids"][1:-1]
-        end = _end_of(chunk, tokenizer.end_token)
-        body: Chunk = []
-        for entry in chunk[1:end]:
-            mark = mark_of(entry[0])
-            if mark is None or mark.applied is not applied:
-                body.append(entry)
-            elif mark.first and not mark.attribute:
-                body += [(token, *entry[1:]) for token in class_ids]
-        body = body[: tokenizer.max_length - 2]
-        closing = (tokenizer.end_token, *_neutral(chunk[0]))
-        padding = (tokenizer.pad_token, *_neutral(chunk[0]))
-        missing = len(chunk) - len(body) - 2
-        return [chunk[0], *body, closing, *[padding] * missing]
+
+def with_class_word(chunk: Chunk, tower: Tower, applied: AppliedConcept) -> Chunk:
+    """The chunk with the class word's tokens for each mention of the concept, padded anew."""
+    if applied not in _concepts(chunk):
+        return chunk
+    tokenizer = tower.tokenizer
+    class_ids = tokenizer.tokenizer(applied.concept.class_word)["input_ids"][1:-1]
+    end = _end_of(chunk, tokenizer.end_token)
+    body: Chunk = []
+    for entry in chunk[1:end]:
+        mark = mark_of(entry[0])
+        if mark is None or mark.applied is not applied:
+            body.append(entry)
+        elif mark.first and not mark.attribute:
+            body += [(token, *entry[1:]) for token in class_ids]
+    body = body[: tokenizer.max_length - 2]
+    closing = (tokenizer.end_token, *_neutral(chunk[0]))
+    padding = (tokenizer.pad_token, *_neutral(chunk[0]))
+    missing = len(chunk) - len(body) - 2
+    return [chunk[0], *body, closing, *[padding] * missing]
 
 
 def mentioned_rows(tokens: dict[str, list[Chunk]], applied: AppliedConcept) -> tuple[int, ...]:
@@ -83,13 +87,14 @@ def mentioned_rows(tokens: dict[str, list[Chunk]], applied: AppliedConcept) -> t
 
     With fractional strengths of concepts in one prompt: where it stands in the learned one.
     """
-    entries = [entry for chunks in tokens.values() for chunk in chunks for entry in chunk]
-    marks = ((row, mark_of(entry[0])) for row, entry in enumerate(entries))
-    return tuple(
-        row
-        for row, mark in marks
-        if mark and mark.applied is applied and (applied.own_prompts or not mark.attribute)
-    )
+    rows = set()
+    for chunks in tokens.values():  # of each text encoder, whose rows lie side by side
+        entries = (entry for chunk in chunks for entry in chunk)
+        for row, entry in enumerate(entries):
+            mark = mark_of(entry[0])
+            if mark and mark.applied is applied and (applied.own_prompts or not mark.attribute):
+                rows.add(row)
+    return tuple(sorted(rows))
 
 
 def with_mentions(encoded: Encoded, mentions: dict[str, tuple[int, ...]]) -> Encoded:
@@ -99,15 +104,22 @@ def with_mentions(encoded: Encoded, mentions: dict[str, tuple[int, ...]]) -> Enc
     return (*encoded[:2], more)
 
 
-def side_by_side(applied: Sequence[AppliedConcept]) -> Layers:
-    """The residuals of several concepts in a prompt, with their strengths."""
-    layers: dict[int, Sequence[Residuals]] = {}
+def side_by_side(applied: Sequence[AppliedConcept], chunks: Mapping[str, int]) -> LayerAttentions:
+    """Attention with the residuals of several concepts in a prompt, with their strengths.
+
+    chunks: of the prompt, by text encoder. Behind them the host may put an empty one, which prompts
+        with weights are compared with: it stays stock
+    """
+    layers: dict[TextLayer, Sequence[Residuals]] = {}
     for one in applied:
         pairs, bias = residual_layers(one.concept)
         for layer, (keys, values) in pairs.items():
             scaled = Residuals(keys, values, one.strength.logit_bias(bias))
             layers[layer] = [*layers.get(layer, ()), scaled]
-    return layers
+    return {
+        layer: partial(attend_with_residuals, residuals=residuals, rows=chunks[layer.encoder])
+        for layer, residuals in layers.items()
+    }
 
 
 def _concepts(chunk: Chunk) -> list[AppliedConcept]:

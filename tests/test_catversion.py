@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from personalize.concepts import methods
+from personalize.concepts.bases import BASES, TextLayer
 from personalize.concepts.concept import Concept
 from personalize.concepts.errors import (
     BaseModelError,
@@ -41,6 +42,10 @@ def reaching(tiny):
     return 4 if tiny.kind == "sd1" else 3
 
 
+def layer_of(base, index):
+    return TextLayer(BASES[base].encoder_names[0], index)
+
+
 def catversion(
     tiny, n=1, layers=3, bias=1.0, placeholder="<cat>", class_word="dog", seed=3, d=None
 ):
@@ -48,12 +53,12 @@ def catversion(
     last = reaching(tiny)
     generator = torch.Generator().manual_seed(seed)
     pairs = {
-        layer: tuple(torch.randn(2, n, d, generator=generator))
-        for layer in range(last - layers, last)
+        layer_of(base_of(tiny), index): tuple(torch.randn(2, n, d, generator=generator))
+        for index in range(last - layers, last)
     }
     return Concept(
         methods.CATVERSION, base_of(tiny), d, placeholder, class_word,
-        tensors=residual_tensors(pairs, bias),
+        tensors=residual_tensors(BASES[base_of(tiny)], pairs, bias),
     )  # fmt: skip
 
 
@@ -67,6 +72,7 @@ def applied(tiny, concept, strength=1.0, clip=None):
 def independent(text, ids, concept):
     """transformers' layers, with the residual columns written out: (1, 77, d)."""
     layers, bias = residual_layers(concept) if concept else ({}, 0.0)
+    layers = {layer.index: pair for layer, pair in layers.items()}
     x = text.embeddings(ids)
     causal = torch.full((77, 77), float("-inf")).triu(1)
     for number, layer in enumerate(text.encoder.layers):
@@ -112,10 +118,10 @@ def test_parity_at_real_widths(kind):
     for n in (1, 4):
         for bias in (0.0, 1.0):
             pairs = {
-                layer: tuple(torch.randn(2, n, width, generator=generator))
-                for layer in range(reach - 3, reach)
+                layer_of(kind, index): tuple(torch.randn(2, n, width, generator=generator))
+                for index in range(reach - 3, reach)
             }
-            tensors = residual_tensors(pairs, bias)
+            tensors = residual_tensors(BASES[kind], pairs, bias)
             concept = Concept(methods.CATVERSION, kind, width, "<cat>", "dog", tensors=tensors)
             from personalize.samplers.apply import with_text
             from personalize.samplers.prompt_words import AppliedConcept
@@ -154,7 +160,7 @@ def test_gradient_of_one_step_equals_the_plain_computation(tiny, n, bias):
         leaf.requires_grad_(True)
     text = text_reference(tiny.clip, shape.text, shape.layers)
     tensors = {"logit_bias": torch.tensor(bias)}
-    for row, layer in enumerate(learner.changed):
+    for row, ((_, layer),) in enumerate(learner.changed):
         tensors[f"residual.{layer}.key"] = leaves[0][row]
         tensors[f"residual.{layer}.value"] = leaves[1][row]
     concept = Concept(methods.CATVERSION, base_of(tiny), text.config.hidden_size, "<cat>", "dog",
@@ -258,7 +264,7 @@ def test_two_concepts_stand_side_by_side(tiny):
         for layer, pair in residual_layers(one)[0].items()
     }
     both = Concept(methods.CATVERSION, one.base, one.text_width, "<both>", "dog with a hat",
-                   tensors=residual_tensors(joined, 1.0))  # fmt: skip
+                   tensors=residual_tensors(BASES[one.base], joined, 1.0))  # fmt: skip
     together = encode(clip, "<cat> with a <hat>")
     expected = encode(applied(tiny, both), "<both>")
     assert torch.allclose(together[0], expected[0], atol=1e-5)
@@ -305,7 +311,8 @@ def train(tiny, settings, *args, **kwargs):
 def test_learns_and_round_trips(tiny, tmp_path):
     learned = train(tiny, config(residual_tokens=2))
     layers, bias = residual_layers(learned.concept)
-    assert list(layers) == list(range(reaching(tiny) - 3, reaching(tiny))) and bias == 1.0
+    indices = [layer.index for layer in layers]
+    assert indices == list(range(reaching(tiny) - 3, reaching(tiny))) and bias == 1.0
     assert all(t.shape == (2, width_of(tiny)) for pair in layers.values() for t in pair)
     save_concept(learned.concept, tmp_path / "c.safetensors")
     again = load_concept(tmp_path / "c.safetensors")
@@ -339,8 +346,8 @@ def test_what_it_trains_on_is_what_a_prompt_gets(tiny):
         learner = CatVersion(config(), backbone)
         zeros = torch.zeros(LATENTS)
         batch = Batch(zeros, zeros, *[torch.zeros(1).long()] * 3)
-        trained = learner.context(backbone, batch).detach().clone()
-        assert torch.equal(trained, learner.context(backbone, batch))
+        trained = learner.context(backbone, batch).rows.detach().clone()
+        assert torch.equal(trained, learner.context(backbone, batch).rows)
     stock = encode(applied(tiny, learner.to_concept()), "<cat>")[0]
     assert torch.allclose(trained, stock, atol=1e-5)
 
@@ -354,7 +361,8 @@ def test_the_official_adapter(tmp_path):
     layers, bias = residual_layers(concept)
     assert (concept.method, concept.base, bias) == (methods.CATVERSION, "sd1", 1.0)
     norms = {
-        layer: tuple(round(t.norm().item(), 3) for t in pair) for layer, pair in layers.items()
+        layer.index: tuple(round(t.norm().item(), 3) for t in pair)
+        for layer, pair in layers.items()
     }
     assert norms == {9: (34.008, 32.285), 10: (30.556, 30.571), 11: (32.541, 32.783)}
     flat = next(iter(torch.load(OFFICIAL, weights_only=True, map_location="cpu").values()))

@@ -34,6 +34,8 @@ from personalize.tests.training.test_parity import (
 from personalize.training.custom_diffusion import CustomDiffusion, CustomDiffusionConfig
 from personalize.training.learn import Material
 from personalize.training.prior import SAMPLING, ClassPictures
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 pytestmark = pytest.mark.host
 
@@ -257,6 +259,61 @@ def test_class_pictures_are_made_once(tiny_sd1, pictures, tmp_path, monkeypatch)
     assert same_concept(one, self_made(tiny_sd1, pictures, None))
 
 
+def other_pixels(path):
+    with Image.open(path) as image:
+        image.point(lambda value: 255 - value).save(path, pnginfo=png_text(image))
+
+
+def png_text(image):
+    text = PngInfo()
+    for key, value in image.text.items():
+        text.add_text(key, value)
+    return text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:100]),
+        lambda path: path.write_bytes(b""),
+        lambda path: Image.new("RGB", (8, 8)).save(path),
+        other_pixels,
+    ],
+    ids=["cut off", "empty", "another size", "other pixels"],
+)
+def test_damaged_class_pictures_are_made_again(
+    damage, tiny_sd1, pictures, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setitem(SAMPLING, "steps", 2)
+    one = self_made(tiny_sd1, pictures, tmp_path)
+    first = min(tmp_path.glob("*/*.png"))
+    kept = first.read_bytes()
+    damage(first)
+    assert same_concept(one, self_made(tiny_sd1, pictures, tmp_path))
+    assert first.read_bytes() == kept
+    assert f"The picture {first} is made again: " in caplog.text
+
+
+def test_class_pictures_of_earlier_versions_are_read(tiny_sd1, pictures, tmp_path, monkeypatch):
+    monkeypatch.setitem(SAMPLING, "steps", 2)
+    one = self_made(tiny_sd1, pictures, tmp_path)
+    for path in tmp_path.glob("*/*.png"):
+        with Image.open(path) as image:
+            image.save(path)  # without its digest
+    monkeypatch.setattr(ClassPictures, "_sample", None)
+    assert same_concept(one, self_made(tiny_sd1, pictures, tmp_path))
+
+
+def test_class_pictures_that_the_disk_does_not_take_are_used(
+    tiny_sd1, pictures, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setitem(SAMPLING, "steps", 2)
+    one = self_made(tiny_sd1, pictures, None)
+    (tmp_path / "file").touch()
+    assert same_concept(one, self_made(tiny_sd1, pictures, tmp_path / "file"))
+    assert "are used and not kept: " in caplog.text
+
+
 def test_another_model_class_size_or_seed_has_its_own_pictures(
     tiny_sd1, pictures, tmp_path, monkeypatch
 ):
@@ -318,7 +375,8 @@ def test_the_applied_concept_is_what_was_trained(tiny_sd1, pictures, dogs):
 
     concept = learned(tiny_sd1, pictures, dogs, on_step, learning_rate=5e-3).concept
     model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept)
-    assert torch.allclose(encode(clip, "photo of a <my-dog>")[0][0], seen["context"][0], atol=1e-5)
+    trained = seen["context"].rows[0]
+    assert torch.allclose(encode(clip, "photo of a <my-dog>")[0][0], trained, atol=1e-5)
     backbone = Backbone(model, tiny_sd1.clip)
     with backbone.session(LATENTS), torch.no_grad():
         out = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, seen["context"])

@@ -11,6 +11,7 @@ from personalize.concepts.errors import BaseModelError, PersonalizeError, Traini
 from personalize.concepts.files import load_concept, save_concept
 from personalize.host.attention_maps import AttentionReader, nearest_side, word_attention
 from personalize.host.backbone import Backbone
+from personalize.host.conditioning import Conditioning
 from personalize.samplers.apply import apply_concept
 from personalize.tests.elite_models import clip_vision
 from personalize.tests.stock import assert_differ, assert_same, encode
@@ -203,7 +204,7 @@ def test_maps_equal_diffusers_attention(tiny):
         width = backbone.text.width
         context = torch.randn(2, 77, width, generator=torch.Generator().manual_seed(5))
         with reader.reading():
-            backbone.denoiser.predict(batch.x0, batch.noise, batch.t, context)
+            backbone.denoiser.predict(batch.x0, batch.noise, batch.t, Conditioning(context))
         places = torch.tensor([[3, 9], [1, 76]])
         maps = reader.word_maps(places)
     plain.models.denoising_loss(context, batch.x0, batch.noise, batch.t)
@@ -221,10 +222,10 @@ def test_reading_changes_nothing(tiny_sd1):
     backbone, batch = Backbone(tiny_sd1.model, tiny_sd1.clip), make_batch()
     with backbone.session(LATENTS), torch.no_grad():
         context = torch.randn(2, 77, 64, generator=torch.Generator().manual_seed(5))
-        plain = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, context)
+        plain = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, Conditioning(context))
         reader = backbone.attention_reader(SIDE)
         with reader.reading():
-            read = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, context)
+            read = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, Conditioning(context))
         assert torch.equal(plain, read)
         assert not any(m._forward_hooks for m in tiny_sd1.model.model.modules())
 
@@ -365,7 +366,7 @@ def test_without_mappers_the_words_themselves_are_trained(tiny_sd1, pictures, ma
         assert torch.equal(mapped.pose.words(), free.pose.words())
     assert {n for n in free.parameters if n.startswith("pose")} == {"pose.words"}
     norm = mapped.pose.words().norm(dim=1).mean().item()
-    assert norm == pytest.approx(backbone.text.word_norm(), rel=1e-5)
+    assert norm == pytest.approx(backbone.text.word_sizes()[0][1], rel=1e-5)
     learned(tiny_sd1, pictures, material, mappers=False)
 
 
@@ -487,7 +488,7 @@ def test_a_prompt_is_encoded_as_it_was_trained(tiny_sd1, pictures, material):
         if report.step == report.steps:
             learner = report.learner
             with torch.no_grad():
-                seen["rows"] = learner.context(report.backbone, batch, learner.removed(batch))
+                seen["rows"] = learner.context(report.backbone, batch, learner.removed(batch)).rows
 
     concept = learned(tiny_sd1, pictures, material, on_step).concept
     clip = applied_clip(tiny_sd1, concept)

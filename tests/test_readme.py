@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from personalize.concepts import methods
+from personalize.concepts.bases import BASES, TextLayer
 from personalize.concepts.concept import Concept
 from personalize.concepts.differences import compressed, difference_tensors
 from personalize.concepts.files import save_concept
@@ -67,15 +68,15 @@ def bytes_of(concept, folder):
 
 
 def test_sizes_are_those_of_files(tmp_path):
-    residuals = {layer: (torch.ones(1, WIDTH), torch.ones(1, WIDTH)) for layer in (9, 10, 11)}
+    pair = torch.ones(1, WIDTH), torch.ones(1, WIDTH)
+    residuals = {TextLayer("clip_l", index): pair for index in (9, 10, 11)}
+    residuals = residual_tensors(BASES["sd1"], residuals, 1.0)
     weights = concept(methods.DETEX, tensors=difference_tensors(differences()))
     pictured = concept(methods.ELITE, 5, tensors={"local": torch.ones(256, WIDTH)})
     sizes = {
         "Textual Inversion": concept(methods.TEXTUAL_INVERSION),
         "Cross Initialization\\*\\*": concept(methods.CROSS_INIT, 2),
-        "CatVersion\\*\\*": concept(
-            methods.CATVERSION, 0, tensors=residual_tensors(residuals, 1.0)
-        ),
+        "CatVersion\\*\\*": concept(methods.CATVERSION, 0, tensors=residuals),
         "ELITE\\*\\*": pictured,
     }
     for method, one in sizes.items():

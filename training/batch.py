@@ -9,6 +9,7 @@ from torch.nn.functional import mse_loss
 
 from ..host.attention import Place, Replace
 from ..host.backbone import Backbone
+from ..host.conditioning import Conditioning
 from .pictures import EncodedPictures
 
 
@@ -60,7 +61,7 @@ def draw_batch(
     return batch
 
 
-def denoising_loss(backbone: Backbone, batch: Batch, context: Tensor) -> Tensor:
+def denoising_loss(backbone: Backbone, batch: Batch, context: Conditioning) -> Tensor:
     """L_LDM = mean ||target - prediction||^2 over the batch (Rombach et al. 2022, eq. 3)."""
     return squared_errors(backbone, batch, context).mean()
 
@@ -68,7 +69,7 @@ def denoising_loss(backbone: Backbone, batch: Batch, context: Tensor) -> Tensor:
 def squared_errors(
     backbone: Backbone,
     batch: Batch,
-    context: Tensor,
+    context: Conditioning,
     attention: Mapping[Place, Replace] | None = None,
 ) -> Tensor:
     """(target - prediction)^2, (B, C, h, w).
@@ -81,10 +82,14 @@ def squared_errors(
 
 
 def with_prior(
-    backbone: Backbone, batch: Batch, context: Tensor, prior_context: Tensor, prior_weight: float
+    backbone: Backbone,
+    batch: Batch,
+    context: Conditioning,
+    prior_context: Conditioning,
+    prior_weight: float,
 ) -> dict[str, Tensor]:
     """L_LDM and the weighted loss of the class pictures, from one pass of the UNet (Kumari et al.
-    2023, section 3.2). prior_context: (1, 77, d). Without class pictures the first term alone.
+    2023, section 3.2). prior_context: of one prompt. Without class pictures the first term alone.
     """
     prior = batch.prior
     if prior is None:
@@ -94,6 +99,6 @@ def with_prior(
         index=batch.index,
         prompt=batch.prompt,
     )
-    contexts = torch.cat([context, prior_context.expand(len(prior.t), -1, -1)])
+    contexts = Conditioning.cat([context, prior_context.expand(len(prior.t))])
     subject, other = squared_errors(backbone, both, contexts).split([len(batch.t), len(prior.t)])
     return {"denoising": subject.mean(), "prior": prior_weight * other.mean()}

@@ -1,16 +1,21 @@
 """CatVersion (Zhao et al. 2023): residual keys and values in the last text layers."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from ..concepts.bases import TextLayer
 from ..concepts.concept import MAX_VECTORS, Concept
 from ..concepts.errors import TrainingError
 from ..concepts.methods import CATVERSION
-from ..concepts.residuals import OFFICIAL_BIAS, residual_tensors
+from ..concepts.residual_attention import Residuals, attend_with_residuals
+from ..concepts.residuals import OFFICIAL_BIAS, Pairs, residual_tensors
 from ..host.backbone import Backbone
-from ..host.residual_attention import Layers, Residuals
+from ..host.conditioning import Conditioning
+from ..host.text_attention import LayerAttentions
+from ..host.text_encoder import HiddenState
 from .batch import Batch, denoising_loss
 from .config import TrainConfig, check_class_word
 
@@ -44,19 +49,25 @@ class CatVersionConfig(TrainConfig):
 
 
 class CatVersion:
-    """Trainable residual keys and values, each (layers, n, d)."""
+    """Trainable residual keys and values, each (layers, n, width of a word).
+
+    changed: for each row of them the layers that it is of, one in each text encoder
+    """
 
     def __init__(self, config: CatVersionConfig, backbone: Backbone) -> None:
         text = backbone.text
-        self.config, self.base, self.width = config, backbone.base.key, backbone.width
-        self.changed = changed_layers(config, text.last_layer + 1)
-        shape = (2, len(self.changed), config.residual_tokens, text.width)
+        self.config, self.base, self.split = config, backbone.base, backbone.split
+        columns = [
+            [TextLayer(last.encoder, n) for n in changed_layers(config, last.index + 1)]
+            for last in text.last_layers
+        ]
+        self.changed = list(zip(*columns, strict=True))
+        shape = (2, len(self.changed), config.residual_tokens, backbone.width)
         generator = torch.Generator().manual_seed(config.train_seed)
         start = torch.randn(shape, generator=generator).to(backbone.device)
         self.keys = start[0].clone().requires_grad_(True)
         self.values = start[1].clone().requires_grad_(True)
-        self.ids = torch.tensor([text.pad(text.tokenize(config.class_word))])
-        self._entering: Tensor | None = None
+        self._entering: HiddenState | None = None
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -70,31 +81,39 @@ class CatVersion:
         """L_LDM (eq. 6) on the bare class word, encoded with the residuals."""
         return {"denoising": denoising_loss(backbone, batch, self.context(backbone, batch))}
 
-    def context(self, backbone: Backbone, batch: Batch) -> Tensor:
-        """The class word's conditioning for each row, (B, 77, d). What enters the first changed
-        layer is constant, so it is computed once."""
-        text, first = backbone.text, self.changed[0]
+    def context(self, backbone: Backbone, batch: Batch) -> Conditioning:
+        """The class word's conditioning for each row. What enters the first changed layers is
+        constant, so it is computed once."""
+        text = backbone.text
         if self._entering is None:
             with torch.no_grad():
-                self._entering = text.hidden(text.embed(self.ids), stop=first)
-        encoded = text.finish(self._entering, start=first, residuals=self._residuals())
-        return encoded.expand(len(batch.t), -1, -1)
+                prompts = text.prompts([self.config.class_word])
+                self._entering = text.hidden(prompts, dict(self.changed[0]))
+        return text.finish(self._entering, self._attention()).expand(len(batch.t))
 
-    def _residuals(self) -> Layers:
+    def _attention(self) -> LayerAttentions:
+        bias = self.config.logit_bias
         return {
-            layer: [Residuals(self.keys[n], self.values[n], self.config.logit_bias)]
-            for n, layer in enumerate(self.changed)
+            layer: partial(attend_with_residuals, residuals=[Residuals(keys, values, bias)])
+            for layer, (keys, values) in self._pairs().items()
         }
 
+    def _pairs(self) -> Pairs:
+        """Residual keys and values by layer."""
+        pairs = {}
+        for layers, keys, values in zip(self.changed, self.keys, self.values, strict=True):
+            parts = zip(self.split(keys), self.split(values), strict=True)
+            pairs |= zip(layers, parts, strict=True)
+        return pairs
+
     def to_concept(self) -> Concept:
-        layers = {n: (k, v) for n, k, v in zip(self.changed, self.keys, self.values, strict=True)}
         return Concept(
             method=CATVERSION,
-            base=self.base,
-            text_width=self.width,
+            base=self.base.key,
+            text_width=self.keys.shape[-1],
             placeholder=self.config.placeholder,
             class_word=self.config.class_word,
-            tensors=residual_tensors(layers, self.config.logit_bias),
+            tensors=residual_tensors(self.base, self._pairs(), self.config.logit_bias),
         )
 
 

@@ -9,11 +9,11 @@ from torch import Tensor
 from ..concepts.errors import TrainingError
 from ..concepts.methods import CROSS_INIT
 from ..host.backbone import Backbone
-from ..host.text_encoder import TextEncoder
+from ..host.text_encoder import TextEncoder, Token
 from .batch import Batch
 from .config import TrainConfig
 from .names import known_names
-from .prompts import Piece
+from .prompts import Piece, PromptTable
 from .word_learner import WordLearner
 
 WORDS = 2
@@ -84,7 +84,9 @@ class CrossInit(WordLearner):
 
     def loss(self, backbone: Backbone, batch: Batch) -> dict[str, Tensor]:
         """L_LDM + lambda L_reg (eq. 5)."""
-        distance = REGULARISERS[self.config.regulariser](self.words, self.initial)
+        measure = REGULARISERS[self.config.regulariser]
+        parts = zip(backbone.split(self.words), backbone.split(self.initial), strict=True)
+        distance = torch.stack([measure(words, initial) for words, initial in parts]).sum()
         return {
             **super().loss(backbone, batch),
             "regulariser": self.config.reg_weight * distance,
@@ -109,15 +111,14 @@ REGULARISERS = {Regulariser.DISTANCE: mean_distance, Regulariser.SQUARED: square
 
 
 def initial_words(text: TextEncoder, config: CrossInitConfig) -> Tensor:
-    """v_init = E(v): the encoder's output rows at the words' places, (n, d) (eq. 3)."""
+    """v_init = E(v): the encoders' output rows at the words' places, (n, d) (eq. 3)."""
     if config.init_from is InitFrom.NAMES:
         words = mean_name(text)
     else:
         words = text.embed(torch.tensor(class_tokens(text, config.class_word)))
-    embeds = text.embed(torch.tensor([text.pad([0] * len(words))]))
-    places = slice(1, 1 + len(words))
-    embeds[0, places] = words
-    return text.encode(embeds)[0, places].clone()
+    table = PromptTable(text, [[range(len(words))]])
+    prompts = table.embed(text, torch.tensor([0]), words)
+    return text.as_words(prompts)[0, 1 : 1 + len(words)].clone()
 
 
 def mean_name(text: TextEncoder) -> Tensor:
@@ -127,7 +128,7 @@ def mean_name(text: TextEncoder) -> Tensor:
     return text.embed(torch.tensor(ids)).mean(dim=1)
 
 
-def class_tokens(text: TextEncoder, class_word: str) -> list[int]:
+def class_tokens(text: TextEncoder, class_word: str) -> list[Token]:
     """Tokens of the class word; a single one is repeated, for the method's two words."""
     tokens = text.tokenize(class_word)
     return tokens if len(tokens) >= WORDS else tokens * WORDS

@@ -10,6 +10,7 @@ from ..concepts.differences import difference_tensors
 from ..concepts.errors import TrainingError
 from ..concepts.methods import CUSTOM_DIFFUSION
 from ..host.backbone import Backbone
+from ..host.conditioning import Conditioning
 from .batch import Batch, with_prior
 from .config import TrainConfig, check_class_word
 from .prompts import PromptTable
@@ -106,8 +107,8 @@ class Projections:
         return {path: w.detach() - self._start[path] for path, w in self.weights.items()}
 
 
-def encoded_prompt(backbone: Backbone, prompt: str) -> Tensor:
-    """Conditioning of a prompt without learned words, (1, 77, d)."""
-    table = PromptTable(backbone.text, [[prompt]])
+def encoded_prompt(backbone: Backbone, prompt: str) -> Conditioning:
+    """Conditioning of one prompt without learned words."""
+    table = PromptTable(backbone.text, [[prompt]])  # refuses one that is too long
     with torch.no_grad():
-        return backbone.text.encode(backbone.text.embed(table.ids))
+        return backbone.text.encode(table.plain(backbone.text, torch.tensor([0])))

@@ -6,7 +6,7 @@ mirrored picture has another pose.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
@@ -20,6 +20,7 @@ from ..concepts.differences import difference_tensors
 from ..concepts.errors import TrainingError
 from ..concepts.methods import DETEX
 from ..host.backbone import Backbone
+from ..host.conditioning import Conditioning
 from .batch import Batch, with_prior
 from .custom_diffusion import PriorConfig, Projections, encoded_prompt
 from .pictures import Views
@@ -85,9 +86,8 @@ class Detex:
         self.word = initial_words(text, config.init_word, 1).detach().clone().requires_grad_(True)
         generator = Generator().manual_seed(config.train_seed)
         embeddings = views.embeddings.to(backbone.device)
-        mappers = [
-            Mapper.started(embeddings, text.width, text.word_norm(), generator) for _ in range(2)
-        ]
+        sizes = text.word_sizes()
+        mappers = [Mapper.started(embeddings, sizes, generator) for _ in range(2)]
         self.pose, self.background = (
             mapper if config.mappers else FreeWords(mapper.words().detach()) for mapper in mappers
         )
@@ -132,8 +132,8 @@ class Detex:
             return torch.zeros(len(batch.t), dtype=torch.bool, device=batch.x0.device)
         return batch.chance < self.config.mask_probability
 
-    def context(self, backbone: Backbone, batch: Batch, removed: Tensor) -> Tensor:
-        """Conditioning of the batch's prompts, (B, 77, d)."""
+    def context(self, backbone: Backbone, batch: Batch, removed: Tensor) -> Conditioning:
+        """Conditioning of the batch's prompts."""
         words = torch.cat([self.word, self.pose.words(), self.background.words()])
         rows = self.prompt_rows(batch, removed)
         return backbone.text.encode(self.table.embed(backbone.text, rows, words))
@@ -232,19 +232,30 @@ class Mapper:
     parameters: Mapping[str, Tensor]
 
     @classmethod
-    def started(cls, embeddings: Tensor, width: int, norm: float, generator: Generator) -> "Mapper":
+    def started(
+        cls, embeddings: Tensor, sizes: Sequence[tuple[int, float]], generator: Generator
+    ) -> "Mapper":
         """Uniform weights of torch's linear layers; the last layer is scaled so that the words have
-        that norm in the mean."""
-        size = embeddings.shape[1]
+        these norms in the mean.
+
+        sizes: width and norm of the words in each text encoder
+        """
+        size, width = embeddings.shape[1], sum(width for width, _ in sizes)
         parameters = {}
         for layer in range(LAYERS):
             out = width if layer == LAYERS - 1 else size
             for name, shape in (("weight", (out, size)), ("bias", (out,))):
                 uniform = torch.rand(shape, generator=generator) * 2 - 1
                 parameters[f"{layer}.{name}"] = (uniform / size**0.5).to(embeddings.device)
-        scale = norm / cls(embeddings, parameters).words().norm(dim=1).mean()
-        for name in ("weight", "bias"):
-            parameters[f"{LAYERS - 1}.{name}"] *= scale
+        parts = cls(embeddings, parameters).words().split([width for width, _ in sizes], dim=-1)
+        scale = torch.cat(
+            [
+                (norm / part.norm(dim=1).mean()).expand(part_width)
+                for part, (part_width, norm) in zip(parts, sizes, strict=True)
+            ]
+        )
+        parameters[f"{LAYERS - 1}.weight"] *= scale[:, None]
+        parameters[f"{LAYERS - 1}.bias"] *= scale
         return cls(embeddings, {k: p.requires_grad_(True) for k, p in parameters.items()})
 
     def words(self) -> Tensor:

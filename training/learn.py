@@ -118,9 +118,8 @@ def learn(
         keeper = NoStates()
         if states is not None:
             keeper = StateFolder(states, _key(config, backbone, pictures))
-        state = keeper.latest(up_to=config.steps) if resume else None
-        if state is not None:
-            training.restore(state)
+        if resume:
+            training.resume(keeper)
         losses = training.run(keeper, on_step)
         concept = described(learner, config, training.step)
         return Learned(replace(concept, pictures=small_copies(images)), losses)

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from ..concepts.concept import Concept
 from ..concepts.errors import TrainingError
+from ..concepts.tensors import is_finite
 from ..host.backbone import Backbone
 from .config import LoopConfig
 from .descent import SHARE, AveragedAdamW, Descent, clipped
@@ -76,10 +77,15 @@ Draw = Callable[[int, Generator], Any]
 number alone."""
 
 
+Check = Callable[[TrainState], None]
+
+
 class StateKeeper(Protocol):
     """Where training states are kept between runs."""
 
-    def latest(self, up_to: int) -> TrainState | None: ...
+    def latest(self, up_to: int, check: Check) -> TrainState | None:
+        """The furthest state that can be read; the check raises TrainingError for a wrong one."""
+        ...
 
     def save(self, state: TrainState) -> None: ...
 
@@ -87,7 +93,7 @@ class StateKeeper(Protocol):
 class NoStates:
     """Keeps nothing."""
 
-    def latest(self, up_to: int) -> TrainState | None:
+    def latest(self, up_to: int, check: Check) -> TrainState | None:
         return None
 
     def save(self, state: TrainState) -> None:
@@ -115,6 +121,12 @@ class Training:
             weight_decay=self.config.weight_decay,
         )
         self.scale = LossScale(self.backbone.compute_dtype)
+
+    def resume(self, states: StateKeeper) -> None:
+        """Go on from the furthest kept state of at most the wanted steps, if there is one."""
+        state = states.latest(self.config.steps, self.check)
+        if state is not None:
+            self.restore(state)
 
     def run(self, states: StateKeeper, on_step: OnStep) -> dict[str, list[float]]:
         """Train to the last step, or until the callback raises StopTraining; keep the state on the
@@ -201,7 +213,7 @@ class Training:
             )
 
     def _is_sound(self) -> bool:
-        return all(bool(torch.isfinite(p).all()) for p in self.learner.parameters.values())
+        return all(map(is_finite, self.learner.parameters.values()))
 
     def state(self) -> TrainState:
         """A copy of everything that changes from step to step."""
@@ -218,6 +230,26 @@ class Training:
             loss_scale=self.scale.value,
             losses={name: list(values) for name, values in self.losses.items()},
         )
+
+    def check(self, state: TrainState) -> None:
+        """Refuse a state that cannot be of this training. Raises TrainingError."""
+        named = self.learner.parameters
+        shapes = {name: tuple(p.shape) for name, p in named.items()}
+        moments = [(name, m) for name, all_ in state.moments.items() for m in all_.values()]
+        wrong = (
+            {name: tuple(p.shape) for name, p in state.parameters.items()} != shapes
+            or not all(p.is_floating_point() and is_finite(p) for p in state.parameters.values())
+            or any(m.ndim and tuple(m.shape) != shapes.get(name) for name, m in moments)
+            or not state.moments.keys() <= named.keys()
+            or any(len(values) != state.step for values in state.losses.values())
+            or not (math.isfinite(state.loss_scale) and state.loss_scale > 0)
+        )
+        try:
+            Generator().set_state(state.generator)
+        except (RuntimeError, TypeError):
+            wrong = True
+        if wrong:
+            raise TrainingError("it does not fit this training.")
 
     def restore(self, state: TrainState) -> None:
         """Go on from a state; the parameters keep their identity."""

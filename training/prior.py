@@ -1,6 +1,7 @@
 """Pictures of a class by the untouched model, for prior preservation; made once and kept."""
 
-import os
+import io
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import TYPE_CHECKING
 import numpy
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from ..concepts.disk import write_whole
+from ..concepts.errors import DiskError, shown
 from ..host.sampling import text_to_image
 from .states import training_key
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 OnPicture = Callable[[int, int], None]
 SAMPLING = {"steps": 50, "cfg": 6.0, "sampler": "ddim", "scheduler": "normal"}
 """As DETEX and Custom Diffusion sample."""
+DIGEST = "personalize"  # name of a text in a kept picture
 CHUNK = 4  # pictures sampled together; a chunk's noise depends on its number alone
 
 
@@ -59,10 +64,12 @@ class ClassPictures:
             return _dequantised(self._sample(models, first))
         key = training_key(self.prompt, self.size, self.seed, self.fingerprint, SAMPLING)
         paths = [folder / key / f"{first + n:05d}.png" for n in range(CHUNK)]
-        if not all(path.exists() for path in paths):
-            for path, picture in zip(paths, self._sample(models, first), strict=True):
-                _write(picture, path)
-        return _dequantised(torch.stack([_read(path) for path in paths]))
+        kept = [_read(path, self.size) for path in paths]
+        pictures = [picture for picture in kept if picture is not None]
+        if len(pictures) < CHUNK:
+            pictures = list(self._sample(models, first))
+            _keep(pictures, paths)
+        return _dequantised(torch.stack(pictures))
 
     def _sample(self, models: "tuple[ModelPatcher, CLIP, VAE]", first: int) -> Tensor:
         seed = (self.seed + first) % 2**63
@@ -76,14 +83,30 @@ def _dequantised(pictures: Tensor) -> Tensor:
     return pictures.float() / 255
 
 
-def _write(picture: Tensor, path: Path) -> None:
-    """(H, W, 3) bytes as a PNG that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    Image.fromarray(picture.numpy()).save(unfinished, format="PNG")
-    os.replace(unfinished, path)
+def _keep(pictures: list[Tensor], paths: list[Path]) -> None:
+    """Write pictures (H, W, 3), bytes, as PNG files, each with a digest of its pixels."""
+    try:
+        for picture, path in zip(pictures, paths, strict=True):
+            file, about = io.BytesIO(), PngInfo()
+            about.add_text(DIGEST, training_key(picture))
+            Image.fromarray(picture.numpy()).save(file, "PNG", pnginfo=about)
+            write_whole(file.getvalue(), path)
+    except DiskError as error:
+        logging.warning(f"Pictures of the class are used and not kept: {error}")
 
 
-def _read(path: Path) -> Tensor:
-    with Image.open(path) as image:
-        return torch.from_numpy(numpy.array(image.convert("RGB")))
+def _read(path: Path, size: int) -> Tensor | None:
+    """A kept picture (size, size, 3), bytes; None for one that is missing or damaged."""
+    if not path.exists():
+        return None
+    try:
+        with Image.open(path) as image:
+            picture = torch.from_numpy(numpy.array(image.convert("RGB")))
+            digest = image.info.get(DIGEST, "")  # none in those of earlier versions
+    except Exception as error:  # a damaged picture raises many kinds
+        logging.warning(f"The picture {path} is made again: {shown(error)}.")
+        return None
+    if picture.shape != (size, size, 3) or digest not in ("", training_key(picture)):
+        logging.warning(f"The picture {path} is made again: it is not what was kept.")
+        return None
+    return picture

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ..concepts.errors import TrainingError
-from ..host.text_encoder import TextEncoder
+from ..host.conditioning import EmbeddedPrompts
+from ..host.text_encoder import TextEncoder, Token
 
 Piece = str | range
 """Text, or the rows of the learned vectors that stand at this place."""
@@ -15,32 +16,37 @@ Piece = str | range
 class PromptTable:
     """Tokenised prompts whose learned places are filled in at every step.
 
-    ids: (P, 77) token ids; slots: (P, 77), row of the learned vectors or -1; ends: (P,), row of the
-    first end token
+    ids: (P, 77, encoders) token ids; slots: (P, 77), row of the learned vectors or -1; ends: (P,),
+    row of the first end token
     """
 
     def __init__(self, text: TextEncoder, prompts: Sequence[Sequence[Piece]]) -> None:
         rows = [_row(text, pieces) for pieces in prompts]
         self.ids = torch.tensor([ids for ids, _ in rows])
         self.slots = torch.tensor([slots for _, slots in rows])
-        self.ends = (self.ids == text.tower.tokenizer.end_token).int().argmax(dim=1)
+        self.ends = text.ends(self.ids)
 
     def __len__(self) -> int:
         return self.ids.shape[0]
 
-    def embed(self, text: TextEncoder, which: Tensor, vectors: Tensor) -> Tensor:
-        """Embedded prompts with the vectors in place, (B,), (n, d) -> (B, 77, d).
+    def plain(self, text: TextEncoder, which: Tensor) -> EmbeddedPrompts:
+        """Prompts of these numbers (B,) whose learned places hold any token."""
+        return EmbeddedPrompts(text.embed(self.ids[which]), self.ends[which])
 
-        vectors: the same for all prompts, or (B, n, d). Gradients reach the vectors alone.
+    def embed(self, text: TextEncoder, which: Tensor, vectors: Tensor) -> EmbeddedPrompts:
+        """Prompts of these numbers (B,) with the vectors in place, (n, width of a word).
+
+        vectors: the same for all prompts, or (B, n, width). Gradients reach the vectors alone.
         """
         slots = self.slots[which].to(text.device)
-        plain = text.embed(self.ids[which])
+        plain = self.plain(text, which)
         places = slots.clamp(min=0)
         if vectors.ndim == 2:
             learned = vectors[places]
         else:
             learned = vectors.take_along_dim(places[..., None], dim=1)
-        return torch.where((slots >= 0)[..., None], learned, plain)
+        rows = torch.where((slots >= 0)[..., None], learned, plain.rows)
+        return EmbeddedPrompts(rows, plain.ends)
 
     def rows_of(self, slot: int) -> Tensor:
         """Row of each prompt in which a learned vector stands, (P,)."""
@@ -53,11 +59,11 @@ def template_pieces(template: str, subject: Sequence[Piece]) -> list[Piece]:
     return [before, *subject, after]
 
 
-def _row(text: TextEncoder, pieces: Sequence[Piece]) -> tuple[list[int], list[int]]:
-    ids: list[int] = []
+def _row(text: TextEncoder, pieces: Sequence[Piece]) -> tuple[list[Token], list[int]]:
+    ids: list[Token] = []
     slots: list[int] = []
     for piece in pieces:
-        tokens = text.tokenize(piece) if isinstance(piece, str) else [0] * len(piece)
+        tokens = text.tokenize(piece) if isinstance(piece, str) else [text.any_token] * len(piece)
         ids += tokens
         slots += [-1] * len(tokens) if isinstance(piece, str) else list(piece)
     padded = text.pad(ids)

@@ -2,21 +2,27 @@
 
 import hashlib
 import json
+import logging
 import shutil
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..concepts.tensor_files import write_tensors
-from .loop import TrainState
+from ..concepts.disk import remove
+from ..concepts.errors import DiskError, PersonalizeError, shown
+from ..concepts.tensor_files import read_tensors, write_tensors
+from .loop import Check, TrainState
 
 FORMAT = "personalize-state/1"
 KEPT_STATES = 2
 KEPT_TRAININGS = 8
+YOUNG_TRAINING = 600 * 10**9  # ns since its last state in which a training is left alone
+DESCRIPTION = ("format", "step", "loss_scale")
 
 
 def training_key(*parts: Any) -> str:
@@ -37,29 +43,63 @@ class StateFolder:
     def __init__(self, root: Path, key: str) -> None:
         self.folder = root / key
 
-    def latest(self, up_to: int) -> TrainState | None:
-        """The furthest readable state of at most `up_to` steps."""
-        for path in sorted(self.folder.glob("step_*.safetensors"), reverse=True):
-            state = _read(path)
-            if state is not None and state.step <= up_to:
-                return state
-        return None
+    def latest(self, up_to: int, check: Check = lambda state: None) -> TrainState | None:
+        """The furthest state of at most `up_to` steps that can be read and passes the check.
+
+        A damaged one is passed over with a warning, for the one before it.
+        """
+        states = sorted(self.folder.glob("step_*.safetensors"), key=_step, reverse=True)
+        usable = (_usable(path, check) for path in states if _step(path) <= up_to)
+        return next((state for state in usable if state is not None), None)
 
     def save(self, state: TrainState) -> None:
-        """Write a state, then remove all but the latest few states and trainings."""
+        """Write a state, then remove all but the latest few states and trainings.
+
+        Where the disk does not take it the training goes on without, and a warning says so.
+        """
         path = self.folder / f"step_{state.step:06d}.safetensors"
         tensors, metadata = _pack(state)
-        write_tensors(tensors, path, metadata)
-        self._tidy(path)
+        try:
+            write_tensors(tensors, path, metadata)
+        except DiskError as error:
+            logging.warning(
+                f"The training goes on, but step {state.step} is not kept: {error} What is learned "
+                "is lost if ComfyUI ends before the training does."
+            )
+        else:
+            self._tidy(path)
 
     def _tidy(self, newest: Path) -> None:
-        states = sorted(self.folder.glob("step_*.safetensors"), key=_modified, reverse=True)
-        for old in [p for p in states if p != newest][KEPT_STATES - 1 :]:
-            old.unlink(missing_ok=True)
-        trainings = [p for p in self.folder.parent.iterdir() if any(p.glob("step_*.safetensors"))]
-        trainings.sort(key=_modified, reverse=True)
-        for old in [p for p in trainings if p != self.folder][KEPT_TRAININGS - 1 :]:
-            shutil.rmtree(old, ignore_errors=True)
+        with suppress(OSError, DiskError):  # another program has one open or removed it: next time
+            states = sorted(self.folder.glob("step_*.safetensors"), key=_modified, reverse=True)
+            for old in [p for p in states if p != newest][KEPT_STATES - 1 :]:
+                remove(old)
+            folders = self.folder.parent.iterdir()
+            trainings = [p for p in folders if any(p.glob("step_*.safetensors"))]
+            trainings.sort(key=_modified, reverse=True)
+            for old in [p for p in trainings if p != self.folder][KEPT_TRAININGS - 1 :]:
+                if time.time_ns() - _modified(old) > YOUNG_TRAINING:  # else it may be under way
+                    shutil.rmtree(old, ignore_errors=True)
+
+
+def _usable(path: Path, check: Check) -> TrainState | None:
+    try:
+        state = _read(path)
+        if state is not None:
+            check(state)
+    except Exception as error:  # whatever is wrong with one state, there are others
+        reason = error if isinstance(error, PersonalizeError) else shown(error)
+        logging.warning(
+            f"The training state {path} is passed over: {reason} The training goes on from the one "
+            "before it."
+        )
+        return None
+    return state
+
+
+def _step(path: Path) -> int:
+    number = path.stem.removeprefix("step_")
+    return int(number) if number.isdecimal() and len(number) < 19 else -1
 
 
 def _modified(path: Path) -> int:
@@ -78,15 +118,10 @@ def _pack(state: TrainState) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _read(path: Path) -> TrainState | None:
-    """A state, or None when the file is damaged or of another version."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            description = {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
-            if description.get("format") != FORMAT:
-                return None
-            return _unpack({k: file.get_tensor(k) for k in file.keys()}, description)  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError):
-        return None
+    """A state, None when it is of another version. Raises for a damaged one."""
+    metadata, tensors = read_tensors(path, path.name, finite=False)
+    description = {k: json.loads(v) for k, v in metadata.items() if k in DESCRIPTION}
+    return _unpack(tensors, description) if description.get("format") == FORMAT else None
 
 
 def _unpack(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> TrainState:

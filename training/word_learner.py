@@ -8,6 +8,7 @@ from torch import Tensor
 from ..concepts.concept import Concept
 from ..concepts.methods import Method
 from ..host.backbone import Backbone
+from ..host.conditioning import Conditioning
 from ..host.text_encoder import TextEncoder
 from .batch import Batch, denoising_loss
 from .config import TrainConfig
@@ -50,8 +51,8 @@ class WordLearner:
         """L_LDM, with a random template for each picture (Gal et al. 2022, eq. 2)."""
         return {"denoising": denoising_loss(backbone, batch, self.context(backbone, batch))}
 
-    def context(self, backbone: Backbone, batch: Batch) -> Tensor:
-        """Conditioning of the batch's prompts, (B, 77, d)."""
+    def context(self, backbone: Backbone, batch: Batch) -> Conditioning:
+        """Conditioning of the batch's prompts."""
         return backbone.text.encode(self.table.embed(backbone.text, batch.prompt, self.words))
 
     def to_concept(self) -> Concept:

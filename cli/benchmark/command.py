@@ -41,6 +41,7 @@ from .results import (
     write,
     write_table,
 )
+from .uploads import mask_to_send, picture_to_send
 
 LONGEST = 7 * 24 * 3600.0
 """Seconds that one job may take: the user cancels, not we."""
@@ -91,8 +92,9 @@ class Benchmark:
 
     def run(self) -> None:
         for subject in self._plan.subjects:
-            files = [self._send(subject, path) for path in subject.pictures]
-            masks = [self._send(subject, path) for path in subject.masks]
+            files = [self._send(subject, *picture_to_send(path)) for path in subject.pictures]
+            pairs = zip(subject.masks, subject.pictures, strict=bool(subject.masks))
+            masks = [self._send(subject, *mask_to_send(*pair)) for pair in pairs]
             for method in self._plan.methods:
                 for seed in self._plan.seeds:
                     cell = Cell(subject.name, method.name, seed)
@@ -203,9 +205,8 @@ class Benchmark:
             self._client.interrupt(prompt_id)
             raise
 
-    def _send(self, subject: Subject, path: Path) -> str:
-        content = path.read_bytes()
-        name = f"benchmark-{subject.name}-{hashlib.sha256(content).hexdigest()[:12]}{path.suffix}"
+    def _send(self, subject: Subject, content: bytes, ending: str) -> str:
+        name = f"benchmark-{subject.name}-{hashlib.sha256(content).hexdigest()[:12]}{ending}"
         return self._client.upload_image(name, content)
 
     def _concepts(self) -> list[str]:
@@ -386,6 +387,8 @@ def make_plan(options: argparse.Namespace, methods: dict[str, Method], settings:
             f"--steps or --set names {', '.join(sorted(strangers))}, which is no method."
         )
     subjects = read_subjects(options.subjects, options.only)
+    for line in (line for subject in subjects for line in subject.left_out):
+        print(f"left out: {line}")
     chosen = []
     for method in (told[name.lower()] for name in named):
         lack = lacking(method, subjects, settings)

@@ -3,6 +3,8 @@
 SUBJECTS/prompts_and_classes.txt      "subject_name,class" rows and two lists of prompts
 SUBJECTS/dog6/00.jpg 01.jpg ...       pictures of one subject
 SUBJECTS/dog6/00_mask.png             if there are masks: white on the subject
+
+Pictures and masks are named and read as everywhere in the pack (pictures/files.py).
 """
 
 from __future__ import annotations
@@ -12,10 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...concepts.errors import PictureError
+from ...pictures.files import (
+    MASK_ENDINGS,
+    PictureListing,
+    has_own_mask,
+    list_pictures,
+    own_mask,
+    read_mask,
+    read_picture,
+)
+
 CLASSES_FILE = "prompts_and_classes.txt"
 CLASS_FILE = "class.txt"
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
-MASK_ENDINGS = ("_mask", "_bg")  # ours, and that of ELITE's pictures
 LIVE_CLASSES = {"cat", "dog", "person", "man", "woman", "boy", "girl", "face"}
 SLOT = "{}"
 
@@ -26,15 +37,20 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Subject:
-    """masks: one for each picture, or none. live: it gets the prompts for live subjects."""
+    """masks: one for each picture, or none; that of a cut-out is the picture itself
+
+    left_out: a line about each file that cannot be used
+    """
 
     name: str
     class_word: str
     pictures: tuple[Path, ...]
     masks: tuple[Path, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def live(self) -> bool:
+        """Whether it gets the prompts for live subjects."""
         return self.class_word in LIVE_CLASSES
 
     @property
@@ -62,7 +78,7 @@ def read_subjects(folder: Path, wanted: Sequence[str] = ()) -> list[Subject]:
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}. Name one with a sub-folder a subject.")
     classes = _classes(folder / CLASSES_FILE)
-    found = [p for p in sorted(folder.iterdir()) if p.is_dir() and _pictures(p)]
+    found = [p for p in sorted(folder.iterdir()) if p.is_dir() and list_pictures(p).pictures]
     unknown = sorted(set(wanted) - {p.name for p in found})
     if unknown or not found:
         missing = f"no subject {', '.join(unknown)}" if unknown else "no sub-folder with pictures"
@@ -113,25 +129,41 @@ def _subject(folder: Path, classes: dict[str, str]) -> Subject:
             f"What is {folder.name}? Add the row '{folder.name},dog' (or whatever it is) to "
             f"{folder.parent / CLASSES_FILE}, or write the word into {own}."
         )
-    pictures = _pictures(folder)
-    masks = [_mask_of(picture) for picture in pictures]
-    missing = [p.name for p, mask in zip(pictures, masks, strict=True) if mask is None]
-    if missing and len(missing) < len(pictures):
+    listing = list_pictures(folder)
+    usable, left_out = _usable(listing)
+    if not usable:
+        raise DataError(f"No picture of {folder.name} can be read. The last: {left_out[-1]}")
+    missing = [path.name for path, mask in usable.items() if mask is None]
+    if len(missing) == len(usable) and all(map(_is_cut_out, usable)):
+        usable, missing = {path: path for path in usable}, []
+    if missing and len(missing) < len(usable):
         raise DataError(
             f"{folder.name} has masks, but none of {', '.join(missing)}. Add "
             f"{Path(missing[0]).stem}{MASK_ENDINGS[0]}.png and so on, or remove all masks."
         )
-    return Subject(folder.name, word, tuple(pictures), tuple(m for m in masks if m is not None))
+    masks = tuple(mask for mask in usable.values() if mask is not None)
+    return Subject(folder.name, word, tuple(usable), masks, tuple(left_out))
 
 
-def _pictures(folder: Path) -> list[Path]:
-    found = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES]
-    return [p for p in found if not p.stem.endswith(MASK_ENDINGS)]
+def _usable(listing: PictureListing) -> tuple[dict[Path, Path | None], list[str]]:
+    """Pictures with their masks, None for those without, and why others are left out."""
+    usable: dict[Path, Path | None] = {}
+    left_out = [listing.left_out] if listing.left_out else []
+    for path in listing.pictures:
+        mask = listing.masks.get(path)
+        try:
+            picture = read_picture(path)
+            if mask is not None:
+                read_mask(mask, picture)
+        except PictureError as error:
+            left_out.append(str(error))
+            continue
+        usable[path] = mask
+    return usable, left_out
 
 
-def _mask_of(picture: Path) -> Path | None:
-    paths = [picture.with_name(f"{picture.stem}{ending}.png") for ending in MASK_ENDINGS]
-    return next((path for path in paths if path.is_file()), None)
+def _is_cut_out(path: Path) -> bool:
+    return has_own_mask(path) and own_mask(read_picture(path)) is not None
 
 
 def _read(file: Path) -> str:

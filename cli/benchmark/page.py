@@ -10,12 +10,11 @@ from html import escape
 from pathlib import Path
 from statistics import mean, stdev
 
-from PIL import Image
-
 from .data import SLOT, Subject
 from .jobs import UNTOUCHED, Settings
 from .plots import bars, colour_of, scatter
 from .results import Result, score_names, write_text
+from .uploads import as_image
 
 THUMBNAIL = 128
 TEXT = "CLIP-T"
@@ -211,8 +210,7 @@ def _tile(output: Path, result: Result) -> str:
 
 def thumbnail(path: Path) -> str:
     """A picture as a small JPEG inside the page."""
-    with Image.open(path) as opened:
-        picture = opened.convert("RGB")
+    picture = as_image(path)
     picture.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=80)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..bases import BASES, TextLayer
 from ..concept import Concept
 from ..errors import ConceptFileError
 from ..foreign import ForeignFile
@@ -11,7 +12,8 @@ from ..residuals import OFFICIAL_BIAS, residual_layers, residual_tensors
 
 _KEY = "self_prefix.control_trans"
 _LAYERS = (9, 10, 11)
-_WIDTH = 768
+_BASE = BASES["sd1"]
+_WIDTH = _BASE.text_width
 
 
 def adapter(file: ForeignFile) -> dict[str, Concept]:
@@ -32,15 +34,15 @@ def adapter(file: ForeignFile) -> dict[str, Concept]:
         )
     table = flat.float().reshape(-1, rows, _WIDTH)
     layers = {
-        layer: (table[:, 2 * n].contiguous(), table[:, 2 * n + 1].contiguous())
-        for n, layer in enumerate(_LAYERS)
+        TextLayer("clip_l", index): (table[:, 2 * n].contiguous(), table[:, 2 * n + 1].contiguous())
+        for n, index in enumerate(_LAYERS)
     }
     concept = Concept(
         method=CATVERSION,
-        base="sd1",
+        base=_BASE.key,
         text_width=_WIDTH,
         placeholder=placeholder_from_name(file.name),
-        tensors=residual_tensors(layers, OFFICIAL_BIAS),
+        tensors=residual_tensors(_BASE, layers, OFFICIAL_BIAS),
         training={"imported_from": Path(file.name).name},
     )
     residual_layers(concept)  # refuses NaN with a sentence

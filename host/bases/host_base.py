@@ -1,16 +1,18 @@
 """What the pack asks of a base model. A new one is a file beside this one and a line in
 `__init__.py`; `docs/add-a-base.md` tells how."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 from comfy.sd1_clip import SDClipModel, SDTokenizer
-from torch import nn
+from torch import Tensor, nn
 
 from ...concepts.bases import Base
 from ...concepts.errors import BaseModelError
+from ..conditioning import Conditioning, TowerOutput
 from ..noising import Noising, discrete_noising
 
 
@@ -71,6 +73,36 @@ class HostBase:
             Tower(name, getattr(model, name), getattr(tokenizer, name))
             for name in self.base.encoder_names
         )
+
+    def read_modules(self, towers: Sequence[Tower]) -> list[nn.Module]:
+        """What of the text encoders the conditioning depends on.
+
+        The projection behind them is left out: most files of Stable Diffusion 1.x lack it, and the
+        host leaves such weights as uninitialised memory, another at every start.
+        """
+        return [tower.text_model for tower in towers]
+
+    def join(self, outputs: Sequence[TowerOutput]) -> Conditioning:
+        """The conditioning from what each text encoder has made, in their order."""
+        (only,) = outputs
+        return Conditioning(only.rows)
+
+    def as_words(self, outputs: Sequence[TowerOutput]) -> Tensor:
+        """What the encoders make of each token, at the place of its embedding, (B, T, text width).
+
+        A base whose context is a layer without the final norm takes the last layer with it: only
+        that is of a size with embeddings.
+        """
+        return self.join(outputs).rows
+
+    def inputs(
+        self, model: ModelPatcher, conditioning: Conditioning, size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """What the host's `apply_model` is told beside latents, noise level and context.
+
+        size: height and width of the training pictures in pixels
+        """
+        return {}
 
     def noising(self, sampling: Any) -> Noising:
         """sampling: the MODEL's `model_sampling`; raises BaseModelError for a kind without one."""

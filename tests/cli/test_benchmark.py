@@ -1,10 +1,12 @@
 """The benchmark without a server: data on disk, jobs from schemas, results, the page."""
 
 import csv
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from personalize.cli.benchmark.command import make_parser, parse_overrides, settings_of
 from personalize.cli.benchmark.data import DataError, Subject, read_prompts, read_subjects
@@ -29,6 +31,7 @@ from personalize.cli.benchmark.results import (
     write,
     write_table,
 )
+from personalize.cli.benchmark.uploads import mask_to_send, picture_to_send
 from PIL import Image
 
 DREAMBENCH = """Classes
@@ -94,12 +97,60 @@ def test_plain_files_do_as_well(folder):
 @pytest.mark.parametrize("ending", ["_mask", "_bg"])
 def test_masks_beside_the_pictures(folder, ending):
     for number in range(2):
-        Image.new("L", (20, 16), 255).save(folder / "dog6" / f"0{number}{ending}.png")
+        size = (20, 16 + number)
+        Image.new("L", size, 255).save(folder / "dog6" / f"0{number}{ending}.png")
     (subject,) = read_subjects(folder, ["dog6"])
     assert len(subject.pictures) == len(subject.masks) == 2
     (folder / "dog6" / f"01{ending}.png").unlink()
     with pytest.raises(DataError, match="dog6 has masks, but none of 01.jpg. Add 01_mask.png"):
         read_subjects(folder)
+
+
+def test_cut_outs_are_their_own_masks_and_broken_files_are_left_out(folder):
+    for number in range(2):
+        cut_out = Image.new("RGBA", (20, 16), (255, 0, 0, 0))
+        cut_out.paste((255, 0, 0, 255), (5, 4, 15, 12))
+        (folder / "dog6" / f"0{number}.jpg").unlink()
+        cut_out.save(folder / "dog6" / f"0{number}.png")
+    (folder / "dog6" / "02.png").write_bytes(b"no picture")
+    (folder / "dog6" / "03.heic").touch()
+    (subject,) = read_subjects(folder, ["dog6"])
+    assert subject.masks == subject.pictures and len(subject.pictures) == 2
+    listed, broken = subject.left_out
+    assert listed.startswith("Left out: 03.heic.") and "02.png cannot be read" in broken
+    Image.new("RGB", (20, 16)).save(folder / "dog6" / "04.jpg")
+    assert read_subjects(folder, ["dog6"])[0].masks == ()
+    for path in (folder / "dog6").iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(DataError, match="No picture of dog6 can be read"):
+        read_subjects(folder, ["dog6"])
+
+
+def opened(content):
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
+def test_what_is_sent_shows_what_we_read(tmp_path):
+    """The host's loader knows neither EXIF's turns nor labels nor 16 bits."""
+    noise = np.random.default_rng(0).integers(0, 256, (16, 20, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "plain.png")
+    assert picture_to_send(tmp_path / "plain.png") == (
+        (tmp_path / "plain.png").read_bytes(), ".png"
+    )  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = Image.fromarray(noise).transpose(Image.Transpose.ROTATE_90)
+    lying.save(tmp_path / "turned.png", exif=exif)
+    content, ending = picture_to_send(tmp_path / "turned.png")
+    assert ending == ".png" and np.array_equal(opened(content), noise)
+    labels = np.zeros((16, 20), np.uint8)
+    labels[4:12, 5:15] = 1
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    content, _ = mask_to_send(tmp_path / "labels.png", tmp_path / "plain.png")
+    assert np.array_equal(opened(content), labels * 255)
+    Image.fromarray(labels * 255).save(tmp_path / "mask.png")
+    content, _ = mask_to_send(tmp_path / "mask.png", tmp_path / "plain.png")
+    assert content == (tmp_path / "mask.png").read_bytes()
 
 
 def test_data_that_cannot_be_read(folder, tmp_path_factory):

@@ -1,22 +1,25 @@
 """The loop: what it learns, that it can be stopped and resumed, and that it touches nothing."""
 
+import errno
 import math
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from personalize.concepts import methods
 from personalize.concepts.errors import BaseModelError, PlaceholderError, TrainingError
+from personalize.concepts.files import save_concept
 from personalize.samplers.apply import apply_concept
 from personalize.training.cross_init import CrossInitConfig
 from personalize.training.learn import learn
 from personalize.training.loop import LossScale
-from personalize.training.states import KEPT_STATES, KEPT_TRAININGS
+from personalize.training.states import KEPT_STATES, StateFolder
 from personalize.training.textual_inversion import TextualInversionConfig
 
 pytestmark = pytest.mark.host
@@ -165,11 +168,20 @@ def test_resume_never_takes_the_state_of_another_training(tiny_sd1, pictures, tm
         assert seen == [1, 2, 3, 4]
 
 
-def test_damaged_states_are_passed_over(tiny_sd1, pictures, tmp_path):
+def cut_off(content):
+    return content[:100]
+
+
+def flipped(content):
+    return content[:-20] + bytes([content[-20] ^ 1]) + content[-19:]
+
+
+@pytest.mark.parametrize("damage", [cut_off, flipped])
+def test_damaged_states_are_passed_over(damage, tiny_sd1, pictures, tmp_path):
     config = ci(steps=6, save_every=2)
     whole = train(tiny_sd1, config, pictures, states=tmp_path)
-    states = sorted(tmp_path.glob("*/step_*.safetensors"))
-    states[-1].write_bytes(states[-1].read_bytes()[:100])
+    newest = max(tmp_path.glob("*/step_*.safetensors"))
+    newest.write_bytes(damage(newest.read_bytes()))
     seen = []
     on_step = lambda report: seen.append(report.step)  # noqa: E731
     resumed = train(tiny_sd1, config, pictures, on_step, tmp_path, True)
@@ -177,12 +189,50 @@ def test_damaged_states_are_passed_over(tiny_sd1, pictures, tmp_path):
     assert torch.equal(words(resumed), words(whole))
 
 
-def test_only_the_latest_states_and_trainings_are_kept(tiny_sd1, pictures, tmp_path):
-    for seed in range(KEPT_TRAININGS + 2):
-        train(tiny_sd1, ci(train_seed=seed, save_every=1, batch_size=1), pictures, states=tmp_path)
-    folders = list(tmp_path.iterdir())
-    assert len(folders) == KEPT_TRAININGS
-    assert all(len(list(folder.iterdir())) == KEPT_STATES for folder in folders)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"parameters": {"word": torch.ones(3, 8)}},
+        {"parameters": {}},
+        {"moments": {"other": {"step": torch.tensor(1.0)}}},
+        {"generator": torch.zeros(3, dtype=torch.uint8)},
+        {"loss_scale": math.nan},
+        {"losses": {"loss": [1.0]}},
+    ],
+)
+def test_a_state_that_does_not_fit_is_passed_over(changed, tiny_sd1, pictures, tmp_path):
+    """Such as one of an earlier version, which has no digest, with a damage that can be read."""
+    config = ci(steps=4, save_every=2)
+    whole = train(tiny_sd1, config, pictures, states=tmp_path)
+    (folder,) = tmp_path.iterdir()
+    keeper = StateFolder(tmp_path, folder.name)
+    keeper.save(replace(keeper.latest(up_to=4), **changed))
+    seen = []
+    on_step = lambda report: seen.append(report.step)  # noqa: E731
+    resumed = train(tiny_sd1, config, pictures, on_step, tmp_path, True)
+    assert seen == [3, 4]
+    assert torch.equal(words(resumed), words(whole)) and resumed.losses == whole.losses
+
+
+def test_a_full_disk_costs_no_step(tiny_sd1, pictures, tmp_path, monkeypatch, caplog):
+    """The training goes on in memory, says so, and what it learned can be saved elsewhere."""
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    config = ci(save_every=2)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", full)
+        learned = train(tiny_sd1, config, pictures, states=tmp_path / "full")
+    assert torch.equal(words(learned), words(train(tiny_sd1, config, pictures)))
+    assert caplog.text.count("is not kept: ") == 2 and "the disk is full" in caplog.text
+    save_concept(learned.concept, tmp_path / "elsewhere.safetensors")
+
+
+def test_only_the_latest_states_are_kept(tiny_sd1, pictures, tmp_path):
+    train(tiny_sd1, ci(save_every=1, batch_size=1), pictures, states=tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert len(list(folder.iterdir())) == KEPT_STATES
 
 
 @torch.inference_mode()
@@ -265,7 +315,7 @@ def test_a_loss_of_nan_stops_and_keeps_the_last_good_state(tiny_sd1, pictures, t
         if report.step == 3:
             with torch.no_grad():
                 report.learner.table.ids[:] = 0
-                embedding = report.backbone.text.layers.embeddings.position_embedding
+                embedding = report.backbone.text.towers[0].text_model.embeddings.position_embedding
                 embedding.weight.data = torch.full_like(embedding.weight, float("nan"))
 
     table = tiny_sd1.clip.cond_stage_model.clip_l.transformer.text_model.embeddings

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from personalize.host.backbone import Backbone, Precision
+from personalize.host.conditioning import Conditioning
 from personalize.host.text_encoder import TextEncoder
 from personalize.training.batch import Batch
 from personalize.training.cross_init import CrossInit, CrossInitConfig, initial_words
@@ -274,9 +275,10 @@ def test_encodes_as_the_host_does(tiny, stop_at):
     with backbone.session(LATENTS):
         text = backbone.text
         for prompt, expected in zip(PROMPTS, stock, strict=True):
-            embeds = text.embed(torch.tensor([text.pad(text.tokenize(prompt))]))
-            ours = text.encode(embeds.requires_grad_())
-            assert torch.equal(ours.detach(), expected)
+            prompts = text.prompts([prompt])
+            prompts.rows.requires_grad_()
+            ours = text.encode(prompts)
+            assert torch.equal(ours.rows.detach(), expected)
 
 
 def test_predicts_as_the_hosts_unet_does(tiny):
@@ -285,7 +287,7 @@ def test_predicts_as_the_hosts_unet_does(tiny):
         context = torch.randn(
             2, 77, backbone.text.width, generator=torch.Generator().manual_seed(2)
         )
-        ours = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, context)
+        ours = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, Conditioning(context))
     with torch.inference_mode():
         sampling = tiny.model.get_model_object("model_sampling")
         sigma = sampling.sigmas[batch.t]

@@ -69,8 +69,7 @@ class AlignedElite(EliteWords):
         contrasts = []
         for table in self.tables:
             prompts = table.embed(backbone.text, batch.prompt, words)
-            ends = table.ends[batch.prompt]
-            contrasts.append(contrast(backbone.text.embedding(prompts, ends), batch.subjects))
+            contrasts.append(contrast(backbone.text.embedding(prompts), batch.subjects))
         return {
             "contrast": torch.stack(contrasts).mean(),
             "words": self.config.words_weight * words.abs().mean(),

@@ -17,7 +17,7 @@ from ...pictures.images import check_picture, plain_pixels, single_pictures
 from ...pictures.masks import MaskMarks, Warn, has_own_masks, read_masks
 from ...version import __version__
 from ..descent import Alone, Descent, Processes
-from ..loop import NoStates, OnStep, StateKeeper, Training, TrainState
+from ..loop import Check, NoStates, OnStep, StateKeeper, Training, TrainState
 from ..memory import told_what_to_lower
 from ..states import StateFolder, training_key
 from .alignment import AlignedElite
@@ -101,9 +101,9 @@ class FirstProcessSaves:
     def __init__(self, keeper: StateKeeper, processes: Processes) -> None:
         self._keeper, self._processes = keeper, processes
 
-    def latest(self, up_to: int) -> TrainState | None:
+    def latest(self, up_to: int, check: Check) -> TrainState | None:
         first = self._processes.index == 0
-        return self._processes.from_first(self._keeper.latest(up_to) if first else None)
+        return self._processes.from_first(self._keeper.latest(up_to, check) if first else None)
 
     def save(self, state: TrainState) -> None:
         if self._processes.index == 0:
@@ -166,9 +166,8 @@ def train_elite(
                 *(start.digest if start else "", [__version__, host_versions()]),
             )
             keeper = FirstProcessSaves(StateFolder(states, key), processes)
-        state = keeper.latest(up_to=config.steps) if resume else None
-        if state is not None:
-            training.restore(state)
+        if resume:
+            training.resume(keeper)
         losses = training.run(keeper, on_step)
         return TrainedElite(learner.to_encoder(training.optimizer.average_of), losses)
 

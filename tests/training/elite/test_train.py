@@ -249,7 +249,7 @@ def test_the_local_loss_is_that_of_sampling_with_the_concept(models, subjects, t
         learner = LocalElite(chosen, backbone, start)
         batch = batch_of(models, subjects, chosen, backbone)
         loss = learner.loss(backbone, batch)["denoising"].item()
-        caption = learner.table.ids[batch.prompt[0]]
+        caption = learner.table.ids[batch.prompt[0], :, 0]
         sigma = backbone.denoiser.sigmas(batch.t)
         words = map_words(start.global_stage.mapper, batch.features)
         local = mask_patches(map_patches(start.local_stage.mapper, batch.local), batch.masks)
@@ -289,7 +289,7 @@ def test_five_words_stand_at_the_placeholder_and_push_the_rest(models):
     with backbone.session((1, 4, 8, 8)):
         learner = GlobalElite(config(templates="a photo of a {} here"), backbone, SHAPE)
         words = torch.arange(2.0 * 5 * 64).view(2, 5, 64)
-        embeds = learner.table.embed(backbone.text, torch.tensor([0, 0]), words)
+        embeds = learner.table.embed(backbone.text, torch.tensor([0, 0]), words).rows
         here = backbone.text.embed(torch.tensor(backbone.text.tokenize("here")))
     assert torch.equal(embeds[:, 5:10], words)
     assert torch.equal(embeds[0, 10], here[0])
