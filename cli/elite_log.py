@@ -16,8 +16,9 @@ from torch import Tensor
 from ..host.sampling import text_to_image
 from ..pictures.masks import MaskMarks
 from ..samplers.apply import apply_concept
+from ..training.elite.augmentation import resized
 from ..training.elite.encoding import encode_elite
-from ..training.elite.examples import Subject, resized
+from ..training.elite.examples import SubjectPicture
 
 if TYPE_CHECKING:
     from ..training.elite.config import EliteConfig
@@ -34,7 +35,7 @@ class SampleSheets:
     def __init__(
         self,
         models: EliteModels,
-        subjects: Sequence[Subject],
+        subjects: Sequence[SubjectPicture],
         prompts: Sequence[str],
         folder: Path,
         size: int,
@@ -54,7 +55,7 @@ class SampleSheets:
         Image.fromarray(pixels).save(path)
         return path
 
-    def _row(self, encoder: Any, subject: Subject) -> Tensor:
+    def _row(self, encoder: Any, subject: SubjectPicture) -> Tensor:
         """(size, size * (1 + prompts), 3)"""
         models = self.models
         mask = None if subject.mask is None else subject.mask[None]

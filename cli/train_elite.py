@@ -189,14 +189,14 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
     """Load everything, train, and write the encoder."""
     from ..concepts.elite_files import load_encoder_files, save_encoder
     from ..host.models import check_projection
-    from ..training.elite.config import Stage
+    from ..training.elite.config import TrainingStage
     from ..training.elite.train import train_elite
     from .elite_log import Log, SampleSheets
 
     config = config_of(args)
     subjects = subjects_of(args, config)
     start = load_encoder_files(args.elite, None) if args.elite else None
-    if config.stage is Stage.ALIGN:
+    if config.stage is TrainingStage.ALIGN:
         check_projection(args.checkpoint)
     models = models_of(args)
     log = None

@@ -19,14 +19,20 @@ from torch.nn import functional as F
 from .errors import ConceptFileError
 from .tensors import digest_of
 
-LAYERS = 5
-"""Vision layers that the mappers read, one branch each; the first gives the primary word."""
+DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)
+"""Layers 24, 4, 8, 12, 16 of CLIP ViT-L/14, which the mappers read, as parts of its depth."""
+
+BRANCHES = len(DEPTHS)
+"""Of a mapper, one for each layer that it reads; the first gives the primary word."""
 
 LINEAR = (0, 3, 6)  # Linear, LayerNorm, LeakyReLU, Linear, LayerNorm, LeakyReLU, Linear
 NORM = (1, 4)
 
-Mapper = Mapping[str, Tensor]
-Projections = Mapping[str, tuple[Tensor, Tensor]]
+MapperWeights = Mapping[str, Tensor]
+"""By the published names."""
+
+ProjectionPairs = Mapping[str, tuple[Tensor, Tensor]]
+"""Keys' and values' weights by the host's path of a transformer block."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,8 @@ class EliteStage:
         `input_blocks.1.1.transformer_blocks.0`, each (channels, text_width)
     """
 
-    mapper: Mapper
-    projections: Projections
+    mapper: MapperWeights
+    projections: ProjectionPairs
 
     @cached_property
     def digest(self) -> str:
@@ -55,6 +61,14 @@ class VisionShape:
     width: int
     layers: int
     patches: int
+
+    @property
+    def read_layers(self) -> list[int]:
+        """Hidden states that the mappers read, 0 being the embeddings: 24, 4, 8, 12, 16 of 24.
+
+        Encoders of another depth are read at the same parts of their depth.
+        """
+        return [max(1, round(part * self.layers)) for part in DEPTHS]
 
     def __str__(self) -> str:
         return f"width {self.width}, {self.layers} layers and {self.patches} patches"
@@ -130,7 +144,7 @@ def embedded_tensors(encoder: EliteEncoder) -> dict[str, Tensor]:
 
 def split_embedded(
     tensors: Mapping[str, Tensor],
-) -> tuple[dict[str, Projections], dict[str, Tensor]]:
+) -> tuple[dict[str, ProjectionPairs], dict[str, Tensor]]:
     """A concept file's embedded projections by stage, and its other tensors.
 
     Raises ConceptFileError where a key comes without its value.
@@ -150,7 +164,7 @@ def split_embedded(
                     f"The concept lacks the key or value projection of {path} of its encoder. It "
                     "may be cut off: copy or download it again."
                 )
-    projections: dict[str, Projections] = {
+    projections: dict[str, ProjectionPairs] = {
         key: {path: (pair["k"], pair["v"]) for path, pair in sorted(stage.items())}
         for key, stage in found.items()
     }
@@ -161,7 +175,7 @@ def mapper_shapes(vision_width: int, text_width: int) -> dict[str, tuple[int, ..
     """Name and shape of every tensor of a mapper."""
     wide = vision_width
     shapes: dict[str, tuple[int, ...]] = {}
-    for branch in range(LAYERS):
+    for branch in range(BRANCHES):
         for prefix in (f"mapping_{branch}", f"mapping_patch_{branch}"):
             for index in LINEAR:
                 out = text_width if index == LINEAR[-1] else wide
@@ -173,7 +187,7 @@ def mapper_shapes(vision_width: int, text_width: int) -> dict[str, tuple[int, ..
     return shapes
 
 
-def branch(mapper: Mapper, prefix: str, x: Tensor) -> Tensor:
+def branch(mapper: MapperWeights, prefix: str, x: Tensor) -> Tensor:
     """One MLP of a mapper, (..., vision_width) -> (..., text_width)."""
     for linear, norm in zip(LINEAR, NORM, strict=False):
         x = _linear(mapper, f"{prefix}.{linear}", x)
@@ -182,7 +196,7 @@ def branch(mapper: Mapper, prefix: str, x: Tensor) -> Tensor:
     return _linear(mapper, f"{prefix}.{LINEAR[-1]}", x)
 
 
-def map_words(mapper: Mapper, features: Tensor, count: int = LAYERS) -> Tensor:
+def map_words(mapper: MapperWeights, features: Tensor, count: int = BRANCHES) -> Tensor:
     """w_i = MLP_i(CLS) + mean over the patches of MLP'_i(patch) (ELITE, section 3.2).
 
     features: (5, B, 1 + P, vision_width). Returns (B, count, text_width), the primary word first.
@@ -195,7 +209,7 @@ def map_words(mapper: Mapper, features: Tensor, count: int = LAYERS) -> Tensor:
     return torch.stack(words, dim=1)
 
 
-def map_patches(mapper: Mapper, features: Tensor) -> Tensor:
+def map_patches(mapper: MapperWeights, features: Tensor) -> Tensor:
     """e = mean over the layers of MLP_i(CLS) + MLP'_i(patches) (ELITE, section 3.3).
 
     features: (5, B, 1 + P, vision_width) of the masked picture. Returns (B, P, text_width).
@@ -203,7 +217,7 @@ def map_patches(mapper: Mapper, features: Tensor) -> Tensor:
     layers = [
         branch(mapper, f"mapping_{i}", features[i, :, :1])
         + branch(mapper, f"mapping_patch_{i}", features[i, :, 1:])
-        for i in range(LAYERS)
+        for i in range(BRANCHES)
     ]
     return torch.stack(layers).mean(dim=0)
 
@@ -249,9 +263,9 @@ def _split(x: Tensor, heads: int) -> Tensor:
     return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
-def _linear(mapper: Mapper, name: str, x: Tensor) -> Tensor:
+def _linear(mapper: MapperWeights, name: str, x: Tensor) -> Tensor:
     return F.linear(x, *_weights(mapper, name, x))
 
 
-def _weights(mapper: Mapper, name: str, x: Tensor) -> tuple[Tensor, Tensor]:
+def _weights(mapper: MapperWeights, name: str, x: Tensor) -> tuple[Tensor, Tensor]:
     return mapper[f"{name}.weight"].to(x), mapper[f"{name}.bias"].to(x)

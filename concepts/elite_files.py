@@ -20,10 +20,10 @@ from torch import Tensor
 from .bases import BASES
 from .disk import Stamp, stamp
 from .elite import (
-    LAYERS,
+    BRANCHES,
     EliteEncoder,
     EliteStage,
-    Projections,
+    ProjectionPairs,
     VisionShape,
     encoder_digest,
     mapper_shapes,
@@ -283,7 +283,7 @@ def _stage(
             )
     if not found:
         raise ConceptFileError(f"'{file}' has no key and value projections.{_EXPECTED}")
-    projections: Projections = {
+    projections: ProjectionPairs = {
         path: (found[path]["k"], found[path]["v"]) for path in sorted(found)
     }
     return EliteStage({key: tensors[key] for key in shapes}, projections)
@@ -295,8 +295,8 @@ def _check_branches(tensors: Mapping[str, Tensor], shapes: dict[str, tuple[int, 
         branches = sorted({key.partition(".")[0] for key in missing})
         raise ConceptFileError(
             f"'{file}' lacks {len(missing)} tensors of {', '.join(branches)}; an ELITE mapper has "
-            f"{LAYERS} branches for the class token and {LAYERS} for the patches. Copy or download "
-            "it again."
+            f"{BRANCHES} branches for the class token and {BRANCHES} for the patches. Copy or "
+            "download it again."
         )
     for key, shape in shapes.items():
         if tuple(tensors[key].shape) != shape:

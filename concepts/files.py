@@ -20,7 +20,7 @@ from .concept import Concept
 from .elite import (
     EliteEncoder,
     EliteStage,
-    Projections,
+    ProjectionPairs,
     VisionShape,
     embedded_tensors,
     split_embedded,
@@ -160,7 +160,7 @@ def _read_concept(tensors: dict[str, Tensor], metadata: Mapping[str, str], name:
         return replace(concept, words=words, tensors=others, encoder=encoder)
 
 
-def _embedded_encoder(concept: Concept, embedded: Mapping[str, Projections]) -> EliteEncoder:
+def _embedded_encoder(concept: Concept, embedded: Mapping[str, ProjectionPairs]) -> EliteEncoder:
     said = concept.training.get("encoder", {})
     try:
         vision = VisionShape(*map(int, said["vision"]))

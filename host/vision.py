@@ -1,5 +1,6 @@
 """Features of several layers of the host's CLIP vision encoder."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,9 +10,6 @@ from torch import Tensor
 
 from ..concepts.elite import VisionShape
 from ..concepts.errors import BaseModelError
-
-DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)
-"""ELITE's layers 24, 4, 8, 12, 16 of CLIP ViT-L/14 in this order, as parts of the depth."""
 
 _TOGETHER = 8
 
@@ -29,26 +27,19 @@ def vision_shape(clip_vision: Any) -> VisionShape:
     return VisionShape(config["hidden_size"], config["num_hidden_layers"], side**2)
 
 
-def picked_layers(layers: int) -> list[int]:
-    """Hidden states that ELITE reads, 0 being the embeddings: 24, 4, 8, 12, 16 of 24 layers.
-
-    Encoders of another depth are read at the same parts of their depth.
-    """
-    return [max(1, round(part * layers)) for part in DEPTHS]
-
-
 @torch.inference_mode()
-def layer_features(clip_vision: Any, pictures: Tensor) -> Tensor:
-    """Hidden states of the picked layers, before any norm that follows the last one.
+def layer_features(clip_vision: Any, pictures: Tensor, layers: Sequence[int]) -> Tensor:
+    """Hidden states of some layers, before any norm that follows the last one.
 
-    pictures: (B, H, W, 3) in 0..1, each resized as a whole to the encoder's square.
-    Returns (5, B, 1 + P, width), class token first, on the encoder's device.
+    pictures: (B, H, W, 3) in 0..1, each resized as a whole to the encoder's square
+    layers: numbers of hidden states from 1, the first layer's output; 0 would be the embeddings
+    Returns (len(layers), B, 1 + P, width), class token first, on the encoder's device.
     """
-    shape = vision_shape(clip_vision)
+    vision_shape(clip_vision)
     pixels = _preprocessed(clip_vision, pictures)
     states = clip_vision.model(pixel_values=pixels, intermediate_output="all")[1]
     # (B, layers, 1 + P, width), whose first layer's output is hidden state 1
-    return states[:, [layer - 1 for layer in picked_layers(shape.layers)]].transpose(0, 1).float()
+    return states[:, [layer - 1 for layer in layers]].transpose(0, 1).float()
 
 
 @torch.inference_mode()

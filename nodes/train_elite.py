@@ -9,7 +9,7 @@ from ..host.folders import states_folder
 from ..host.sampling import text_to_image
 from ..pictures.masks import MaskMarks
 from ..samplers.apply import apply_concept
-from ..training.elite.config import EliteConfig, Stage
+from ..training.elite.config import EliteConfig, TrainingStage
 from ..training.elite.encoding import encode_elite
 from ..training.elite.train import EliteModels, GivenSubjects, train_elite
 from ..training.loop import StepReport
@@ -57,8 +57,8 @@ class TrainELITE(io.ComfyNode):
                     "Each is resized as a whole to a square.",
                 ),
                 io.Combo.Input(
-                    "stage", options=[Stage.GLOBAL.value, Stage.LOCAL.value],
-                    default=Stage.GLOBAL.value,
+                    "stage", options=[TrainingStage.GLOBAL.value, TrainingStage.LOCAL.value],
+                    default=TrainingStage.GLOBAL.value,
                     tooltip="global: the words, with the model's keys and values. local: the "
                     "details, on top of a global stage given as elite.",
                 ),

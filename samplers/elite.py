@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..concepts.concept import Concept
-from ..concepts.elite import EliteEncoder, Projections
+from ..concepts.elite import EliteEncoder, ProjectionPairs
 from ..concepts.errors import BaseModelError, PersonalizeError
 from .local_attention import Details, LocalPart, local_features, with_local_attention
 from .prompt_words import AppliedConcept
@@ -96,7 +96,7 @@ def _original_weights(model: "ModelPatcher") -> dict[str, Tensor]:
 
 
 def _check_blocks(
-    weights: dict[str, Tensor], projections: Projections, encoder: EliteEncoder
+    weights: dict[str, Tensor], projections: ProjectionPairs, encoder: EliteEncoder
 ) -> None:
     ours = {
         _key(path, letter): tuple(weight.shape)

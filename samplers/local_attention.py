@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..concepts.concept import Concept
-from ..concepts.elite import Projections, weighted, word_ratio
+from ..concepts.elite import ProjectionPairs, weighted, word_ratio
 from ..concepts.errors import ConceptFileError, PersonalizeError
 from ..host.attention import (
     Around,
@@ -149,7 +149,7 @@ class LocalAttention:
         return keys, values
 
 
-def with_local_attention(model: Any, part: LocalPart, projections: Projections) -> Any:
+def with_local_attention(model: Any, part: LocalPart, projections: ProjectionPairs) -> Any:
     """A clone of the MODEL with local attention beside each cross attention and others' patches."""
     ours = {
         patch_place(path): LocalAttention(part, pair).around for path, pair in projections.items()

@@ -12,7 +12,7 @@ from personalize.training.config import TrainConfig
 from personalize.training.cross_init import CrossInitConfig
 from personalize.training.custom_diffusion import CustomDiffusionConfig
 from personalize.training.detex import DetexConfig
-from personalize.training.elite.config import EliteConfig, Stage
+from personalize.training.elite.config import EliteConfig, TrainingStage
 from personalize.training.elite.train import EliteModels, GivenSubjects, train_elite
 from personalize.training.learn import Material, learn
 from personalize.training.textual_inversion import TextualInversionConfig
@@ -65,17 +65,17 @@ def _learning(config: type[TrainConfig], **own: Any) -> Callable[..., Result]:
     return run
 
 
-def _elite(stage: Stage) -> Callable[..., Result]:
+def _elite(stage: TrainingStage) -> Callable[..., Result]:
     def run(tiny: Any, on_step=lambda report: None, states=None, resume=False, **changes) -> Result:
-        side = 64 if stage is Stage.ALIGN else 16
+        side = 64 if stage is TrainingStage.ALIGN else 16
         models = EliteModels(
             tiny.model, tiny.clip, tiny.vae, clip_vision(projection_dim=side)
         )  # fmt: skip
-        if stage is Stage.ALIGN:  # the host leaves it uninitialised where a file has none
+        if stage is TrainingStage.ALIGN:  # the host leaves it uninitialised where a file has none
             projection = tiny.clip.cond_stage_model.clip_l.transformer.text_projection
             with torch.inference_mode():
                 projection.weight.copy_(torch.eye(64))
-        start = random_encoder(tiny) if stage is Stage.LOCAL else None
+        start = random_encoder(tiny) if stage is TrainingStage.LOCAL else None
         subjects = GivenSubjects([noise(3, 64, 64, 3)], [square_masks(3)])
         chosen = EliteConfig(stage=stage, **SETTINGS | changes)
         trained = train_elite(chosen, models, subjects, start, on_step, states, resume)
@@ -92,9 +92,9 @@ _TRAINERS: dict[str, Callable[..., Result]] = {
     "catversion": _learning(CatVersionConfig, class_word="dog"),
     "custom diffusion": _learning(CustomDiffusionConfig, class_word="dog"),
     "detex": _learning(DetexConfig, class_word="dog"),
-    "elite align": _elite(Stage.ALIGN),
-    "elite global": _elite(Stage.GLOBAL),
-    "elite local": _elite(Stage.LOCAL),
+    "elite align": _elite(TrainingStage.ALIGN),
+    "elite global": _elite(TrainingStage.GLOBAL),
+    "elite local": _elite(TrainingStage.LOCAL),
 }
 TRAINERS = tuple(_TRAINERS)
 """Their names; all of them train a `tiny_sd1`."""

@@ -31,6 +31,13 @@ from torch.nn import LayerNorm, LeakyReLU, Linear, ModuleDict, Sequential
 WIDE, TEXT = 16, 12
 
 
+@pytest.mark.parametrize(
+    ("layers", "picked"), [(24, [24, 4, 8, 12, 16]), (12, [12, 2, 4, 6, 8]), (8, [8, 1, 3, 4, 5])]
+)
+def test_encoders_of_any_depth_are_read_at_the_same_parts(layers, picked):
+    assert VisionShape(32, layers, 16).read_layers == picked
+
+
 def plain_mlp(wide, text):
     return Sequential(
         Linear(wide, wide), LayerNorm(wide), LeakyReLU(),

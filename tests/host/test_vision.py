@@ -4,17 +4,10 @@ import pytest
 import torch
 from personalize.concepts.elite import VisionShape
 from personalize.concepts.errors import BaseModelError
-from personalize.host.vision import layer_features, picked_layers, vision_shape
+from personalize.host.vision import layer_features, vision_shape
 from personalize.tests.elite_models import SHAPE, VISION, clip_vision
 
 pytestmark = pytest.mark.host
-
-
-@pytest.mark.parametrize(
-    ("layers", "picked"), [(24, [24, 4, 8, 12, 16]), (12, [12, 2, 4, 6, 8]), (8, [8, 1, 3, 4, 5])]
-)
-def test_picked_layers(layers, picked):
-    assert picked_layers(layers) == picked
 
 
 def transformers_model(vision):
@@ -33,7 +26,7 @@ def test_features_equal_transformers():
     vision = clip_vision()
     model = transformers_model(vision)
     pictures = torch.rand(2, 70, 40, 3, generator=torch.Generator().manual_seed(0))
-    features = layer_features(vision, pictures)
+    features = layer_features(vision, pictures, (12, 2, 4, 6, 8))
     # the whole picture, bicubic, to 8 bits, as a picture file would be
     square = torch.nn.functional.interpolate(
         pictures.movedim(-1, 1), (56, 56), mode="bicubic", antialias=True
@@ -53,7 +46,7 @@ def test_the_users_encoder_is_not_changed():
     vision, pictures = clip_vision(), torch.rand(1, 56, 56, 3)
     before = vision.encode_image(pictures)
     state = {k: w.clone() for k, w in vision.model.state_dict().items()}
-    layer_features(vision, pictures)
+    layer_features(vision, pictures, [12, 1])
     after = vision.encode_image(pictures)
     assert vision.return_all_hidden_states is False
     for key in ("last_hidden_state", "image_embeds", "penultimate_hidden_states"):

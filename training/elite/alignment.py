@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from ...concepts.elite import LAYERS, EliteEncoder, Projections, VisionShape, map_words
+from ...concepts.elite import BRANCHES, EliteEncoder, ProjectionPairs, VisionShape, map_words
 from ...concepts.errors import BaseModelError
 from ...host.backbone import Backbone
 from ..prompts import PromptTable
+from .captions import captions
 from .config import EliteConfig
-from .stages import EliteWords, captions, check_blocks, own_projections
+from .global_stage import EliteWords
+from .weights import check_blocks, own_projections
 
 SCALE = 30.0  # of cosines; CLIP's own is learned, and 100 in the end
 
@@ -49,8 +51,8 @@ class AlignedElite(EliteWords):
         start: EliteEncoder | None = None,
     ) -> None:
         super().__init__(config, backbone, shape, start)
-        self.tables = [PromptTable(backbone.text, captions(config, n)) for n in (LAYERS, 1)]
-        self.projections: Projections = own_projections(backbone)
+        self.tables = [PromptTable(backbone.text, captions(config, n)) for n in (BRANCHES, 1)]
+        self.projections: ProjectionPairs = own_projections(backbone)
         if self.stage is not None:
             check_blocks(self.projections, self.stage.projections)
             self.projections = self.stage.projections

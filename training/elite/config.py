@@ -9,16 +9,16 @@ from ...concepts.errors import TrainingError
 from ..config import LoopConfig
 
 
-class Stage(str, Enum):
+class TrainingStage(str, Enum):
     ALIGN = "align"
     GLOBAL = "global"
     LOCAL = "local"
 
 
-MASKED = (Stage.ALIGN, Stage.LOCAL)
+MASKED = (TrainingStage.ALIGN, TrainingStage.LOCAL)
 """Stages that need masks."""
 
-RATES = {Stage.ALIGN: 2e-5, Stage.GLOBAL: 1e-6, Stage.LOCAL: 1e-5}
+RATES = {TrainingStage.ALIGN: 2e-5, TrainingStage.GLOBAL: 1e-6, TrainingStage.LOCAL: 1e-5}
 """Learning rate for each picture of a batch (section 4.1 and the published code; the paper has no
 stage align)."""
 
@@ -43,7 +43,7 @@ class EliteConfig(LoopConfig):
         of the training do not say; 1 in the published code
     """
 
-    stage: Stage = Stage.GLOBAL
+    stage: TrainingStage = TrainingStage.GLOBAL
     steps: int = 60000
     batch_size: int = 16
     learning_rate: float = 0.0
@@ -60,7 +60,7 @@ class EliteConfig(LoopConfig):
     save_every: int = 200
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stage", Stage(self.stage))
+        object.__setattr__(self, "stage", TrainingStage(self.stage))
         if self.learning_rate == 0:
             rate = RATES[self.stage] * max(self.batch_size, 1)
             object.__setattr__(self, "learning_rate", rate)
@@ -70,7 +70,7 @@ class EliteConfig(LoopConfig):
                 f"Expected an average from 0 (none) to below 1, got {self.average}. 0.999 is usual."
             )
 
-    def share(self, processes: int) -> int:
+    def process_batch_size(self, processes: int) -> int:
         """Pictures of one batch of one process."""
         parts = processes * self.accumulation
         if parts < 1 or self.batch_size % parts:

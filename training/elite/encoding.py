@@ -48,7 +48,7 @@ def encode_elite(
     if local is not None:
         first = seen[:1] if masks is None else seen[:1] * masks[:1].movedim(1, -1).to(seen)
         seen = torch.cat([seen, first])
-    features = layer_features(clip_vision, seen)
+    features = layer_features(clip_vision, seen, encoder.vision.read_layers)
     words = map_words(encoder.global_stage.mapper, features[:, : len(pictures)]).mean(dim=0)
     tensors = {}
     if local is not None:

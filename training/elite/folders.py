@@ -23,7 +23,7 @@ from ...pictures.files import (
 )
 from ...pictures.images import MIN_RESOLUTION
 from ...pictures.masks import MaskMarks
-from .examples import Subject, Unusable
+from .examples import SubjectPicture, Unusable
 
 SMALLEST, LARGEST = 0.02, 0.8  # share of the picture that a box may have
 SHORTEST, NARROWEST = 100, 0.5  # pixels of a masked subject's sides, and their ratio
@@ -68,10 +68,10 @@ class PictureFolder:
     def __len__(self) -> int:
         return len(self._pictures)
 
-    def load(self, index: int, generator: Generator) -> Subject:
+    def load(self, index: int, generator: Generator) -> SubjectPicture:
         file = read_picture(self._pictures[index])
         mask = self._mask_of(file) if self.with_masks else None
-        return Subject(_large_enough(file.pixels, file.path.name), mask)
+        return SubjectPicture(_large_enough(file.pixels, file.path.name), mask)
 
     def _mask_of(self, picture: PictureFile) -> Tensor:
         path = self._masks.get(picture.path)
@@ -138,7 +138,7 @@ class OpenImages:
     def __len__(self) -> int:
         return len(self._boxes.ids)
 
-    def load(self, index: int, generator: Generator) -> Subject:
+    def load(self, index: int, generator: Generator) -> SubjectPicture:
         """The box with a margin: of 10 pixels, or, around a mask's subject, of 10 to 19."""
         file = read_picture(self._picture(index))
         picture, name = file.pixels, file.path.name
@@ -146,12 +146,12 @@ class OpenImages:
             height, width = file.size
             left, right, top, bottom = self._boxes.corners[index] * (width, width, height, height)
             rows, columns = _margin(top, bottom, 10, height), _margin(left, right, 10, width)
-            return Subject(_large_enough(picture[rows, columns], name), None)
+            return SubjectPicture(_large_enough(picture[rows, columns], name), None)
         path = self.root / "segs" / self.subset / self._boxes.masks[index]
         mask = read_mask(path, file, MaskMarks.SUBJECT)
         margin = 10 + int(torch.randint(10, (), generator=generator))
         rows, columns = around(mask, margin, path.name)
-        return Subject(_large_enough(picture[rows, columns], name), mask[rows, columns])
+        return SubjectPicture(_large_enough(picture[rows, columns], name), mask[rows, columns])
 
     def identity(self) -> list[Any]:
         return [self._table.name, self._table.stat().st_size, len(self), self.with_masks]

@@ -21,10 +21,13 @@ from ..loop import Check, NoStates, OnStep, StateKeeper, Training, TrainState
 from ..memory import told_what_to_lower
 from ..states import StateFolder, training_key
 from .alignment import AlignedElite
-from .config import MASKED, EliteConfig, Stage
+from .augmentation import CELL
+from .batches import EliteBatches, examples_for
+from .config import MASKED, EliteConfig, TrainingStage
 from .encoding import check_vision
-from .examples import CELL, EliteBatches, Subject, Subjects, examples_for
-from .stages import GlobalElite, LocalElite
+from .examples import SubjectPicture, Subjects
+from .global_stage import GlobalElite
+from .local_stage import LocalElite
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -72,17 +75,17 @@ class GivenSubjects:
         if self.with_masks:
             fitting = read_masks(given, whole, marks, warn)
         self._subjects = [
-            Subject(picture, mask) for picture, mask in zip(pictures, fitting, strict=True)
+            SubjectPicture(picture, mask) for picture, mask in zip(pictures, fitting, strict=True)
         ]
 
     @property
-    def first(self) -> Subject:
+    def first(self) -> SubjectPicture:
         return self._subjects[0]
 
     def __len__(self) -> int:
         return len(self._subjects)
 
-    def load(self, index: int, generator: Generator) -> Subject:
+    def load(self, index: int, generator: Generator) -> SubjectPicture:
         return self._subjects[index]
 
     def identity(self) -> list[Any]:
@@ -140,13 +143,13 @@ def train_elite(
     cells = config.resolution // CELL
     with (
         told_what_to_lower(config),
-        backbone.session((batches.share, 4, cells, cells)),
+        backbone.session((batches.size, 4, cells, cells)),
         batches.working(threads),
     ):
         fingerprint = backbone.fingerprint()
-        if config.stage is Stage.LOCAL and start is not None:
+        if config.stage is TrainingStage.LOCAL and start is not None:
             learner = LocalElite(config, backbone, start)
-        elif config.stage is Stage.ALIGN:
+        elif config.stage is TrainingStage.ALIGN:
             learner = AlignedElite(config, backbone, shape, start)
         else:
             learner = GlobalElite(config, backbone, shape, start)
@@ -176,7 +179,7 @@ def check_stage(config: EliteConfig, subjects: Subjects, start: EliteEncoder | N
     """Refuse a stage that lacks its masks or the encoder that it is about."""
     if not len(subjects):
         raise TrainingError("There is no picture to train on.")
-    if config.stage is Stage.LOCAL and start is None:
+    if config.stage is TrainingStage.LOCAL and start is None:
         raise TrainingError(
             "The local stage is learned on top of a global one. Train the global stage first, or "
             "load an encoder, and give it as elite."

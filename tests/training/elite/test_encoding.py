@@ -45,11 +45,11 @@ def test_one_picture(encoder, vision, tmp_path):
     assert (concept.placeholder, concept.class_word) == ("<rex>", "dog")
     assert list(concept.words) == ["", "word1", "word2", "word3", "word4"]
     assert concept.encoder is encoder and len(concept.pictures) == 1
-    features = layer_features(vision, picture)
+    features = layer_features(vision, picture, encoder.vision.read_layers)
     expected = map_words(encoder.global_stage.mapper, features)[0]
     for n, word in enumerate(concept.words.values()):
         assert torch.allclose(word[0], expected[n], atol=1e-5)
-    masked = layer_features(vision, picture * mask[..., None])
+    masked = layer_features(vision, picture * mask[..., None], encoder.vision.read_layers)
     local = map_patches(encoder.local_stage.mapper, masked)[0].view(4, 4, 64)
     local[:, 2:] = 0
     assert torch.allclose(concept.tensors["local"].view(4, 4, 64), local, atol=1e-5)

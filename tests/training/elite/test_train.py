@@ -14,13 +14,14 @@ from personalize.samplers.apply import apply_concept
 from personalize.samplers.local_attention import Details
 from personalize.tests.elite_models import SHAPE, clip_vision, random_encoder, weights_of
 from personalize.training.descent import Alone
-from personalize.training.elite import examples as elite_examples
+from personalize.training.elite import batches as elite_batches
 from personalize.training.elite.alignment import contrast
+from personalize.training.elite.batches import EliteBatches, examples_for
 from personalize.training.elite.config import EliteConfig
 from personalize.training.elite.encoding import encode_elite
-from personalize.training.elite.examples import EliteBatches, examples_for
 from personalize.training.elite.folders import PictureFolder
-from personalize.training.elite.stages import GlobalElite, LocalElite, visible_mean
+from personalize.training.elite.global_stage import GlobalElite
+from personalize.training.elite.local_stage import LocalElite, visible_mean
 from personalize.training.elite.train import EliteModels, GivenSubjects, train_elite
 from personalize.training.templates import parse_templates
 from PIL import Image
@@ -194,11 +195,11 @@ def test_the_global_stage_encodes_a_picture_once_where_memory_allows(models, sub
         sizes.append(len(pictures))
         return encode_posterior(vae, pictures)
 
-    monkeypatch.setattr(elite_examples, "encode_posterior", counted)
+    monkeypatch.setattr(elite_batches, "encode_posterior", counted)
     chosen = config(steps=6, precision="fp32")
     kept = train(models, subjects, chosen)
     assert sizes == [1] * len(subjects)
-    monkeypatch.setattr(elite_examples, "MOST_KEPT", 0)
+    monkeypatch.setattr(elite_batches, "MOST_KEPT", 0)
     encoded = train(models, subjects, chosen)
     assert sizes[len(subjects) :] == [2] * 6
     assert kept.losses["loss"] == pytest.approx(encoded.losses["loss"], rel=1e-4)

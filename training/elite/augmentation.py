@@ -1,0 +1,127 @@
+"""What happens at random to a picture of an ELITE training: zoomed, turned, shifted, blurred."""
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate, pad
+
+from ...concepts.elite import grid_of
+
+CELL = 8  # pixels of a latent
+GREY = 0.5  # beside a zoomed-out picture
+
+
+def resized(picture: Tensor, size: int) -> Tensor:
+    """A whole picture (3, H, W) as a square, whatever its shape."""
+    if picture.shape[1:] == (size, size):
+        return picture
+    scaled = interpolate(picture[None], (size, size), mode="bicubic", antialias=True)
+    return scaled[0].clamp(0, 1)
+
+
+def disguised(picture: Tensor, flip: bool, generator: Generator) -> Tensor:
+    """What the encoder sees in the global stage: mirrored, turned by up to 20 degrees, blurred.
+
+    The published code also calls an elastic transform, at settings that move no pixel by a tenth
+    of one; it is left out.
+    """
+    mirrored, turned, angle, blurred = (uniform(generator) for _ in range(4))
+    width = 3 + 2 * choice(generator, 3)
+    if flip and mirrored < 0.5:
+        picture = picture.flip(-1)
+    if turned < 0.5:
+        picture = warped(picture, _turn((2 * angle - 1) * 20), "reflection")
+    if blurred < 0.3:
+        picture = blur(picture, width)
+    return picture
+
+
+def moved_subject(
+    picture: Tensor, mask: Tensor, side: int, patches: int, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """What the encoder sees of the subject in the local stage, and its mask on the patches.
+
+    The masked picture, enlarged by up to 256 / 224, turned by up to 30 degrees and shifted by up to
+    60 / 224 of its side, each in one case out of two. When nothing would be left under the mask,
+    it stays as it is.
+    """
+    enlarged, turned, shifted = (uniform(generator) < 0.5 for _ in range(3))
+    scale, angle = 1 + 32 / 224 * uniform(generator), 60 * uniform(generator) - 30
+    room = [(2 * uniform(generator) - 1) * (1 - 1 / scale) for _ in range(2)]
+    shift = [(2 * uniform(generator) - 1) * 60 / 224 for _ in range(2)]
+    move = torch.eye(3)
+    if enlarged:
+        move = torch.tensor([[1 / scale, 0, room[0]], [0, 1 / scale, room[1]], [0, 0, 1]])
+    if turned:
+        move = move @ _turn(angle)
+    if shifted:
+        move = move @ torch.tensor([[1, 0, -2 * shift[0]], [0, 1, -2 * shift[1]], [0, 0, 1.0]])
+    subject = resized(picture * mask, side)
+    whole = interpolate(mask[None, None], (side, side), mode="nearest")[0]
+    changed = on_patches(warped(whole, move, "zeros", "nearest"), patches)
+    if changed.any():
+        return warped(subject, move, "zeros"), changed
+    return subject, on_patches(whole, patches)
+
+
+def on_patches(mask: Tensor, patches: int) -> Tensor:
+    """A mask (1, h, w) on the encoder's grid, taken nearest."""
+    return interpolate(mask[None], grid_of(patches), mode="nearest")[0]
+
+
+def zoomed_picture(picture: Tensor, size: int, generator: Generator) -> tuple[Tensor, Tensor, int]:
+    """The picture to denoise, where its latents are visible, and the number in ZOOMS that says how.
+
+    In two of three cases drawn at a third to the whole of the size, else at 1.2 to 1.4 times of it
+    (Kumari et al. 2023, section 3.3). Below 0.6 it stands on grey, at any place.
+    """
+    smaller, scale, word = (uniform(generator) for _ in range(3))
+    places = [uniform(generator), uniform(generator)]
+    cells = size // CELL
+    drawn = round(size * (1 / 3 + 2 / 3 * scale if smaller < 2 / 3 else 1.2 + 0.2 * scale))
+    corner = [round(place * abs(size - drawn)) for place in places]
+    if drawn > size:
+        top, left = corner
+        large = resized(picture, drawn)[:, top : top + size, left : left + size]
+        return large, torch.ones(1, cells, cells), 3 + (word < 0.5)
+    if drawn >= 0.6 * size:
+        return resized(picture, size), torch.ones(1, cells, cells), 0
+    canvas = torch.full((3, size, size), GREY)
+    top, left = corner
+    canvas[:, top : top + drawn, left : left + drawn] = resized(picture, drawn)
+    visible = torch.zeros(1, cells, cells)
+    rows, columns = (_inside(start, start + drawn) for start in corner)
+    visible[:, rows, columns] = 1
+    return canvas, visible, 1 + (word < 0.5)
+
+
+def _inside(start: int, stop: int) -> slice:
+    """Latent cells of a range of pixels without those at its edge, one at least."""
+    first = start // CELL + 1
+    return slice(first, max(stop // CELL - 1, first + 1))
+
+
+def warped(picture: Tensor, move: Tensor, beside: str, mode: str = "bilinear") -> Tensor:
+    """A picture (C, h, w) looked up at moved places; move: (3, 3), in coordinates of -1..1."""
+    grid = affine_grid(move[None, :2], [1, *picture.shape], align_corners=False)
+    moved = grid_sample(picture[None], grid, mode, beside, align_corners=False)
+    return moved[0]
+
+
+def blur(picture: Tensor, width: int) -> Tensor:
+    """Mean over squares of an odd number of pixels."""
+    padded = pad(picture[None], [width // 2] * 4, mode="reflect")
+    return avg_pool2d(padded, width, stride=1)[0]
+
+
+def _turn(degrees: float) -> Tensor:
+    angle = torch.tensor(degrees).deg2rad()
+    cos, sin = float(angle.cos()), float(angle.sin())
+    return torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+
+
+def uniform(generator: Generator) -> float:
+    return float(torch.rand((), generator=generator))
+
+
+def choice(generator: Generator, count: int) -> int:
+    return int(torch.randint(count, (), generator=generator))
