@@ -139,9 +139,9 @@ class EvaluateConcept(io.ComfyNode):
             plain_prompt(prompt, values["class_word"], values.get("placeholder", ""))
             for prompt in prompts_of_pictures(lists["prompt"], lists["generated"])
         ]
-        judges = _load_judges(values)
+        judges = load_judges(values)
         views = make_views(generated, references)
-        evaluation = _evaluate(views, prompts, judges, cls.hidden.unique_id)
+        evaluation = score(views, prompts, judges, cls.hidden.unique_id)
         names = ", ".join(f"{judge} {extractor.name}" for judge, extractor in judges.items())
         sheet = draw_report(evaluation, generated, references, names)
         report = torch.from_numpy(np.asarray(sheet, dtype=np.float32) / 255.0)[None]
@@ -175,7 +175,7 @@ def _pictures(
     return with_masks(pictures, read)
 
 
-def _load_judges(values: Mapping[str, Any]) -> dict[str, Extractor]:
+def load_judges(values: Mapping[str, Any]) -> dict[str, Extractor]:
     """Extractors by the names of JUDGES, those whose folder is chosen."""
     if values["clip_folder"] == NO_MODEL:
         raise EvaluationError(
@@ -192,7 +192,7 @@ def _load_judges(values: Mapping[str, Any]) -> dict[str, Extractor]:
     }
 
 
-def _evaluate(
+def score(
     views: Views, prompts: list[str], judges: Mapping[str, Extractor], node_id: str | None
 ) -> Evaluation:
     """Every judge on the host's device, with progress and cancel."""

@@ -124,6 +124,18 @@ PROMISED = {
         ],
         ["scores", "report"],
     ),
+    "PersonalizeCompare": (
+        "Compare Concepts",
+        [
+            *("model", "clip", "vae", "concepts", "prompts", "strengths"),
+            *("sample_seed", "steps", "cfg"),
+        ],
+        [
+            *("negative", "resolution", "sampler_name", "scheduler"),
+            *("references", "clip_folder"),
+        ],
+        ["report", "images"],
+    ),
     "PersonalizeLoadSAM": (
         "Load SAM",
         ["sam_name"],
@@ -143,6 +155,7 @@ PROMISED = {
 OUTPUT_NODES = {
     *("PersonalizeSaveConcept", "PersonalizeSaveELITE", "PersonalizeSaveLoRA"),
     "PersonalizeEvaluate",  # shows its report, and may write a file
+    "PersonalizeCompare",
 }
 TYPES = {
     "model": "MODEL",
