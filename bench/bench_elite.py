@@ -115,7 +115,7 @@ def attentions(latents: int) -> dict[str, Callable[[], Cost]]:
         queries = (latents // shrink) ** 2
         q, k, v = rand(2, queries, channels), rand(2, 77, channels), rand(2, 77, channels)
         pair = rand(channels, 768) / 28, rand(channels, 768) / 28
-        ours = LocalAttention(part, pair).around(None)
+        ours = LocalAttention(part, pair).wrap(None)
         plain = PlainAttention(features, pair, 5)
         calls["stock"] += [partial(cross_attention, q, k, v, options)] * count
         calls["ours"] += [partial(ours, q, k, v, told)] * count
@@ -241,8 +241,9 @@ def pictures() -> tuple[Tensor, Tensor]:
 
 def plain_model(model: Any, clip: Any, concept: Any) -> Any:
     """The MODEL with the global projections, and a plain attention in every block."""
+    from ..host.attention import patch_place
     from ..samplers.elite import with_projections
-    from ..samplers.local_attention import MENTIONS, patch_place
+    from ..samplers.mentions import MENTIONS
 
     clone = with_projections(model, concept.encoder, 1.0)
     ((_, extra),) = clip.encode_from_tokens_scheduled(clip.tokenize(PROMPT))
