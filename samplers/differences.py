@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..concepts.concept import Concept
-from ..concepts.differences import weight_differences, whole_weights, with_starts
+from ..concepts.differences import difference_shapes, weight_differences, whole_weights, with_starts
 from ..concepts.errors import BaseModelError
 from ..host.weights import add_differences, own_weights, weight_shapes
 from .local_attention import Details
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 def with_differences(model: "ModelPatcher", applied: AppliedConcept, _: Details) -> "ModelPatcher":
     """A clone of the MODEL with the concept's differences."""
     differences = differences_for(model, applied.concept)
-    _check_weights(model, applied.concept, {p: tuple(d.shape) for p, d in differences.items()})
     if applied.own_prompts:
         placeholder = applied.concept.placeholder
         strength = applied.strength.scaled()
@@ -37,7 +36,9 @@ def differences_for(model: "ModelPatcher", concept: Concept) -> dict[str, Tensor
     strength act as they do beside any other difference. Raises BaseModelError for weights that the
     MODEL lacks.
     """
-    return weight_differences(with_own_starts(model, concept))
+    concept = with_own_starts(model, concept)
+    _check_weights(model, concept, difference_shapes(concept))  # before products take memory
+    return weight_differences(concept)
 
 
 def with_own_starts(model: "ModelPatcher", concept: Concept) -> Concept:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from ..concepts.concept import Concept
-from ..concepts.elite import EliteEncoder, ProjectionPairs
+from ..concepts.elite import EliteEncoder, ProjectionPairs, encoder_reference
 from ..concepts.errors import BaseModelError, PersonalizeError
+from ..concepts.local_features import local_features
 from ..host.weights import add_differences, own_projections
-from .local_attention import Details, LocalPart, local_features, with_local_attention
+from .local_attention import Details, LocalPart, with_local_attention
 from .prompt_words import AppliedConcept
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def with_elite(model: "ModelPatcher", applied: AppliedConcept, details: Details)
 def encoder_of(concept: Concept) -> EliteEncoder:
     if concept.encoder is not None:
         return concept.encoder
-    name = concept.training.get("encoder", {}).get("name", "that made it")
+    reference = encoder_reference(concept.training)
+    name = reference.name if reference and reference.name else "that made it"
     raise PersonalizeError(
         f"The {concept.title} is drawn with the encoder {name}, which is not "
         "loaded. Put its file into models/elite and load the concept again."

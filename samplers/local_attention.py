@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..concepts.concept import Concept
 from ..concepts.elite import ProjectionPairs, weighted, word_ratio
-from ..concepts.errors import ConceptFileError, PersonalizeError
+from ..concepts.errors import PersonalizeError
 from ..host.attention import (
     Place,
     Replace,
@@ -126,22 +126,3 @@ def with_local_attention(model: Any, part: LocalPart, projections: ProjectionPai
         return ours if any(named in rows for named in batch_parts(options)) else {}
 
     return with_wrapped_attention(model, part.key, part.prepare, patches_of)
-
-
-def local_features(concept: Concept) -> Tensor | None:
-    """The (P, text_width) local features of a concept, None for words alone."""
-    local = concept.tensors.get("local")
-    if local is None:
-        return None
-    if local.ndim != 2 or local.shape[1] != concept.text_width or not local.is_floating_point():
-        raise ConceptFileError(
-            f"The {concept.title} has local features of shape "
-            f"{tuple(local.shape)}; expected vectors of width {concept.text_width}. Encode its "
-            "picture again."
-        )
-    if not torch.isfinite(local).all():
-        raise ConceptFileError(
-            f"The {concept.title} holds NaN or infinite numbers. Its encoder's "
-            "training went wrong or its file is damaged: encode its picture again."
-        )
-    return local
