@@ -14,14 +14,15 @@ from ..concepts.errors import EvaluationError, PersonalizeError
 from ..evaluation.evaluate import (
     CLIP_VIEWS,
     DINO_VIEWS,
+    IDENTITY,
     IDENTITY_VIEWS,
     Evaluation,
-    Views,
+    PictureViews,
     count_pictures,
     evaluate,
     make_views,
 )
-from ..evaluation.features import CLIP_FILES, Extractor, load_clip, load_vision, tell_files
+from ..evaluation.features import CLIP_FILES, Extractor, load_clip, load_image_model, tell_files
 from ..evaluation.pictures import Picture, prompts_of_pictures, read_pictures, with_masks
 from ..evaluation.prompts import plain_prompt
 from ..evaluation.report import draw_report
@@ -40,7 +41,7 @@ from ..pictures.masks import MaskMarks, has_own_masks, read_masks
 from .inputs import mask_marks_input
 
 NO_MODEL = "none"
-CLIP, DINO, IDENTITY = "CLIP", "DINO", "identity"
+CLIP, DINO = "CLIP", "DINO"
 JUDGES = {
     CLIP: ("clip_folder", CLIP_VIEWS),
     DINO: ("dino_folder", DINO_VIEWS),
@@ -186,14 +187,14 @@ def load_judges(values: Mapping[str, Any]) -> dict[str, Extractor]:
         )
     chosen = {judge: values.get(name, NO_MODEL) for judge, (name, _) in JUDGES.items()}
     return {
-        judge: (load_clip if judge == CLIP else load_vision)(score_model_path(folder))
+        judge: (load_clip if judge == CLIP else load_image_model)(score_model_path(folder))
         for judge, folder in chosen.items()
         if folder != NO_MODEL
     }
 
 
 def score(
-    views: Views, prompts: list[str], judges: Mapping[str, Extractor], node_id: str | None
+    views: PictureViews, prompts: list[str], judges: Mapping[str, Extractor], node_id: str | None
 ) -> Evaluation:
     """Every judge on the host's device, with progress and cancel."""
     total = sum(count_pictures(views, JUDGES[judge][1]) for judge in judges)

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from ..concepts.errors import PictureError
 
 MIN_RESOLUTION = 64  # pixels of the shorter side of a picture that anything is learned from
-SMALL, MOST_COPIES = 192, 6  # pixels and number of the pictures on a contact sheet
+COPY_SIDE, MOST_COPIES = 192, 6  # pixels and number of the pictures on a contact sheet
 
 
 def square_pictures(images: Iterable[Tensor], size: int, what: str = "Picture") -> Tensor:
@@ -28,12 +28,12 @@ def square_pictures(images: Iterable[Tensor], size: int, what: str = "Picture") 
 
 
 def small_copies(images: Iterable[Tensor]) -> Tensor:
-    """Centre crops of the first pictures as (N, SMALL, SMALL, 3), uint8, to show what was learned.
+    """Centre crops of the first pictures, to show what was learned.
 
-    images: as for `square_pictures`, but of any size
+    images: as for `square_pictures`, but of any size. Returns (N, COPY_SIDE, COPY_SIDE, 3), uint8.
     """
     pictures = islice(single_pictures(images), MOST_COPIES)
-    return torch.stack([(_resized(p, SMALL) * 255).round().byte() for p in pictures])
+    return torch.stack([(_resized(p, COPY_SIDE) * 255).round().byte() for p in pictures])
 
 
 def single_pictures(images: Iterable[Tensor]) -> Iterable[Tensor]:
