@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from .answers import Handler, refused, texts_of
+from .answers import Handler, query_of, refused, texts_of
 from .live import LIVE, LiveRun
 
 PREFIX = "/personalize/live"
@@ -24,7 +24,7 @@ def add_live_routes(routes: web.RouteTableDef | None) -> None:
 
 async def send_runs(request: web.Request) -> web.StreamResponse:
     """?workflow=id: the history of the latest run of each of its nodes."""
-    runs = LIVE.of_workflow(request.query.get("workflow", ""))
+    runs = LIVE.of_workflow(query_of(request, "workflow"))
     return web.json_response({"runs": [run.history() for run in runs]})
 
 
@@ -36,8 +36,9 @@ async def send_run(request: web.Request) -> web.StreamResponse:
 
 async def send_preview(request: web.Request) -> web.StreamResponse:
     """?prompt=id&node=id&step=250"""
-    run, step = _found(request), request.query.get("step", "")
-    jpeg = run.previews.get(int(step)) if run is not None and step.isdecimal() else None
+    run, step = _found(request), query_of(request, "step")
+    written = step.isascii() and step.isdecimal() and len(step) < 10
+    jpeg = run.previews.get(int(step)) if run is not None and written else None
     if jpeg is None:
         return refused("There is no such preview.", 404)
     headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
@@ -58,4 +59,4 @@ def ask(action: Callable[[str, str], bool], refusal: str) -> Handler:
 
 
 def _found(request: web.Request) -> LiveRun | None:
-    return LIVE.find(request.query.get("prompt", ""), request.query.get("node", ""))
+    return LIVE.find(query_of(request, "prompt"), query_of(request, "node"))

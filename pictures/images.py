@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..concepts.errors import PictureError
+from ..concepts.tensors import is_finite
 
 MIN_RESOLUTION = 64  # pixels of the shorter side of a picture that anything is learned from
 COPY_SIDE, MOST_COPIES = 192, 6  # pixels and number of the pictures on a contact sheet
@@ -68,7 +69,7 @@ def check_picture(picture: Tensor, size: int, name: str) -> None:
 
 def check_finite(picture: Tensor, name: str) -> None:
     """Raise PictureError for a picture with pixels that are no numbers."""
-    if not torch.isfinite(picture).all():
+    if not is_finite(picture):
         raise PictureError(
             f"{name} holds NaN or infinite pixels. The node that made it failed: load "
             "the picture again or remove it."

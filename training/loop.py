@@ -284,7 +284,7 @@ class LossScale:
         """Gradients of the loss from those of loss * value, or None when they overflowed."""
         if self.value == 1.0:
             return scaled
-        if all(bool(torch.isfinite(g).all()) for g in scaled):
+        if all(map(is_finite, scaled)):
             return [g / self.value for g in scaled]
         self.value /= 2
         return None
