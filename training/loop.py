@@ -15,6 +15,10 @@ from ..host.backbone import Backbone
 from .config import LoopConfig
 from .descent import SHARE, AveragedAdamW, Descent, clipped
 
+SMALL_STATE = 4 * 2**20
+"""Bytes of a state that may be kept more often than to resume: words and residuals are small, the
+changes of a model's weights are not."""
+
 
 class Learner(Protocol):
     """Something in training: its trainable tensors and their loss."""
@@ -56,7 +60,11 @@ class TrainState:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a callback is told after each step; `losses` is the history of every term and "loss"."""
+    """What a callback is told after each step; `losses` is the history of every term and "loss".
+
+    keep: saves the state of this step if it is small, so that its concept can be had later without
+        training again; returns the steps whose states are kept
+    """
 
     step: int
     steps: int
@@ -64,6 +72,7 @@ class StepReport:
     learner: Any  # a Learner; callbacks know of which kind
     backbone: Backbone
     read: Callable[[Tensor], Tensor] = torch.detach  # what is kept of a parameter: its average
+    keep: Callable[[], list[int]] = list
 
 
 class StopTraining(Exception):
@@ -89,6 +98,10 @@ class StateKeeper(Protocol):
 
     def save(self, state: TrainState) -> None: ...
 
+    def steps(self) -> list[int]:
+        """Steps whose states are kept."""
+        ...
+
 
 class NoStates:
     """Keeps nothing."""
@@ -98,6 +111,9 @@ class NoStates:
 
     def save(self, state: TrainState) -> None:
         pass
+
+    def steps(self) -> list[int]:
+        return []
 
 
 @dataclass
@@ -136,24 +152,44 @@ class Training:
         Raises TrainingError when the loss turns NaN, and whatever the callback raises.
         """
         saved = self.step
+
+        def save() -> None:
+            nonlocal saved
+            if saved != self.step and self._is_sound():
+                states.save(self.state())
+                saved = self.step
+
+        def keep() -> list[int]:
+            if self._bytes() <= SMALL_STATE:
+                save()
+            return states.steps()
+
         try:
             while self.step < self.config.steps:
                 self._one_step()
                 if self.config.save_every and self.step % self.config.save_every == 0:
-                    states.save(self.state())
-                    saved = self.step
-                on_step(self._report())
+                    save()
+                on_step(self._report(keep))
         except StopTraining:
             pass
         finally:
-            if saved != self.step and self._is_sound():
-                states.save(self.state())
+            save()
         return self.losses
 
-    def _report(self) -> StepReport:
-        read = self.optimizer.average_of
-        steps = self.config.steps
-        return StepReport(self.step, steps, self.losses, self.learner, self.backbone, read)
+    def _report(self, keep: Callable[[], list[int]]) -> StepReport:
+        return StepReport(
+            step=self.step,
+            steps=self.config.steps,
+            losses=self.losses,
+            learner=self.learner,
+            backbone=self.backbone,
+            read=self.optimizer.average_of,
+            keep=keep,
+        )
+
+    def _bytes(self) -> int:
+        """About those of a state: each parameter and its two moments."""
+        return 3 * sum(p.numel() * p.element_size() for p in self.learner.parameters.values())
 
     def _one_step(self) -> None:
         before = self.generator.get_state()
@@ -180,11 +216,9 @@ class Training:
         for number in range(self.descent.batches):
             batch = self.draw(self.step * self.descent.batches + number, self.generator)
             terms = self.learner.loss(self.backbone, batch)
-            # the text encoder, and what is learned beside it, may lie on another device
-            terms = {name: term.to(self.backbone.device) for name, term in terms.items()}
             total = torch.stack(list(terms.values())).sum()
             names = ["loss", *terms]
-            rows.append(torch.stack([total, *terms.values()]).detach())
+            rows.append(torch.stack([total, *terms.values()]).detach().double())
             # a batch may leave parameters unused, such as a background word without background
             new = torch.autograd.grad(
                 total * self.scale.value, parameters, allow_unused=True, materialize_grads=True
@@ -284,7 +318,7 @@ class LossScale:
         """Gradients of the loss from those of loss * value, or None when they overflowed."""
         if self.value == 1.0:
             return scaled
-        if all(map(is_finite, scaled)):
+        if all(bool(torch.isfinite(g).all()) for g in scaled):
             return [g / self.value for g in scaled]
         self.value /= 2
         return None

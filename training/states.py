@@ -16,10 +16,13 @@ from torch import Tensor
 from ..concepts.disk import remove
 from ..concepts.errors import DiskError, PersonalizeError, shown
 from ..concepts.tensor_files import read_tensors, write_tensors
-from .loop import Check, TrainState
+from .loop import SMALL_STATE, Check, TrainState
 
 FORMAT = "personalize-state/1"
 KEPT_STATES = 2
+KEPT_SMALL = 64
+"""Small states are kept beyond the latest few: one can go back to the concept of their step."""
+
 KEPT_TRAININGS = 8
 YOUNG_TRAINING = 600 * 10**9  # ns since its last state in which a training is left alone
 DESCRIPTION = ("format", "step", "loss_scale")
@@ -48,7 +51,7 @@ class StateFolder:
 
         A damaged one is passed over with a warning, for the one before it.
         """
-        states = sorted(self.folder.glob("step_*.safetensors"), key=_step, reverse=True)
+        states = reversed(self._paths())
         usable = (_usable(path, check) for path in states if _step(path) <= up_to)
         return next((state for state in usable if state is not None), None)
 
@@ -69,10 +72,21 @@ class StateFolder:
         else:
             self._tidy(path)
 
+    def steps(self) -> list[int]:
+        """Steps whose states lie in the folder."""
+        return [step for path in self._paths() if (step := _step(path)) >= 0]
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob("step_*.safetensors"), key=_step)
+
     def _tidy(self, newest: Path) -> None:
         with suppress(OSError, DiskError):  # another program has one open or removed it: next time
-            states = sorted(self.folder.glob("step_*.safetensors"), key=_modified, reverse=True)
-            for old in [p for p in states if p != newest][KEPT_STATES - 1 :]:
+            states = sorted(self._paths(), key=_modified, reverse=True)
+            older = [p for p in states if p != newest][KEPT_STATES - 1 :]
+            small = [p for p in older if p.stat().st_size <= 2 * SMALL_STATE]
+            small.sort(key=_step)
+            kept = small if len(small) <= KEPT_SMALL else small[::2]
+            for old in set(older) - set(kept):
                 remove(old)
             folders = self.folder.parent.iterdir()
             trainings = [p for p in folders if any(p.glob("step_*.safetensors"))]

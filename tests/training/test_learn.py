@@ -16,6 +16,7 @@ from personalize.concepts import methods
 from personalize.concepts.errors import BaseModelError, PlaceholderError, TrainingError
 from personalize.concepts.files import save_concept
 from personalize.samplers.apply import apply_concept
+from personalize.training import loop, states
 from personalize.training.cross_init import CrossInitConfig
 from personalize.training.learn import learn
 from personalize.training.loop import LossScale
@@ -229,10 +230,33 @@ def test_a_full_disk_costs_no_step(tiny_sd1, pictures, tmp_path, monkeypatch, ca
     save_concept(learned.concept, tmp_path / "elsewhere.safetensors")
 
 
-def test_only_the_latest_states_are_kept(tiny_sd1, pictures, tmp_path):
+def test_only_the_latest_states_are_kept(tiny_sd1, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(states, "SMALL_STATE", 0)
     train(tiny_sd1, ci(save_every=1, batch_size=1), pictures, states=tmp_path)
     (folder,) = tmp_path.iterdir()
     assert len(list(folder.iterdir())) == KEPT_STATES
+
+
+def test_small_states_are_kept_longer_and_in_the_end_every_second(
+    tiny_sd1, pictures, tmp_path, monkeypatch
+):
+    kept = []
+    on_step = lambda report: kept.append(report.keep())  # noqa: E731
+    train(tiny_sd1, ci(steps=6, save_every=0), pictures, on_step, tmp_path)
+    assert kept == [list(range(1, step + 1)) for step in range(1, 7)]
+    monkeypatch.setattr(states, "KEPT_SMALL", 4)
+    train(tiny_sd1, ci(steps=8, save_every=0), pictures, on_step, tmp_path, True)
+    assert kept[-2:] == [[1, 3, 5, 6, 7], [1, 3, 5, 6, 7, 8]]
+
+
+def test_a_large_state_is_not_saved_more_often_than_asked(
+    tiny_sd1, pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "SMALL_STATE", 0)
+    kept = []
+    on_step = lambda report: kept.append(report.keep())  # noqa: E731
+    train(tiny_sd1, ci(steps=5, save_every=2), pictures, on_step, tmp_path)
+    assert kept == [[], [2], [2], [2, 4], [2, 4]]
 
 
 @torch.inference_mode()

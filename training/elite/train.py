@@ -11,7 +11,6 @@ from torch import Generator, Tensor
 from ...concepts.elite import EliteEncoder
 from ...concepts.errors import TrainingError
 from ...host.backbone import Backbone
-from ...host.denoiser import CELL
 from ...host.versions import host_versions
 from ...host.vision import vision_shape
 from ...pictures.images import check_picture, plain_pixels, single_pictures
@@ -22,6 +21,7 @@ from ..loop import Check, NoStates, OnStep, StateKeeper, Training, TrainState
 from ..memory import told_what_to_lower
 from ..states import StateFolder, training_key
 from .alignment import AlignedElite
+from .augmentation import CELL
 from .batches import EliteBatches, examples_for
 from .config import MASKED, EliteConfig, TrainingStage
 from .encoding import check_vision
@@ -111,6 +111,9 @@ class FirstProcessSaves:
     def save(self, state: TrainState) -> None:
         if self._processes.index == 0:
             self._keeper.save(state)
+
+    def steps(self) -> list[int]:
+        return self._keeper.steps()
 
 
 def train_elite(
