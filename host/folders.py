@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import folder_paths
 
-from ..concepts.errors import ConceptFileError, EvaluationError, NameTakenError, shown
+from ..concepts.errors import ConceptFileError, EvaluationError, NameTakenError
 from ..concepts.files import SUFFIXES as READABLE
 
 CONCEPTS = "concepts"
@@ -76,9 +76,16 @@ def folder_of(path: Path) -> Path:
 
 def concept_path(name: str) -> Path:
     """The file that a name of `concept_names` means; raise when it is gone."""
+    key, file = CONCEPTS, name
     if name.startswith(EMBEDDING_PREFIX):
-        return _found("embeddings", name.removeprefix(EMBEDDING_PREFIX), "concept", name)
-    return _found(CONCEPTS, name, "concept")
+        key, file = "embeddings", name.removeprefix(EMBEDDING_PREFIX)
+    found = folder_paths.get_full_path(key, file)
+    if found is None:
+        searched = ", ".join(folder_paths.get_folder_paths(key))
+        raise ConceptFileError(
+            f"There is no concept '{name}'. Looked in {searched}. Put the file there and press R."
+        )
+    return Path(found)
 
 
 def elite_names() -> list[str]:
@@ -88,12 +95,18 @@ def elite_names() -> list[str]:
 
 def elite_path(name: str) -> Path:
     """The file that a name of `elite_names` means; raise when it is gone."""
-    return _found(ELITE, name, "ELITE encoder")
+    found = folder_paths.get_full_path(ELITE, name)
+    if found is None:
+        raise ConceptFileError(
+            f"There is no ELITE encoder '{name}'. Looked in {elite_folders()}. Put the file there "
+            "and press R."
+        )
+    return Path(found)
 
 
 def elite_folders() -> str:
     """The folders that are searched for ELITE encoders, for a message."""
-    return _searched(ELITE)
+    return ", ".join(folder_paths.get_folder_paths(ELITE))
 
 
 def sam_names() -> list[str]:
@@ -103,7 +116,13 @@ def sam_names() -> list[str]:
 
 def sam_path(name: str) -> Path:
     """The file that a name of `sam_names` means; raise when it is gone."""
-    return _found(SAMS, name, "SAM")
+    found = folder_paths.get_full_path(SAMS, name)
+    if found is None:
+        searched = ", ".join(folder_paths.get_folder_paths(SAMS))
+        raise ConceptFileError(
+            f"There is no SAM '{name}'. Looked in {searched}. Put the file there and press R."
+        )
+    return Path(found)
 
 
 def score_models() -> list[str]:
@@ -131,7 +150,7 @@ def score_model_path(name: str) -> Path:
 
 def score_folders() -> str:
     """The folders that are searched for models to score with, for a message."""
-    return _searched(SCORES)
+    return ", ".join(folder_paths.get_folder_paths(SCORES))
 
 
 def scores_output() -> Path:
@@ -195,8 +214,8 @@ def file_in(folder: Path, filename: str, suffix: str) -> Path:
     no_file = name.startswith("/") or name.endswith("/")
     if not parts or no_file or not all(_is_name(part) for part in parts):
         raise ConceptFileError(
-            f"'{shown(filename)}' is no file name. Write a name such as my-dog or pets/my-dog: "
-            "plain words of letters and digits, inside the folder."
+            f"'{filename}' is no file name. Write a name such as my-dog or pets/my-dog: plain "
+            "words of letters and digits, inside the folder."
         )
     path = folder.joinpath(*parts[:-1], f"{parts[-1]}{suffix}")
     if not path.resolve().is_relative_to(folder.resolve()):
@@ -209,21 +228,6 @@ def numbered(path: Path) -> Iterator[Path]:
     yield path
     for number in range(2, _MOST_NUMBERS):
         yield path.with_name(f"{path.stem}-{number}{path.suffix}")
-
-
-def _found(key: str, file: str, what: str, name: str = "") -> Path:
-    """A file in the host's folders of a kind. what, name: how a message calls it"""
-    found = folder_paths.get_full_path(key, file)
-    if found is None:
-        raise ConceptFileError(
-            f"There is no {what} '{shown(name or file)}'. Looked in {_searched(key)}. Put the file "
-            "there and press R."
-        )
-    return Path(found)
-
-
-def _searched(key: str) -> str:
-    return ", ".join(folder_paths.get_folder_paths(key))
 
 
 def _listed(key: str) -> list[str]:

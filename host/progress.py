@@ -1,9 +1,7 @@
-"""Progress, preview and cancel of a node that works for long."""
+"""Progress and cancel of a node that works for long."""
 
 import io
-import time
 
-import torch
 from comfy.model_management import (
     InterruptProcessingException,
     throw_exception_if_processing_interrupted,
@@ -11,51 +9,48 @@ from comfy.model_management import (
 from comfy.utils import ProgressBar
 from comfy_execution.utils import get_executing_context
 from PIL import Image
-from server import PromptServer
 from torch import Tensor
 
+from .browsers import tell_browsers
+
 Cancelled = InterruptProcessingException
-TEXT_SECONDS = 0.25
 PREVIEW_PIXELS = 512
+MOVES = 20
+TOLD = "personalize.told"
 
 
 class NodeProgress:
-    """The bar, the line of text and the preview picture of one node."""
+    """The bar and the line of text of one node."""
 
     def __init__(self, total: int, node_id: str | None) -> None:
         self._bar = ProgressBar(total, node_id=node_id)
+        self._total = total
         self._node_id = node_id
-        self._last_text = 0.0
+        self._moved = -1
 
     def update(self, value: int) -> None:
-        self._bar.update_absolute(value)
+        """Move the bar, in MOVES parts at most: Nodes 2.0 keeps a listener or two for each move."""
+        moved = value * MOVES // max(self._total, 1)
+        if moved != self._moved:
+            self._moved = moved
+            self._bar.update_absolute(value)
 
-    def show_text(self, text: str, now: bool = False) -> None:
-        """Show a line on the node, a few times a second at most unless it must be shown now."""
-        server = getattr(PromptServer, "instance", None)
-        if server is None or self._node_id is None:
-            return
-        if now or time.monotonic() - self._last_text > TEXT_SECONDS:
-            self._last_text = time.monotonic()
-            server.send_progress_text(text, self._node_id)
+    def show_text(self, text: str) -> None:
+        """Show a line on the node, in the tab that queued it.
 
-    def show_picture(self, value: int, pictures: Tensor) -> None:
-        """Show pictures (N, H, W, 3) in 0..1 side by side."""
-        preview = ("JPEG", side_by_side(pictures), PREVIEW_PIXELS)
-        self._bar.update_absolute(value, preview=preview)
-
-
-def side_by_side(pictures: Tensor) -> Image.Image:
-    """One picture of several (N, H, W, 3) in 0..1."""
-    strip = torch.cat(list(pictures), dim=1).clamp(0, 1)
-    return Image.fromarray((strip * 255).round().byte().cpu().numpy())
+        Not the host's own `send_progress_text`: Nodes 2.0 keeps some 40 listeners and their widget
+        for each of its messages, until the page is closed (frontend 1.47).
+        """
+        if self._node_id is not None:
+            tell_browsers(TOLD, {"node": self._node_id, "text": text}, only_asking=True)
 
 
-def jpeg(picture: Image.Image, longest: int = PREVIEW_PIXELS) -> bytes:
-    """The encoded picture, of at most so many pixels a side."""
-    picture.thumbnail((longest, longest))
+def jpeg(picture: Tensor, longest: int = PREVIEW_PIXELS) -> bytes:
+    """A picture (H, W, 3) in 0..1, encoded, of at most so many pixels a side."""
+    image = Image.fromarray((picture.clamp(0, 1) * 255).round().byte().cpu().numpy())
+    image.thumbnail((longest, longest))
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=85)
+    image.save(file, "JPEG", quality=85)
     return file.getvalue()
 
 

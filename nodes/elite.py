@@ -82,7 +82,7 @@ class SaveELITE(io.ComfyNode):
     @classmethod
     def execute(cls, elite: EliteEncoder, filename: str) -> io.NodeOutput:
         path = save_new(elite_output(), filename, partial(save_encoder, elite, new=True))
-        NodeProgress(1, cls.hidden.unique_id).show_text(f"saved {path}", now=True)
+        NodeProgress(1, cls.hidden.unique_id).show_text(f"saved {path}")
         return io.NodeOutput(ui={"text": [f"saved {path}"], "encoders": [str(path)]})
 
 
@@ -154,5 +154,5 @@ class EncodeELITE(io.ComfyNode):
             notes.append,
         )
         if notes:
-            NodeProgress(1, cls.hidden.unique_id).show_text(" ".join(notes), now=True)
+            NodeProgress(1, cls.hidden.unique_id).show_text(" ".join(notes))
         return io.NodeOutput(concept)

@@ -13,6 +13,8 @@ from ..training.config import LoopConfig, TrainConfig
 
 AnyConfig = TypeVar("AnyConfig", bound=LoopConfig)
 ConceptSocket = io.Custom("CONCEPT")
+CUSTOM = "custom"
+Presets = Mapping[str, Mapping[str, Any]]
 HIDDEN_OF_TRAINERS = [io.Hidden.unique_id, io.Hidden.extra_pnginfo]
 
 PLACEHOLDER_TIP = (
@@ -33,6 +35,11 @@ def config_of(config: type[AnyConfig], values: Mapping[str, Any]) -> AnyConfig:
     """The config in the values of a node's inputs."""
     known = {field.name for field in fields(config)}
     return config(**{name: value for name, value in values.items() if name in known})
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines that have something in them; one empty line when none has."""
+    return [line.strip() for line in text.splitlines() if line.strip()] or [""]
 
 
 def model_inputs() -> list[io.Input]:
@@ -82,6 +89,7 @@ def schedule_inputs(config: type[LoopConfig]) -> list[io.Input]:
 def seed_input() -> io.Input:
     return io.Int.Input(
         "train_seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=False,
+        advanced=True,
         tooltip="The same seed, pictures and settings give the same concept on the same machine.",
     )  # fmt: skip
 
@@ -96,16 +104,39 @@ def prior_options(config: type[TrainConfig]) -> list[io.Input]:
         ),
         io.Int.Input(
             "prior_count", default=default_of(config, "prior_count"), min=1, max=10000,
-            optional=True,
+            optional=True, advanced=True,
             tooltip="How many pictures of the class the model makes, once: they are kept in "
             "output/personalize/prior.",
         ),
         io.Float.Input(
             "prior_weight", default=default_of(config, "prior_weight"),
-            min=0.0, max=100.0, step=0.1, round=0.001, optional=True,
+            min=0.0, max=100.0, step=0.1, round=0.001, optional=True, advanced=True,
             tooltip="How firmly the class keeps its meaning. 0: no pictures of it are needed.",
         ),
     ]  # fmt: skip
+
+
+def preset_option(presets: Presets, default: str) -> io.Input:
+    """Named values of other inputs, whose widgets the browser sets when one is chosen.
+
+    The values travel with the schema, so that there is one place for a number.
+    """
+    told = "; ".join(f"{name}: {_told(values)}" for name, values in presets.items())
+    return io.Combo.Input(
+        "preset", options=[CUSTOM, *presets], default=default, optional=True,
+        tooltip=f"Sets other inputs. {told}; {CUSTOM}: as they are set.",
+        extra_dict={"presets": {name: dict(values) for name, values in presets.items()}},
+    )  # fmt: skip
+
+
+def with_preset(presets: Presets, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A node's values with those of its chosen preset: a prompt that no browser wrote names it
+    alone."""
+    return {**values, **presets.get(values.get("preset", CUSTOM), {})}
+
+
+def _told(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in values.items())
 
 
 def init_word_option(config: type[TrainConfig]) -> io.Input:
@@ -146,12 +177,14 @@ def common_options(
             "27 templates of Textual Inversion.",
         ),
         io.String.Input(
-            "preview_prompt", default=preview_prompt, optional=True, advanced=True,
-            tooltip="Prompt of the preview pictures; {} is the concept, {class} the class word.",
+            "preview_prompt", default=preview_prompt, multiline=True, optional=True, advanced=True,
+            tooltip="Prompts of the preview pictures, one a line; {} is the concept, {class} the "
+            "class word.",
         ),
         io.Int.Input(
             "preview_every", default=preview_every, min=0, max=100000, optional=True, advanced=True,
-            tooltip="Steps between previews, each about as long as 10 training steps. 0: none.",
+            tooltip="Steps between previews, each picture about as long as 10 training steps. The "
+            "concept of such a step can be kept later. 0: none.",
         ),
         io.Int.Input(
             "save_every", default=default_of(config, "save_every"), min=0, max=100000,

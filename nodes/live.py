@@ -14,12 +14,19 @@ from typing import Any
 MOST_POINTS = 600
 MOST_PREVIEWS = 64
 MOST_RUNS = 16
+MOST_LETTERS = 2000
+"""Of a failure's sentence: the host's own may hold a whole listing."""
+
+
+Previews = Mapping[int, Sequence[bytes]]
+Note = tuple[str, Mapping[str, int]] | None
 
 
 class Stage(str, Enum):
     RUNNING = "running"
     FINISHED = "finished"
     STOPPED = "stopped"
+    KEPT = "kept"  # an earlier step of it, as the user wished
     CANCELLED = "cancelled"
     FAILED = "failed"
 
@@ -31,8 +38,12 @@ class LiveRun:
     node: execution id, such as "12:7" for a node in a subgraph
     workflow: id of the workflow that the browser queued, "" when it came without one
     rate: steps a second; left: seconds
-    previews: encoded JPEG by step
+    note: what is done before the first step, by the key of a text of the browser and the values in
+        it; warning: what the user may not have meant; error: why it failed
+    prompts: what the previews show, one each; previews: encoded JPEGs by step, in that order
     earlier_previews: of the run before with the same settings; kept as far as this one resumes it
+    saved: steps whose training states are kept
+    wanted: the step whose concept is asked for, instead of the last one
     """
 
     prompt: str
@@ -46,8 +57,14 @@ class LiveRun:
     losses: Mapping[str, Sequence[float]] = field(default_factory=dict)
     rate: float | None = None
     left: float | None = None
-    previews: dict[int, bytes] = field(default_factory=dict)
-    earlier_previews: Mapping[int, bytes] = field(default_factory=dict)
+    note: Note = None
+    warning: str = ""
+    error: str = ""
+    prompts: Sequence[str] = ()
+    previews: Previews = field(default_factory=dict)
+    earlier_previews: Previews = field(default_factory=dict)
+    saved: Sequence[int] = ()
+    wanted: int | None = None
     stop_wanted: bool = False
     _told: int | None = None
 
@@ -59,14 +76,29 @@ class LiveRun:
         left: float | None = None,
     ) -> None:
         """Take note of a step; `losses` is the history of every term and may go on growing."""
-        if self._told is None:
-            self._told = step - 1
-            self.previews = {s: p for s, p in self.earlier_previews.items() if s < step}
+        self._go_on_after(step - 1)
         self.losses, self.step, self.rate, self.left = losses, step, rate, left
 
-    def add_preview(self, step: int, jpeg: bytes) -> None:
-        """Keep a preview; of too many, every second one."""
-        previews = {**self.previews, step: jpeg}
+    def record_done(self, step: int, losses: Mapping[str, Sequence[float]]) -> None:
+        """Take note of a training that had no step left to do."""
+        self._go_on_after(step)
+        self.losses, self.step = losses, step
+
+    def _go_on_after(self, step: int) -> None:
+        if self._told is not None:
+            return
+        self._told = step
+        earlier = self.earlier_previews.items()
+        last = step if self.wanted is None else self.steps
+        self.previews = {s: p for s, p in earlier if s <= last}
+
+    def fail(self, error: BaseException) -> None:
+        self.stage = Stage.FAILED
+        self.error = (str(error) or type(error).__name__)[:MOST_LETTERS]
+
+    def add_preview(self, step: int, jpegs: Sequence[bytes]) -> None:
+        """Keep the previews of a step; of too many steps, every second one."""
+        previews = {**self.previews, step: jpegs}
         if len(previews) > MOST_PREVIEWS:
             previews = {s: p for n, (s, p) in enumerate(previews.items()) if n % 2 or s == step}
         self.previews = previews
@@ -98,7 +130,12 @@ class LiveRun:
             "rate": self.rate,
             "left": self.left,
             "resumable": self.resumable,
+            "note": self.note and {"key": self.note[0], "values": self.note[1]},
+            "warning": self.warning,
+            "error": self.error,
+            "prompts": list(self.prompts),
             "previews": list(self.previews),
+            "saved": list(self.saved),
         }
 
 
@@ -110,12 +147,18 @@ class LiveRuns:
         self._runs: dict[tuple[str, str], LiveRun] = {}
         self._settings: dict[str, str] = {}
         self._continued: dict[tuple[str, str], int] = {}
+        self._wanted: dict[tuple[str, str], int] = {}
 
     def begin(self, run: LiveRun) -> LiveRun:
         """Keep a new run, forget the oldest ones, and return it."""
         with self._lock:
             run.settings = self._settings.get(run.node, "")
-            run.earlier_previews = self._previews_before(run)
+            run.wanted = self._wanted.get((run.node, run.settings))
+            before = self._before(run)
+            if before is not None:
+                run.earlier_previews, run.saved = before.previews, before.saved
+            if before is not None and run.wanted is not None:
+                run.prompts, run.previews = before.prompts, before.previews
             key = run.prompt, run.node
             self._runs.pop(key, None)
             self._runs[key] = run
@@ -123,12 +166,12 @@ class LiveRuns:
                 del self._runs[old]
         return run
 
-    def _previews_before(self, run: LiveRun) -> Mapping[int, bytes]:
-        """Previews of the latest run of the same node with the same settings."""
+    def _before(self, run: LiveRun) -> LiveRun | None:
+        """The latest run of the same node, if it had the same settings."""
         for old in reversed(self._runs.values()):
             if (old.workflow, old.node) == (run.workflow, run.node):
-                return old.previews if old.settings == run.settings else {}
-        return {}
+                return old if old.settings == run.settings else None
+        return None
 
     def find(self, prompt: str, node: str) -> LiveRun | None:
         with self._lock:
@@ -157,15 +200,33 @@ class LiveRuns:
         False when there is no such run.
         """
         run = self.find(prompt, node)
-        if run is None or run.stage is not Stage.STOPPED or not run.resumable:
+        if run is None or run.stage not in (Stage.STOPPED, Stage.KEPT) or not run.resumable:
             return False
-        with self._lock:
-            key = run.node, run.settings
-            self._continued[key] = self._continued.get(key, 0) + 1
+        self._ask_again(run, None)
         return True
 
+    def keep(self, prompt: str, node: str, step: int) -> bool:
+        """Let the host ask an ended run's node again, for the concept of one of its saved steps.
+
+        False when there is no such run, or its state of that step is gone.
+        """
+        run = self.find(prompt, node)
+        if run is None or run.stage is Stage.RUNNING or step not in run.saved or not run.resumable:
+            return False
+        self._ask_again(run, step if step < run.steps else None)
+        return True
+
+    def _ask_again(self, run: LiveRun, step: int | None) -> None:
+        key = run.node, run.settings
+        with self._lock:
+            self._continued[key] = self._continued.get(key, 0) + 1
+            if step is None:
+                self._wanted.pop(key, None)
+            else:
+                self._wanted[key] = step
+
     def times_continued(self, node: str, widgets: Mapping[str, Any]) -> int:
-        """Part of the fingerprint of a node with these widgets; grows with each `go_on`."""
+        """Part of the fingerprint of a node with these widgets; `go_on` and `keep` raise it."""
         with self._lock:
             settings = self._settings[node] = json.dumps(widgets, sort_keys=True, default=str)
             return self._continued.get((node, settings), 0)

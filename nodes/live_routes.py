@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from .answers import Handler, query_of, refused, texts_of
+from .answers import Handler, refused, texts_of
 from .live import LIVE, LiveRun
 
 PREFIX = "/personalize/live"
@@ -20,11 +20,12 @@ def add_live_routes(routes: web.RouteTableDef | None) -> None:
     routes.get(f"{PREFIX}/preview")(send_preview)
     routes.post(f"{PREFIX}/stop")(ask(LIVE.stop, "This training has ended already."))
     routes.post(f"{PREFIX}/continue")(ask(LIVE.go_on, "This training was not stopped."))
+    routes.post(f"{PREFIX}/keep")(keep)
 
 
 async def send_runs(request: web.Request) -> web.StreamResponse:
     """?workflow=id: the history of the latest run of each of its nodes."""
-    runs = LIVE.of_workflow(query_of(request, "workflow"))
+    runs = LIVE.of_workflow(request.query.get("workflow", ""))
     return web.json_response({"runs": [run.history() for run in runs]})
 
 
@@ -35,14 +36,28 @@ async def send_run(request: web.Request) -> web.StreamResponse:
 
 
 async def send_preview(request: web.Request) -> web.StreamResponse:
-    """?prompt=id&node=id&step=250"""
-    run, step = _found(request), query_of(request, "step")
-    written = step.isascii() and step.isdecimal() and len(step) < 10
-    jpeg = run.previews.get(int(step)) if run is not None and written else None
-    if jpeg is None:
+    """?prompt=id&node=id&step=250&number=0: one of the step's previews, counted from 0"""
+    run, number = _found(request), _count(request.query.get("number", "0"))
+    jpegs = run.previews.get(_count(request.query.get("step", ""))) if run is not None else None
+    if jpegs is None or not 0 <= number < len(jpegs):
         return refused("There is no such preview.", 404)
     headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
-    return web.Response(body=jpeg, content_type="image/jpeg", headers=headers)
+    return web.Response(body=jpegs[number], content_type="image/jpeg", headers=headers)
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isdecimal() else -1
+
+
+async def keep(request: web.Request) -> web.StreamResponse:
+    """JSON of prompt, node and step: the next run of the node gives the concept of that step."""
+    values = await texts_of(request, ("prompt", "node", "step"))
+    if values is None:
+        return refused("Expected JSON with the texts prompt, node and step.", 400)
+    prompt, node, step = values
+    if LIVE.keep(prompt, node, _count(step)):
+        return web.json_response({})
+    return refused("The training state of this step is not kept any more.", 409)
 
 
 def ask(action: Callable[[str, str], bool], refusal: str) -> Handler:
@@ -59,4 +74,4 @@ def ask(action: Callable[[str, str], bool], refusal: str) -> Handler:
 
 
 def _found(request: web.Request) -> LiveRun | None:
-    return LIVE.find(query_of(request, "prompt"), query_of(request, "node"))
+    return LIVE.find(request.query.get("prompt", ""), request.query.get("node", ""))

@@ -2,9 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,13 +16,16 @@ from ..host.progress import (
     NodeProgress,
     current_prompt,
     jpeg,
-    side_by_side,
     stop_if_cancelled,
 )
+from ..training.config import LoopConfig
 from ..training.loop import StepReport, StopTraining
 from .live import LIVE, LiveRun, Stage
 
-SMOOTHING = 20
+Config = TypeVar("Config", bound=LoopConfig)
+DrawPreview = Callable[[StepReport, str], Tensor]
+"""The picture (1, H, W, 3) in 0..1 that a prompt gives after a step."""
+
 EVENT = "personalize.live"
 TELL_SECONDS = 0.125  # with those at start and end, fewer than ten messages a second
 
@@ -46,15 +50,21 @@ def announced(run: LiveRun) -> Iterator[Announcer]:
     announce(now=True)
     try:
         yield announce
-        run.stage = Stage.FINISHED if run.step >= run.steps else Stage.STOPPED
+        run.stage = _end_of(run)
     except Cancelled:
         run.stage = Stage.CANCELLED
         raise
-    except BaseException:
-        run.stage = Stage.FAILED
+    except BaseException as error:
+        run.fail(error)
         raise
     finally:
         announce(now=True)
+
+
+def _end_of(run: LiveRun) -> Stage:
+    if run.step >= run.steps:
+        return Stage.FINISHED
+    return Stage.KEPT if run.step == run.wanted else Stage.STOPPED
 
 
 def times_continued(hidden: Any, lists: dict[str, Any]) -> int:
@@ -98,55 +108,59 @@ class Monitor:
     """Callback of the training loop. Raises the host's interrupt within one step of a cancel, and
     StopTraining within one step of a stop."""
 
-    def __init__(
-        self,
-        progress: NodeProgress,
-        preview_every: int,
-        preview: Callable[[StepReport], Tensor],
-        announce: Announcer,
-    ) -> None:
-        self._progress, self._every, self._preview = progress, preview_every, preview
+    def __init__(self, node: str | None, preview_every: int, announce: Announcer) -> None:
+        self._every = preview_every
         self._announce, self._run = announce, announce.run
+        self._progress = NodeProgress(self._run.steps, node)
         self._pace = Pace()
+        self._draw: DrawPreview | None = None
+
+    def begin(self, config: Config, prompts: Sequence[str], draw: DrawPreview) -> Config:
+        """Say what is learned and previewed; return the config, with fewer steps when the user
+        asks for the concept of an earlier one."""
+        run = self._run
+        run.steps, run.prompts, self._draw = config.steps, tuple(prompts), draw
+        self._progress = NodeProgress(config.steps, run.node or None)
+        run.note = "encoding", {}
+        self._announce(now=True)
+        stop_if_cancelled()
+        return config if run.wanted is None else replace(config, steps=run.wanted)
 
     def __call__(self, report: StepReport) -> None:
-        first, last = not self._pace.begun, report.step == report.steps
+        last = report.step == report.steps
         pace = self._pace.after(report.step, report.steps)
         self._progress.update(report.step)
-        self._progress.show_text(_line(report, pace), now=first or last)
+        self._run.note = None
         self._run.record(report.step, report.losses, *(pace or ()))
         due = self._every and (report.step % self._every == 0 or last)
         if due and not self._run.stop_wanted:
-            self._show_preview(report)
+            self._preview(report)
         self._announce()
         stop_if_cancelled()
         if self._run.stop_wanted and not last:
-            self._progress.show_text(f"stopped at step {report.step} of {report.steps}", now=True)
             raise StopTraining
-
-    def tell(self, text: str) -> None:
-        """Show what happens before the first step; raise the host's interrupt after a cancel."""
-        self._progress.show_text(text, now=True)
-        stop_if_cancelled()
 
     def warn(self, text: str) -> None:
         """Show on the node and in the log what the user may not have meant."""
         logging.warning("%s", text)
-        self.tell(text)
-
-    def tell_prior(self, made: int, count: int) -> None:
-        """As `tell`, between pictures of the class."""
-        self._progress.show_text(f"making pictures of the class: {made} of {count}")
+        self._run.warning = text
+        self._announce(now=True)
         stop_if_cancelled()
 
-    def finish(self, losses: dict[str, list[float]]) -> None:
+    def tell_prior(self, made: int, count: int) -> None:
+        """Between pictures of the class; raise the host's interrupt after a cancel."""
+        self._run.note = "making_prior", {"made": made, "count": count}
+        self._announce()
+        stop_if_cancelled()
+
+    def finish(self, steps: int, losses: dict[str, list[float]]) -> None:
         """Say so when there was no step to do; `losses` are those of an earlier run."""
+        self._run.note = None
         if self._pace.begun:
             return
-        steps = self._run.steps
-        self._run.record(steps, losses)
+        self._run.record_done(steps, losses)
+        self._run.saved = self._run.saved or [steps]
         self._progress.update(steps)
-        self._progress.show_text(f"learned before, in {steps} steps", now=True)
 
     @property
     def shown(self) -> dict[str, list[str]]:
@@ -154,54 +168,35 @@ class Monitor:
         answers for the node."""
         return {"personalize_live": [self._run.prompt, self._run.node]}
 
-    def _show_preview(self, report: StepReport) -> None:
+    def _preview(self, report: StepReport) -> None:
+        """Show what the prompts give now, and keep the state that gives it."""
         with self._pace.paused():
-            with report.backbone.paused():
-                pictures = self._preview(report)
-            self._progress.show_picture(report.step, pictures)
-            self._run.add_preview(report.step, jpeg(side_by_side(pictures)))
+            if self._draw is not None and self._run.prompts:
+                with report.backbone.paused():
+                    pictures = [self._draw(report, prompt) for prompt in self._run.prompts]
+                self._run.add_preview(report.step, [jpeg(picture[0]) for picture in pictures])
+            self._run.saved = report.keep()
 
 
 @contextmanager
-def watched(
-    hidden: Any, steps: int, values: dict[str, Any], preview: Callable[[StepReport], Tensor]
-) -> Iterator[Monitor]:
+def watched(hidden: Any, values: dict[str, Any]) -> Iterator[Monitor]:
     """The monitor of a Train node, and what browsers see of it from start to end.
 
+    All that can go wrong in the node belongs inside: the panel of the node then says it.
     hidden: the node's hidden inputs; values: its widgets
     """
     node = hidden.unique_id
     workflow = (hidden.extra_pnginfo or {}).get("workflow") or {}
     resumable = values.get("resume", True)
-    run = LiveRun(current_prompt(), node or "", str(workflow.get("id", "")), steps, resumable)
+    run = LiveRun(
+        prompt=current_prompt(),
+        node=node or "",
+        workflow=str(workflow.get("id", "")),
+        steps=values.get("steps", 0),
+        resumable=resumable,
+    )
     with announced(run) as announce:
-        every = values.get("preview_every", 0)
-        yield Monitor(NodeProgress(steps, node), every, preview, announce)
-
-
-def _line(report: StepReport, pace: tuple[float, float] | None) -> str:
-    line = f"step {report.step}/{report.steps}  {shown_losses(report.losses)}"
-    if pace is None:
-        return line + (f"  resumed at step {report.step - 1}" if report.step > 1 else "")
-    rate, left = pace
-    speed = f"{rate:.2f} steps/s" if rate >= 1 else f"{1 / rate:.1f} s/step"
-    return f"{line}  {speed}  {_clock(left)} left"
-
-
-def shown_losses(losses: dict[str, list[float]]) -> str:
-    """The recent mean of the loss, and of its terms where there are several."""
-    recent = {name: values[-SMOOTHING:] for name, values in losses.items()}
-    means = {name: sum(values) / len(values) for name, values in recent.items()}
-    line = f"loss {means.pop('loss'):.4f}"
-    if len(means) < 2:
-        return line
-    return f"{line} ({', '.join(f'{name} {mean:.2g}' for name, mean in means.items())})"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds + 0.5), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+        yield Monitor(node, values.get("preview_every", 0), announce)
 
 
 def plottable(losses: list[float]) -> dict[str, list[Tensor]]:

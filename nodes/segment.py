@@ -146,7 +146,7 @@ class SegmentSubject(io.ComfyNode):
         batches = segment_pictures(model, lists["image"], prompts, finish, report)
         batches = [batch for batch in batches if batch]
         results = [result for batch in batches for result in batch]
-        NodeProgress(1, cls.hidden.unique_id).show_text(_summary(results), now=True)
+        NodeProgress(1, cls.hidden.unique_id).show_text(_summary(results))
         sheets = [draw_sheet(result) for result in results]
         return io.NodeOutput(
             [torch.stack([result.mask for result in batch]) for batch in batches],
@@ -160,7 +160,7 @@ def _report(node_id: str | None, done: int, total: int) -> None:
     stop_if_cancelled()
     progress = NodeProgress(total, node_id)
     progress.update(done)
-    progress.show_text(f"{done} of {total} pictures", now=True)
+    progress.show_text(f"{done} of {total} pictures")
 
 
 def _summary(results: list[Segmented]) -> str:

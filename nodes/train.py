@@ -1,8 +1,8 @@
 """Train nodes: pictures in, a concept out."""
 
+from dataclasses import asdict
 from typing import Any, ClassVar
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -22,16 +22,20 @@ from .inputs import (
     HIDDEN_OF_TRAINERS,
     PLACEHOLDER_TIP,
     ConceptSocket,
+    Presets,
     common_options,
     config_of,
     default_of,
     init_word_option,
+    lines_of,
     mask_marks_input,
     mask_marks_of,
     model_inputs,
+    preset_option,
     prior_options,
     schedule_inputs,
     seed_input,
+    with_preset,
 )
 from .monitor import plottable, times_continued, watched
 
@@ -46,6 +50,7 @@ class TrainNode(io.ComfyNode):
     """What all Train nodes do; each names its config and its inputs."""
 
     config: ClassVar[type[TrainConfig]]
+    presets: ClassVar[Presets] = {}
 
     @classmethod
     def execute(cls, **lists: list[Any]) -> io.NodeOutput:
@@ -53,21 +58,14 @@ class TrainNode(io.ComfyNode):
         prior_images = lists.pop("prior_images", ())
         values = {name: value[0] for name, value in lists.items()}
         model, clip, vae = (values.pop(name) for name in ("model", "clip", "vae"))
-        config = cls.make_config(values)
-        prompts = [
-            prompt.replace("{}", config.placeholder).replace(
-                "{class}", values.get("class_word", "")
-            )
-            for prompt in cls.preview_prompts(values)
-        ]
+        with watched(cls.hidden, values) as monitor:
+            config = cls.make_config(values)
 
-        def preview(report: StepReport) -> Tensor:
-            patched = apply_concept(model, clip, report.learner.to_concept())
-            size = config.resolution
-            return torch.cat([text_to_image(*patched, vae, prompt, size) for prompt in prompts])
+            def draw(report: StepReport, prompt: str) -> Tensor:
+                patched = apply_concept(model, clip, report.learner.to_concept())
+                return text_to_image(*patched, vae, prompt, config.resolution)
 
-        with watched(cls.hidden, config.steps, values, preview) as monitor:
-            monitor.tell("encoding the pictures")
+            config = monitor.begin(config, cls.shown_prompts(config, values), draw)
             learned = learn(
                 config,
                 model,
@@ -87,7 +85,7 @@ class TrainNode(io.ComfyNode):
                     clip_vision=values.get("clip_vision"),
                 ),
             )
-            monitor.finish(learned.losses)
+            monitor.finish(config.steps, learned.losses)
         losses = plottable(learned.losses["loss"])
         return io.NodeOutput(learned.concept, losses, ui=monitor.shown)
 
@@ -98,12 +96,21 @@ class TrainNode(io.ComfyNode):
     @classmethod
     def make_config(cls, values: dict[str, Any]) -> TrainConfig:
         """The config in the values of a node's inputs."""
-        return config_of(cls.config, values)
+        return config_of(cls.config, with_preset(cls.presets, values))
 
     @classmethod
     def preview_prompts(cls, values: dict[str, Any]) -> list[str]:
         """Prompts of the preview pictures; {} is the concept, {class} the class word."""
-        return [values.get("preview_prompt", "")]
+        return lines_of(values.get("preview_prompt", ""))
+
+    @classmethod
+    def shown_prompts(cls, config: TrainConfig, values: dict[str, Any]) -> list[str]:
+        """The same as they are drawn."""
+        class_word = values.get("class_word", "")
+        return [
+            prompt.replace("{}", config.placeholder).replace("{class}", class_word)
+            for prompt in cls.preview_prompts(values)
+        ]
 
 
 def train_schema(
@@ -122,6 +129,7 @@ def train_schema(
         description=description,
         search_aliases=ALIASES,
         is_input_list=True,
+        is_output_node=True,  # it may stand alone: its panel shows what it learned, and saves it
         inputs=[*(sockets or model_inputs()), *own, *options],
         outputs=[
             ConceptSocket.Output(display_name="concept"),
@@ -298,6 +306,7 @@ class TrainDETEX(TrainNode):
 
 class TrainCrossInit(TrainNode):
     config = CrossInitConfig
+    presets: ClassVar[Presets] = {name: asdict(preset) for name, preset in PRESETS.items()}
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -316,17 +325,13 @@ class TrainCrossInit(TrainNode):
             *schedule_inputs(cls.config),
             io.Float.Input(
                 "reg_weight", default=default_of(cls.config, "reg_weight"),
-                min=0.0, max=1.0, step=1e-6, round=1e-8,
+                min=0.0, max=1.0, step=1e-6, round=1e-8, advanced=True,
                 tooltip="How firmly the words are held near their start.",
             ),
             seed_input(),
         ]  # fmt: skip
         options = [
-            io.Combo.Input(
-                "preset", options=["custom", *PRESETS], default="custom", optional=True,
-                tooltip="quality: 320 steps at 0.005. fast: 25 steps at 0.08. custom: steps and "
-                "learning_rate as they are set.",
-            ),
+            preset_option(cls.presets, default="quality"),
             io.Combo.Input(
                 "regulariser", options=Regulariser, default=Regulariser.DISTANCE,
                 optional=True, advanced=True,
@@ -344,10 +349,3 @@ class TrainCrossInit(TrainNode):
             own,
             options,
         )
-
-    @classmethod
-    def make_config(cls, values: dict[str, Any]) -> TrainConfig:
-        preset = PRESETS.get(values.get("preset", "custom"))
-        if preset is not None:
-            values = {**values, "steps": preset.steps, "learning_rate": preset.learning_rate}
-        return super().make_config(values)

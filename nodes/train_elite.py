@@ -19,6 +19,7 @@ from .inputs import (
     common_options,
     config_of,
     default_of,
+    lines_of,
     mask_marks_input,
     mask_marks_of,
     schedule_inputs,
@@ -42,6 +43,7 @@ class TrainELITE(io.ComfyNode):
             "general encoder; a narrow world takes less. For several GPUs there is a command line.",
             search_aliases=ALIASES,
             is_input_list=True,
+            is_output_node=True,
             inputs=[
                 io.Model.Input("model", tooltip="The model to train with. It is not changed."),
                 io.Clip.Input("clip", tooltip="The CLIP of the same checkpoint. Not changed."),
@@ -106,30 +108,27 @@ class TrainELITE(io.ComfyNode):
     def execute(cls, **lists: list[Any]) -> io.NodeOutput:
         images, masks = lists.pop("images"), lists.pop("masks", [])
         values = {name: value[0] for name, value in lists.items()}
-        config = config_of(EliteConfig, values)
         models = EliteModels(*(values[k] for k in ("model", "clip", "vae", "clip_vision")))
-        prompt = values.get("preview_prompt", "").replace("{}", PREVIEWED)
-        notes: list[str] = []
-        masks = [mask for mask in masks if mask is not None]
-        subjects = GivenSubjects(images, masks, mask_marks_of(values), notes.append)
+        prompts = [p.replace("{}", PREVIEWED) for p in lines_of(values.get("preview_prompt", ""))]
+        with watched(cls.hidden, values) as monitor:
+            config = config_of(EliteConfig, values)
+            masks = [mask for mask in masks if mask is not None]
+            subjects = GivenSubjects(images, masks, mask_marks_of(values), monitor.warn)
 
-        def preview(report: StepReport) -> Tensor:
-            first = subjects.first
-            concept = encode_elite(
-                report.learner.to_encoder(report.read),
-                models.clip_vision,
-                first.picture[None],
-                None if first.mask is None else first.mask[None],
-                PREVIEWED,
-                marks=MaskMarks.SUBJECT,
-            )
-            patched = apply_concept(models.model, models.clip, concept)
-            return text_to_image(*patched, models.vae, prompt, config.resolution)
+            def draw(report: StepReport, prompt: str) -> Tensor:
+                first = subjects.first
+                concept = encode_elite(
+                    report.learner.to_encoder(report.read),
+                    models.clip_vision,
+                    first.picture[None],
+                    None if first.mask is None else first.mask[None],
+                    PREVIEWED,
+                    marks=MaskMarks.SUBJECT,
+                )
+                patched = apply_concept(models.model, models.clip, concept)
+                return text_to_image(*patched, models.vae, prompt, config.resolution)
 
-        with watched(cls.hidden, config.steps, values, preview) as monitor:
-            monitor.tell("preparing the pictures")
-            for note in notes:
-                monitor.warn(note)
+            config = monitor.begin(config, prompts, draw)
             trained = train_elite(
                 config,
                 models,
@@ -139,7 +138,7 @@ class TrainELITE(io.ComfyNode):
                 states_folder(),
                 values.get("resume", True),
             )
-            monitor.finish(trained.losses)
+            monitor.finish(config.steps, trained.losses)
         losses = plottable(trained.losses["loss"])
         return io.NodeOutput(trained.encoder, losses, ui=monitor.shown)
 

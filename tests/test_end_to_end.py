@@ -15,7 +15,7 @@ pytestmark = pytest.mark.server
 
 CHECKPOINT = "tiny_sd1.safetensors"
 LONG = {"steps": 60, "batch_size": 1, "save_every": 7, "preview_every": 0}
-STEP = re.compile(r"step (\d+)/(\d+)  loss \d+\.\d+")
+LIVE = "personalize.live"
 
 
 def node(class_type, **inputs):
@@ -129,9 +129,14 @@ def content(path):
 
 
 def step_of(message):
-    """Step that a progress text tells, 0 for other messages."""
-    match = STEP.search(message.data["text"]) if message.kind == "text" else None
-    return int(match[1]) if match else 0
+    """Step that the news of a training tell, 0 for other messages."""
+    return message.data["step"] if message.kind == LIVE else 0
+
+
+def begun_after(messages):
+    """Steps that lay behind the first one of which the news tell a loss."""
+    news = [m.data for m in messages if m.kind == LIVE and m.data["losses"].get("loss")]
+    return news[0]["start"]
 
 
 def test_from_pictures_to_a_picture(server, names):
@@ -142,7 +147,7 @@ def test_from_pictures_to_a_picture(server, names):
         "losses": node("LossGraphNode", loss=["train", 1], filename_prefix="loss"),
     }
     run = server.client.run(workflow, messages.append)
-    assert_progress_was_seen(messages, steps=6)
+    assert_progress_was_seen(server.client, messages, steps=6)
     assert run.outputs["losses"]["images"]
 
     name = "ways/ball.safetensors"
@@ -164,20 +169,22 @@ def test_from_pictures_to_a_picture(server, names):
     assert not [line for line in new.splitlines() if re.search("WARNING|ERROR|Traceback", line)]
 
 
-def assert_progress_was_seen(messages, steps):
+def assert_progress_was_seen(client, messages, steps):
     bar = [
         (m.data["value"], m.data["max"])
         for m in messages
         if m.kind == "progress" and m.data.get("node") == "train"
     ]
     assert (steps, steps) in bar
-    texts = [m.data["text"] for m in messages if m.kind == "text" and m.data["node"] == "train"]
-    assert texts[0] == "encoding the pictures"
-    assert STEP.search(texts[-1]) and f"step {steps}/{steps}" in texts[-1]
-    previews = [Image.open(io.BytesIO(m.picture)) for m in messages if m.kind == "preview"]
-    assert len(previews) >= steps // 2
-    assert all(picture.width == picture.height >= 64 for picture in previews)
-    saving = [m.data["text"] for m in messages if m.kind == "text" and m.data["node"] != "train"]
+    news = [m.data for m in messages if m.kind == LIVE]
+    assert "encoding" in [told["note"]["key"] for told in news if told["note"]]
+    assert (news[-1]["step"], news[-1]["stage"]) == (steps, "finished")
+    assert len(news[-1]["previews"]) >= steps // 2
+    ask = f"/personalize/live/preview?prompt={news[-1]['prompt']}&node=train&step={steps}"
+    preview = Image.open(io.BytesIO(client.get(ask)))
+    assert preview.width == preview.height >= 64
+    assert not [m for m in messages if m.kind in ("text", "preview")]  # the host's own leak
+    saving = [m.data["text"] for m in messages if m.kind == "personalize.told"]
     assert any(text.startswith("saved ") for text in saving)
 
 
@@ -298,15 +305,12 @@ def test_cancel_stops_within_a_step_and_resume_goes_on(server, names):
     assert "save_train" not in run.outputs
 
     step = new_state(server, before)
-    assert told <= step <= told + 3  # texts, at most four a second, may be a step or two behind
+    assert told <= step <= told + 3  # news, a few a second, may be a step or two behind
 
     settings["steps"] = step + 5
-    texts = []
-    path = learn(server, names, "cancel/resumed", texts.append, **settings)
-    steps = [step_of(message) for message in texts if step_of(message)]
-    assert min(steps) == step + 1
-    lines = [message.data["text"] for message in texts if message.kind == "text"]
-    assert any(f"resumed at step {step}" in line for line in lines)
+    news = []
+    path = learn(server, names, "cancel/resumed", news.append, **settings)
+    assert begun_after(news) == step
     whole = learn(server, names, "cancel/whole", resume=False, **settings)
     assert content(path) == content(whole)
 
@@ -314,11 +318,11 @@ def test_cancel_stops_within_a_step_and_resume_goes_on(server, names):
 def test_a_finished_training_is_not_repeated(server, names):
     settings = {"train_seed": 63, "preview_every": 0}
     whole = learn(server, names, "finished/whole", **settings)
-    texts = []
+    news = []
     settings["preview_every"] = 3  # another input, or the host would not ask the node at all
-    again = learn(server, names, "finished/again", texts.append, **settings)
-    lines = [message.data["text"] for message in texts if message.kind == "text"]
-    assert "learned before, in 4 steps" in lines
+    again = learn(server, names, "finished/again", news.append, **settings)
+    steps = [step_of(message) for message in news if message.kind == LIVE]
+    assert set(steps) == {0, 4}  # none between
     assert content(again) == content(whole)
 
 
@@ -342,12 +346,11 @@ def test_a_killed_server_resumes_bit_equal(server, names):
     step = new_state(server, before)
     assert step >= 14 and step % 7 == 0  # what save_every had kept: the process could say nothing
     settings["steps"] = step + 15
-    texts = []
-    path = learn(server, names, "kill/resumed", texts.append, **settings)
+    news = []
+    path = learn(server, names, "kill/resumed", news.append, **settings)
     folders = (server.base_directory / "output" / "personalize" / "training").iterdir()
     assert any(not list(folder.glob(".*")) for folder in folders)
-    steps = [step_of(message) for message in texts if step_of(message)]
-    assert min(steps) == step + 1
+    assert begun_after(news) == step
     whole = learn(server, names, "kill/whole", resume=False, **settings)
     assert content(path) == content(whole)
 

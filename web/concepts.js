@@ -8,12 +8,13 @@ import { acceptDrops } from "./concepts/nodes.js"
 import { watchPromptFields } from "./concepts/prompt_fields.js"
 import { onShelfChange, refreshShelf } from "./concepts/shelf.js"
 import { sidebarTab } from "./concepts/sidebar.js"
+import { loadStyle } from "./node_elements.js"
 import { loadTexts } from "./texts.js"
 
 const CHANGED = "personalize.concepts_changed"
 
 async function setup() {
-  addStyles()
+  loadStyle("./concepts/concepts.css", import.meta.url)
   watchPromptFields()
   watchTyping()
   acceptDrops()
@@ -28,13 +29,6 @@ async function setup() {
 async function onConceptsChanged() {
   await refreshShelf()
   await app.refreshComboInNodes()
-}
-
-function addStyles() {
-  const link = document.createElement("link")
-  link.rel = "stylesheet"
-  link.href = new URL("./concepts/concepts.css", import.meta.url).href
-  document.head.append(link)
 }
 
 app.registerExtension({

@@ -1,7 +1,9 @@
+// The live view of trainings: what happens in a Train node, on that node.
+
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { nodeAt, workflowId } from "./graph.js"
 import { attachPanel, panelOf, panels } from "./live/panels.js"
-import { nodeAt, workflowId } from "./live/graph.js"
 import { fetchRun, fetchRuns } from "./live/requests.js"
 import { follow } from "./live/run.js"
 import { loadTexts } from "./texts.js"
@@ -13,6 +15,7 @@ app.registerExtension({
   async setup() {
     await loadTexts()
     api.addEventListener(EVENT, ({ detail }) => onNews(detail))
+    api.addEventListener("execution_error", ({ detail }) => onError(detail))
     document.addEventListener("visibilitychange", () => document.hidden || showAll())
   },
   nodeCreated: attachPanel,
@@ -27,6 +30,11 @@ async function onNews(news) {
   const run = follow(panel.run, news)
   if (run) panel.show(run)
   else panel.ask(() => fetchRun(news.prompt, news.node))
+}
+
+/** A node that failed before its training began has no news to tell. */
+function onError({ prompt_id: prompt, node_id: node, exception_message: error }) {
+  panelOf(nodeAt(node))?.fail({ prompt, node: String(node), error })
 }
 
 /** Show the last run of each Train node of this workflow, after a reload or an absence. */

@@ -264,7 +264,7 @@ def test_two_trainings_one_in_a_subgraph_and_a_hidden_tab(page):
     page.tab.evaluate(open_subgraph, subgraph)
     page.center_on(other, 0.8)
     panel(page).get_by_text("step 20 of 20").wait_for()
-    assert panel(page).locator("img").get_attribute("src").endswith("step=20")
+    assert panel(page).locator("img").get_attribute("src").endswith("step=20&number=0")
     page.tab.evaluate("app.canvas.setGraph(app.rootGraph)")
     page.center_on(studio.train, 0.8)
     panel(page).get_by_text("step 30 of 30").wait_for()

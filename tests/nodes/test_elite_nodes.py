@@ -106,7 +106,7 @@ def test_a_concept_without_its_encoder_says_which(tiny_sd1):
 def test_the_picture_that_is_not_square(saved, monkeypatch):
     shown = []
     monkeypatch.setattr(
-        "personalize.nodes.elite.NodeProgress.show_text", lambda self, text, now: shown.append(text)
+        "personalize.nodes.elite.NodeProgress.show_text", lambda self, text: shown.append(text)
     )
     elite, vision = load(saved), clip_vision()
     for shape in ((1, 60, 60, 3), (1, 60, 90, 3)):

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import torch
+from personalize.concepts.errors import PersonalizeError
 from personalize.nodes import live_routes, monitor
 from personalize.nodes.live import MOST_POINTS, MOST_PREVIEWS, MOST_RUNS, LiveRun, LiveRuns, Stage
 from personalize.nodes.live_routes import PREFIX, add_live_routes
@@ -60,11 +61,11 @@ def test_a_long_history_is_thinned_to_means(steps, stride):
 def test_of_many_previews_the_first_and_the_last_of_times_stay():
     one = LiveRun("p", "7", steps=1000)
     for step in range(10, 2010, 10):
-        one.add_preview(step, b"%d" % step)
+        one.add_preview(step, [b"%d" % step])
         assert len(one.previews) <= MOST_PREVIEWS and list(one.previews)[-1] == step
     steps = list(one.previews)
     assert steps == sorted(steps)
-    assert one.previews[steps[3]] == b"%d" % steps[3]
+    assert one.previews[steps[3]] == [b"%d" % steps[3]]
 
 
 @pytest.mark.parametrize(
@@ -75,12 +76,12 @@ def test_a_resumed_training_keeps_the_previews_of_its_steps(first_step, widgets,
     runs.times_continued("7", {})
     before = runs.begin(LiveRun("p1", "7"))
     for step in (2, 4, 6):
-        before.add_preview(step, b"")
+        before.add_preview(step, [b""])
     runs.times_continued("7", widgets)
     resumed = runs.begin(LiveRun("p2", "7"))
     resumed.record(first_step, {"loss": [0.5] * first_step})
     assert list(resumed.previews) == kept
-    resumed.add_preview(8, b"")
+    resumed.add_preview(8, [b""])
     resumed.record(first_step + 1, {"loss": [0.5] * (first_step + 1)})
     assert list(resumed.previews) == [*kept, 8]
 
@@ -115,6 +116,14 @@ def test_the_fingerprint_grows_for_the_stopped_training_alone():
     assert runs.times_continued("8", widgets) == before
     one.resumable = False
     assert not runs.go_on("p", "7")
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    runs = LiveRuns()
+    monkeypatch.setattr(live_routes, "LIVE", runs)
+    monkeypatch.setattr(monitor, "LIVE", runs)
+    return runs
 
 
 @pytest.fixture
@@ -170,14 +179,60 @@ def test_no_more_than_ten_messages_a_second_and_none_is_lost(tiny_sd1, told):
 def test_a_failure_is_told(tiny_sd1, told, images):
     with pytest.raises(Exception, match=r"picture|Picture"):
         run(TrainCrossInit, tiny_sd1, images)
-    assert told[-1]["stage"] == "failed"
+    assert told[-1]["stage"] == "failed" and "icture" in told[-1]["error"]
 
 
-@pytest.fixture
-def runs(monkeypatch):
+@pytest.mark.parametrize(
+    ("widget", "value", "says"),
+    [("placeholder", "ball", "ordinary word"), ("class_word", " ", "class_word is empty")],
+)
+def test_a_setting_that_is_refused_is_told_too(tiny_sd1, told, widget, value, says):
+    with pytest.raises(PersonalizeError, match=says):
+        run(TrainCrossInit, tiny_sd1, **{widget: value})
+    assert [news["stage"] for news in told] == ["running", "failed"]
+    assert says in told[-1]["error"] and told[-1]["error"].endswith(".")
+
+
+def test_the_concept_of_an_earlier_step_is_had_without_training_again(tiny_sd1, told, runs):
+    settings = {"steps": 6, "preview_every": 2, "train_seed": 74, "resume": True}
+    widgets = {"steps": 6}
+
+    def execute():
+        asked = runs.times_continued("", widgets)
+        concept, _ = run(TrainCrossInit, tiny_sd1, **settings)
+        return concept, asked
+
+    whole, first = execute()
+    assert told[-1]["saved"] == told[-1]["previews"] == [2, 4, 6]
+    assert not runs.keep("", "", 3)  # no state of it
+    assert runs.keep("", "", 4)
+    kept, second = execute()
+    assert second > first and told[-1]["stage"] == "kept"
+    steps_told = {news["step"] for news in told[told.index(told[-1]) - 2 :]}
+    assert (told[-1]["step"], told[-1]["steps"], told[-1]["previews"]) == (4, 6, [2, 4, 6])
+    assert 5 not in steps_told and kept.training["steps_taken"] == 4
+
+    assert runs.go_on("", "")
+    again, third = execute()
+    assert third > second and told[-1]["stage"] == "finished"
+    assert torch.equal(again.words[""], whole.words[""])
+    assert told[-1]["previews"] == [2, 4, 6]
+    short, _ = run(TrainCrossInit, tiny_sd1, **settings | {"steps": 4, "resume": False})
+    assert torch.equal(kept.words[""], short.words[""])
+
+
+def test_the_kept_step_is_of_its_settings_alone_and_the_last_one_is_no_wish():
     runs = LiveRuns()
-    monkeypatch.setattr(live_routes, "LIVE", runs)
-    return runs
+    runs.times_continued("7", {"steps": 9})
+    one = runs.begin(LiveRun("p", "7", steps=9))
+    one.saved = [3, 9]
+    assert not runs.keep("p", "7", 3)  # it still runs
+    one.stage = Stage.FINISHED
+    assert runs.keep("p", "7", 3) and runs.begin(LiveRun("q", "7", steps=9)).wanted == 3
+    assert runs.keep("p", "7", 9) and runs.begin(LiveRun("r", "7", steps=9)).wanted is None
+    assert runs.keep("p", "7", 3)
+    runs.times_continued("7", {"steps": 12})
+    assert runs.begin(LiveRun("s", "7", steps=12)).wanted is None
 
 
 def ask(method, path, **options):
@@ -187,12 +242,12 @@ def ask(method, path, **options):
 def test_routes_tell_histories_and_previews(runs):
     one = runs.begin(LiveRun("p", "12:7", "w", 9))
     one.record(2, {"loss": [0.25, 0.125]})
-    one.add_preview(2, b"\xff\xd8picture")
+    one.add_preview(2, [b"first", b"\xff\xd8picture"])
     status, _, content = ask("GET", "?workflow=w")
     assert status == 200 and [r["node"] for r in content["runs"]] == ["12:7"]
     status, _, content = ask("GET", "/run?prompt=p&node=12%3A7")
     assert (status, content["losses"], content["previews"]) == (200, {"loss": [0.25, 0.125]}, [2])
-    status, headers, content = ask("GET", "/preview?prompt=p&node=12%3A7&step=2")
+    status, headers, content = ask("GET", "/preview?prompt=p&node=12%3A7&step=2&number=1")
     assert (status, headers["Content-Type"], content) == (200, "image/jpeg", b"\xff\xd8picture")
     assert headers["X-Content-Type-Options"] == "nosniff"
 
@@ -200,10 +255,11 @@ def test_routes_tell_histories_and_previews(runs):
 @pytest.mark.parametrize(
     "path",
     ["/run?prompt=p&node=8", "/run", "/preview?prompt=p&node=7&step=3", "/preview?prompt=p&node=7"]
-    + [f"/preview?prompt=p&node=7&step={step}" for step in ("x", "-1", "²", "٣", "9" * 30, "9" * 5_000)],
+    + [f"/preview?prompt=p&node=7&step={step}" for step in ("x", "-1", "²", "9" * 30)]
+    + [f"/preview?prompt=p&node=7&step=2&number={number}" for number in ("x", "-1", "1", "²")],
 )
 def test_what_is_not_there_is_not_found(runs, path):
-    runs.begin(LiveRun("p", "7")).add_preview(2, b"")
+    runs.begin(LiveRun("p", "7")).add_preview(2, [b""])
     status, _, content = ask("GET", path)
     assert status == 404 and content["error"].endswith(".")
 
@@ -219,6 +275,10 @@ def test_stop_and_continue_are_for_post_with_json_only(runs):
     assert not one.stop_wanted
     assert ask("POST", "/continue", json=body)[0] == 409
     assert ask("POST", "/stop", json=body)[0] == 200 and one.stop_wanted
-    one.stage = Stage.STOPPED
+    one.stage, one.saved = Stage.STOPPED, [5]
     assert ask("POST", "/stop", json=body)[0] == 409
     assert ask("POST", "/continue", json=body)[0] == 200
+    assert ask("POST", "/keep", json=body)[0] == 400
+    assert ask("POST", "/keep", json=body | {"step": "4"})[0] == 409
+    assert ask("POST", "/keep", json=body | {"step": "-5"})[0] == 409
+    assert ask("POST", "/keep", json=body | {"step": "5"})[0] == 200

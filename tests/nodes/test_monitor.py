@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from personalize.nodes.monitor import plottable, shown_losses
+from personalize.nodes.monitor import plottable
 
 pytestmark = pytest.mark.host
 
@@ -31,9 +31,3 @@ def test_ordinary_losses_are_left_as_they_are():
 def test_values_are_finite_tensors_on_the_cpu():
     for value in plottable([0.5])["loss"]:
         assert torch.is_tensor(value) and value.device.type == "cpu" and math.isfinite(value)
-
-
-def test_the_terms_of_the_loss_are_shown_by_name():
-    losses = {"loss": [0.5, 0.7], "denoising": [0.2, 0.3], "prior": [0.3, 0.4]}
-    assert shown_losses(losses) == "loss 0.6000 (denoising 0.25, prior 0.35)"
-    assert shown_losses({"loss": [0.5], "denoising": [0.5]}) == "loss 0.5000"

@@ -124,18 +124,6 @@ PROMISED = {
         ],
         ["scores", "report"],
     ),
-    "PersonalizeCompare": (
-        "Compare Concepts",
-        [
-            *("model", "clip", "vae", "concepts", "prompts", "strengths"),
-            *("sample_seed", "steps", "cfg"),
-        ],
-        [
-            *("negative", "resolution", "sampler_name", "scheduler"),
-            *("references", "clip_folder"),
-        ],
-        ["report", "images"],
-    ),
     "PersonalizeLoadSAM": (
         "Load SAM",
         ["sam_name"],
@@ -153,9 +141,9 @@ PROMISED = {
     ),
 }
 OUTPUT_NODES = {
+    *(name for name in PROMISED if name.startswith("PersonalizeTrain")),  # alone, they run
     *("PersonalizeSaveConcept", "PersonalizeSaveELITE", "PersonalizeSaveLoRA"),
     "PersonalizeEvaluate",  # shows its report, and may write a file
-    "PersonalizeCompare",
 }
 TYPES = {
     "model": "MODEL",
@@ -282,5 +270,5 @@ def test_knobs_of_a_train_node_are_advanced(node_id):
     inputs = {name: options for name, _, options in all_inputs(NODE_CLASS_MAPPINGS[node_id])}
     advanced = {name for name, options in inputs.items() if options.get("advanced")}
     assert advanced >= set(OPTIONS) - {"resolution"}
-    assert not advanced & {*SOCKETS, *SCHEDULE, "train_seed"}
+    assert not advanced & {*SOCKETS, *SCHEDULE}
     assert NODE_CLASS_MAPPINGS[node_id].INPUT_IS_LIST

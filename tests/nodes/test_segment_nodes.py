@@ -111,7 +111,7 @@ def test_cancel_and_progress(sam, monkeypatch):
     texts = []
     monkeypatch.setattr(
         "personalize.nodes.segment.NodeProgress.show_text",
-        lambda self, text, now=False: texts.append(text),
+        lambda self, text: texts.append(text),
     )
     segment(sam, pictures(2, 40, 50, 3))
     assert texts[:3] == [f"{n} of 2 pictures" for n in range(3)]

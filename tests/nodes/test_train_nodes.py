@@ -1,5 +1,6 @@
 """Train nodes as the host runs them, and what each kind of bad input gets to read."""
 
+from io import BytesIO
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,8 @@ from personalize.concepts.errors import (
     PlaceholderError,
     TrainingError,
 )
-from personalize.host.progress import NodeProgress
+from personalize.nodes import monitor
+from personalize.nodes.live import LiveRuns
 from personalize.nodes.train import (
     TrainCrossInit,
     TrainCustomDiffusion,
@@ -23,8 +25,24 @@ from personalize.training.cross_init import PRESETS
 from personalize.training.learn import learn
 from personalize.training.prior import SAMPLING
 from personalize.training.textual_inversion import TextualInversionConfig
+from PIL import Image
 
 pytestmark = pytest.mark.host
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """The trainings of a test, as browsers may ask for them."""
+    begun, live = [], LiveRuns()
+    begin = live.begin
+
+    def noted(run):
+        begun.append(begin(run))
+        return run
+
+    monkeypatch.setattr(live, "begin", noted)
+    monkeypatch.setattr(monitor, "LIVE", live)
+    return begun
 
 
 def picture(*shape):
@@ -40,6 +58,7 @@ def run(node, tiny, images=None, lists=None, **widgets):
         if len(entry) > 1 and "default" in entry[1]
     }
     small = {"steps": 1, "batch_size": 1, "resolution": 64, "preview_every": 0, "resume": False}
+    small |= {"preset": "custom"} if "preset" in defaults else {}
     sockets = {"model": tiny.model, "clip": tiny.clip, "vae": tiny.vae}
     values = {name: [v] for name, v in (sockets | defaults | small | widgets).items()}
     with torch.inference_mode():
@@ -71,38 +90,50 @@ def test_a_train_node_gives_a_concept_and_its_losses(
 
 
 @pytest.mark.parametrize(
-    ("node", "sockets", "strips", "names"),
+    ("node", "sockets", "prompts", "names"),
     [
-        (TrainCustomDiffusion, {}, 64, [""]),
+        (TrainCustomDiffusion, {}, ["a photo of <my-dog>"], [""]),
         (
             TrainDETEX,
             {"clip_vision": True, "masks": [torch.ones(64, 64)]},
-            128,
+            [
+                "a photo of <my-dog>",
+                "photo of a <my-dog> with <my-dog:pose1> pose in <my-dog:background1> background",
+            ],
             ["", "pose1", "background1"],
         ),
     ],
 )
-def test_nodes_that_preserve_the_class(node, sockets, strips, names, tiny_sd1, monkeypatch):
-    """The preview of DETEX shows the subject alone, and with pose and background of a picture."""
-    seen = []
-    monkeypatch.setattr(
-        NodeProgress, "show_picture", lambda self, step, shown: seen.append(shown.shape)
-    )
+def test_nodes_that_preserve_the_class(node, sockets, prompts, names, tiny_sd1, runs):
+    """The previews of DETEX show the subject alone, and with pose and background of a picture."""
     lists = {"prior_images": [picture(2, 64, 80, 3)]} | sockets
     if "clip_vision" in lists:
         lists["clip_vision"] = [clip_vision()]
     concept, losses = run(node, tiny_sd1, lists=lists, steps=2, preview_every=2)
     assert list(concept.words) == names and len(losses["loss"]) == 2
-    assert seen == [(strips // 64, 64, 64, 3)]
+    (shown,) = runs
+    assert list(shown.prompts) == prompts and list(shown.previews) == [2]
+    assert [Image.open(BytesIO(jpeg)).size for jpeg in shown.previews[2]] == [(64, 64)] * len(
+        prompts
+    )
 
 
-def test_pictures_of_the_class_are_made_in_the_node(tiny_sd1, monkeypatch, host_base):
+def test_several_prompts_are_previewed_each(tiny_sd1, runs):
+    prompts = "a photo of {} {class}\n\n  {} on the beach \n"
+    run(TrainCrossInit, tiny_sd1, steps=2, preview_every=1, preview_prompt=prompts)
+    (shown,) = runs
+    assert list(shown.prompts) == ["a photo of <me> person", "<me> on the beach"]
+    assert [len(jpegs) for jpegs in shown.previews.values()] == [2, 2]
+
+
+def test_pictures_of_the_class_are_made_in_the_node(tiny_sd1, monkeypatch, host_base, runs):
     monkeypatch.setitem(SAMPLING, "steps", 1)
-    lines = []
-    monkeypatch.setattr(NodeProgress, "show_text", lambda self, line, now=False: lines.append(line))
+    notes = []
+    monkeypatch.setattr(monitor, "tell_browsers", lambda _, news: notes.append(news["note"]))
     run(TrainCustomDiffusion, tiny_sd1, prior_count=5, train_seed=77)
-    assert "making pictures of the class: 4 of 5" in lines
-    assert any("(denoising" in line and "prior" in line for line in lines)
+    assert {"key": "encoding", "values": {}} in notes and notes[-1] is None
+    assert any(note and note["key"] == "making_prior" for note in notes)
+    assert set(runs[0].losses) == {"loss", "denoising", "prior"}
     assert len(list((host_base / "output" / "personalize" / "prior").glob("*/*.png"))) == 8
 
 

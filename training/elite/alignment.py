@@ -71,8 +71,7 @@ class AlignedElite(EliteWords):
         contrasts = []
         for table in self.tables:
             prompts = table.embed(backbone.text, batch.prompt, words)
-            embeddings = backbone.text.embedding(prompts).to(batch.subjects.device)
-            contrasts.append(contrast(embeddings, batch.subjects))
+            contrasts.append(contrast(backbone.text.embedding(prompts), batch.subjects))
         return {
             "contrast": torch.stack(contrasts).mean(),
             "words": self.config.words_weight * words.abs().mean(),

@@ -1,7 +1,9 @@
 // Load Concept and Apply Concept for a saved concept, made by a button or by dropping its card on the canvas.
 
 import { app } from "../../../scripts/app.js"
-import { APPLY, LOAD, allNodes } from "./workflow.js"
+import { allNodes } from "../graph.js"
+import { setWidget, widgetOf } from "../node_elements.js"
+import { APPLY, LOAD } from "./workflow.js"
 
 export const DRAGGED = "application/x-personalize-concept"
 const GAP = 60
@@ -33,13 +35,8 @@ export function followRename(name, wanted) {
   for (const node of allNodes()) if (node.type === LOAD && nameWidget(node)?.value === name) setName(node, wanted)
 }
 
-const nameWidget = (node) => node.widgets?.find((widget) => widget.name === "concept_name")
-
-function setName(node, name) {
-  const widget = nameWidget(node)
-  widget.value = name
-  widget.callback?.(name)
-}
+const nameWidget = (node) => widgetOf(node, "concept_name")
+const setName = (node, name) => setWidget(nameWidget(node), name)
 
 function middle() {
   const { left, top, width, height } = app.canvas.canvas.getBoundingClientRect()

@@ -1,7 +1,8 @@
 // A line on Load Concept and Apply Concept: method, base model, and what to write in a prompt.
 
+import { allNodes } from "../graph.js"
 import { addElement, afterwards } from "../node_elements.js"
-import { APPLY, LOAD, allNodes, cardOf } from "./workflow.js"
+import { APPLY, LOAD, cardOf } from "./workflow.js"
 import { text } from "./texts.js"
 
 const NAME = "what_to_write"

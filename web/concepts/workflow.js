@@ -1,20 +1,13 @@
 // What the shown workflow says of concepts: which are applied, and what each node will make of its inputs.
 
-import { app } from "../../../scripts/app.js"
+import { allNodes } from "../graph.js"
+import { widgetOf } from "../node_elements.js"
 import { conceptNamed, madeBy } from "./shelf.js"
 
 export const LOAD = "PersonalizeLoadConcept"
 export const APPLY = "PersonalizeApplyConcept"
 
 const OFF = new Set([2, 4]) // modes of a node: never, bypass
-
-/** All nodes of the workflow, those in subgraphs too. */
-export function* allNodes(graph = app.rootGraph ?? app.graph) {
-  for (const node of graph?.nodes ?? []) {
-    yield node
-    if (node.subgraph) yield* allNodes(node.subgraph)
-  }
-}
 
 /** Cards of the concepts that are applied in this workflow. */
 export function appliedCards() {
@@ -62,7 +55,7 @@ function written(placeholder, classWord, together) {
 }
 
 function valueOf(node, name) {
-  const value = node.widgets?.find((widget) => widget.name === name)?.value
+  const value = widgetOf(node, name)?.value
   return typeof value === "string" ? value : ""
 }
 

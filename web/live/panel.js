@@ -1,30 +1,41 @@
 import { app } from "../../../scripts/app.js"
 import { makeChart } from "./chart.js"
-import { button, element } from "./elements.js"
+import { button, element, setText } from "./elements.js"
+import { makeFolding } from "./folding.js"
+import { makeGrid } from "./grid.js"
 import { makePreviews } from "./previews.js"
-import { continueRun, fetchRun, stopRun } from "./requests.js"
-import { fromHistory, isSame } from "./run.js"
+import { continueRun, fetchRun, keepStep, stopRun } from "./requests.js"
+import { failed, fromHistory, isSame } from "./run.js"
+import { makeSaving } from "./saving.js"
 import { statusLine, stageLine } from "./status.js"
 import { text } from "./texts.js"
 
-/** The live view of one node. `show` takes a run; `root` is its element. */
-export function makePanel() {
+const CAN_GO_ON = new Set(["stopped", "kept"])
+
+/**
+ * The live view of one node. `show` takes a run; `root` is its element.
+ * @param {any} node
+ */
+export function makePanel(node) {
   const stage = element("span", "stage")
   const status = element("span", "status")
+  const error = element("p", "error")
   const chart = makeChart()
-  const previews = makePreviews()
+  const grid = makeGrid(keep)
+  const previews = makePreviews(grid.open)
+  const saving = makeSaving(node)
   const log = button(text("log"), text("log_title"), () => setLog(!isLog))
   const action = button(text("stop"), text("stop_title"), act)
-  const controls = element("div", "controls", [stage, status, log, action])
-  const root = element("div", "personalize-live", [
-    controls,
-    element("div", "views", [chart.root, previews.root]),
-  ])
+  const controls = element("div", "controls", [stage, status, makeFolding(node), log, action])
+  const views = element("div", "views", [chart.root, previews.root])
+  const root = element("div", "personalize-live", [controls, error, views, saving.root])
   let isLog = false
   let frame = 0
   let asking = false
-  const panel = { root, run: null, show, showHistory, ask }
+  const panel = { root, run: null, isNew: false, show, showHistory, ask, fail, redraw, close: grid.remove }
   stage.setAttribute("role", "status")
+  error.setAttribute("role", "alert")
+  error.hidden = true
   root.setAttribute("role", "group")
   root.setAttribute("aria-label", text("panel"))
   log.setAttribute("aria-pressed", "false")
@@ -46,6 +57,11 @@ export function makePanel() {
   function showHistory(history) {
     const older = isSame(panel.run, history) && panel.run.known > history.step
     if (!older) show(fromHistory(history))
+  }
+
+  /** Show that the node failed, unless the server has told so itself. */
+  function fail(news) {
+    if (!isSame(panel.run, news) || panel.run.stage !== "failed") show(failed(panel.run, news))
   }
 
   /** Ask for a whole history, once at a time. */
@@ -71,14 +87,21 @@ export function makePanel() {
     if (isNew) chart.clear()
     setText(stage, stageLine(run))
     setText(status, statusLine(run))
+    status.title = status.textContent
+    const told = run.error || run.warning || ""
+    setText(error, told)
+    error.hidden = !told
+    error.classList.toggle("warning", !run.error)
     chart.draw(run, isLog)
     previews.draw(run, isNew)
+    grid.draw(run)
+    saving.draw(run)
     drawAction()
   }
 
   function drawAction() {
     const run = panel.run
-    const canGoOn = run?.stage === "stopped" && run.resumable
+    const canGoOn = CAN_GO_ON.has(run?.stage) && run.resumable
     setText(action, text(canGoOn ? "go_on" : "stop"))
     action.title = text(canGoOn ? "go_on_title" : "stop_title")
     action.disabled = !canGoOn && run?.stage !== "running"
@@ -87,15 +110,22 @@ export function makePanel() {
   async function act() {
     const run = panel.run
     action.disabled = true
-    const taken = run.stage === "running" ? await stopRun(run) : await continueRun(run)
-    if (!taken) await ask(() => fetchRun(run.prompt, run.node))
-    else if (run.stage === "stopped") await app.queuePrompt(0)
+    if (run.stage !== "running") await queueIf(continueRun(run))
+    else if (!(await stopRun(run))) await askAgain(run)
   }
 
-  return panel
-}
+  /** Have the concept of an earlier step, from its kept training state. */
+  function keep(step) {
+    return queueIf(keepStep(panel.run, step))
+  }
 
-/** Set a text only when it changes, or a screen reader would read it again. */
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text
+  async function queueIf(granted) {
+    const run = panel.run
+    if (await granted) await app.queuePrompt(0)
+    else await askAgain(run)
+  }
+
+  const askAgain = (run) => ask(() => fetchRun(run.prompt, run.node))
+
+  return panel
 }

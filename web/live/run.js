@@ -27,6 +27,14 @@ export function follow(run, news) {
   return { ...news, curves, known: news.step }
 }
 
+/** The run that a failure ended, of which the server tells nothing: what is known of an older run is
+ * none of it. */
+export const failed = (run, { prompt, node, error }) => ({
+  ...{ curves: {}, previews: [], prompts: [], saved: [], known: 0, step: 0, steps: run?.steps ?? 0 },
+  ...(isSame(run, { prompt, node }) ? run : {}),
+  ...{ prompt, node, error, stage: "failed", resumable: false },
+})
+
 export const isSame = (run, other) => run?.prompt === other.prompt && run.node === other.node
 
 /** The total alone when its only term equals it. */

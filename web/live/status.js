@@ -1,6 +1,7 @@
 import { text } from "./texts.js"
 
-const ENDS = { finished: "learned", stopped: "stopped", cancelled: "cancelled", failed: "failed" }
+const NOTES = new Set(["encoding", "making_prior"]) // as the server names them
+const ENDS = { finished: "learned", stopped: "stopped", kept: "kept", cancelled: "cancelled", failed: "failed" }
 
 /** What is going on, in a word that changes seldom. */
 export function stageLine({ stage, step }) {
@@ -8,8 +9,9 @@ export function stageLine({ stage, step }) {
   return text(ENDS[stage])
 }
 
-/** Step, rate and time left. */
-export function statusLine({ stage, step, steps, rate, left }) {
+/** What is done before the first step; then step, rate and time left. */
+export function statusLine({ stage, step, steps, rate, left, note }) {
+  if (stage === "running" && NOTES.has(note?.key)) return text(note.key, note.values)
   const parts = [text("step_of", { step, steps })]
   if (stage === "running" && rate) parts.push(speed(rate), text("left", { time: clock(left) }))
   return parts.join(" · ")

@@ -1,0 +1,165 @@
+"""The Learn node itself: as high as it must be, presets that are seen, previews large, an earlier
+step kept, failures told, and a page that does not grow while it learns."""
+
+import shutil
+
+import pytest
+from personalize.concepts.files import load_concept
+from personalize.host.progress import MOVES
+from personalize.tests.browser.test_live_training import SEEDS, Studio, panel, wait_for_stage
+from personalize.tools.server.page import Renderer
+
+pytestmark = [pytest.mark.server, pytest.mark.browser]
+
+STEPS = 1000
+A_MOVE, A_RUN = 5, 100
+"""Listeners that the host itself keeps for each move of its progress bar, and for a run's end; each
+of its progress texts was 60."""
+
+TINY = {
+    "steps": STEPS,
+    "batch_size": 1,
+    "resolution": 64,
+    "preview_every": 250,
+    "placeholder": "<ball>",
+}
+LOW = 620  # pixels: a Learn node fits a screen at 100 %, its four sockets and panel included
+WIDGETS = """id => Object.fromEntries(
+    app.canvas.graph.getNodeById(id).widgets.map(w => [w.name, w.value])
+)"""
+SHOWN = """id => {
+    const node = app.canvas.graph.getNodeById(id)
+    return node.widgets.filter(w => node.isWidgetVisible(w)).map(w => w.name)
+}"""
+
+
+@pytest.fixture(autouse=True)
+def clean_folders(server):
+    output = server.base_directory / "output"
+    for folder in (output / "concepts", output / "personalize"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def counted(devtools):
+    """What the page holds after a garbage collection."""
+    devtools.send("HeapProfiler.collectGarbage")
+    metrics = devtools.send("Performance.getMetrics")["metrics"]
+    return {one["name"]: one["value"] for one in metrics}
+
+
+def test_the_page_does_not_grow_over_a_thousand_steps(page):
+    base = page.add_node("CheckpointLoaderSimple", (0, 0), ckpt_name="tiny_sd1.safetensors")
+    pictures = page.add_node("MiniatureSubject", (0, 200), kind="thing", number=0)
+    train = page.add_node(
+        "PersonalizeTrainTextualInversion", (400, 0), **TINY, train_seed=next(SEEDS)
+    )
+    for output, name in enumerate(("model", "clip", "vae")):
+        page.link(base, output, train, name)
+    page.link(pictures, 0, train, "images")
+    page.center_on(train, 0.8)
+    devtools = page.tab.context.new_cdp_session(page.tab)
+    devtools.send("Performance.enable")
+
+    prompt = page.queue()
+    page.tab.wait_for_function(
+        """() => {
+            const points = document.querySelector(".personalize-live polyline.smooth")
+            return points?.getAttribute("points").split(" ").length >= 100
+        }"""
+    )
+    before = counted(devtools)
+    assert page.wait(prompt).status == "success"
+    wait_for_stage(page, "Learned")
+    after = counted(devtools)
+    grown = after["JSEventListeners"] - before["JSEventListeners"]
+    assert grown <= MOVES * A_MOVE + A_RUN, grown
+    assert after["Nodes"] - before["Nodes"] < STEPS // 10
+    assert after["JSHeapUsedSize"] - before["JSHeapUsedSize"] < 4e6
+
+
+def test_presets_are_seen_and_advanced_inputs_are_folded(page, renderer):
+    train = page.add_node("PersonalizeTrainCrossInit", (0, 0))
+    page.center_on(train, 0.8)
+    read = lambda: page.tab.evaluate(WIDGETS, train)  # noqa: E731
+    assert (read()["preset"], read()["steps"]) == ("quality", 320)
+    page.set_widget(train, "preset", "fast")
+    assert (read()["steps"], read()["learning_rate"]) == (25, 0.08)
+    page.set_widget(train, "steps", 30)
+    assert read()["preset"] == "custom"
+    page.set_widget(train, "preset", "fast")
+
+    # an older workflow, whose steps were not those of its preset
+    saved = page.tab.evaluate("window.app.rootGraph.serialize()")
+    values = saved["nodes"][0]["widgets_values"]
+    values[values.index(25)] = 320
+    page.load(saved)
+    assert (read()["preset"], read()["steps"]) == ("fast", 25)
+
+    assert page.tab.evaluate("app.graph.nodes[0].size[1]") <= LOW
+    if renderer is Renderer.CANVAS:
+        assert "templates" not in page.tab.evaluate(SHOWN, train)
+        more = panel(page).get_by_role("button", name="settings")
+        more.click()
+        assert more.get_attribute("aria-expanded") == "true"
+        assert {"templates", "resume", "steps"} <= set(page.tab.evaluate(SHOWN, train))
+        more.click()
+        assert page.tab.evaluate("app.graph.nodes[0].size[1]") <= LOW
+    else:
+        page.find("[data-node-id]").get_by_text("templates").wait_for(state="detached")
+        page.find("[data-testid=advanced-inputs-button]").click()
+        page.find("[data-node-id]").get_by_text("templates").first.wait_for()
+    page.set_widget(train, "steps", 26)
+    page.load(page.tab.evaluate("window.app.rootGraph.serialize()"))
+    assert (read()["preset"], read()["steps"]) == ("custom", 26)
+
+
+def test_previews_large_an_earlier_step_kept_saved_and_a_failure(page, server):
+    prompts = "a photo of {}\n{} on the beach"
+    studio = Studio(page, steps=9, preview_every=3, resolution=64, preview_prompt=prompts)
+    page.tab.evaluate("id => app.graph.remove(app.graph.getNodeById(id))", studio.save)
+    page.center_on(studio.train, 0.8)
+
+    # it runs alone, and says that nothing is saved
+    page.run()
+    wait_for_stage(page, "Learned")
+    panel(page).get_by_text("Not saved yet.").wait_for()
+
+    # the previews open large, arrows move, and an earlier step is kept
+    panel(page).locator(".large").click()
+    grid = page.find(".personalize-grid")
+    assert grid.locator("th[scope=row]").all_inner_texts() == [
+        "a photo of <my-mug>",
+        "<my-mug> on the beach",
+    ]
+    assert grid.locator("th[scope=col]").all_inner_texts() == ["3", "6", "9"]
+    caption, keep = grid.locator("figcaption"), grid.locator(".controls button").first
+    assert caption.inner_text() == "step 9 · a photo of <my-mug>" and keep.is_disabled()
+    for key in ("ArrowLeft", "ArrowDown", "ArrowDown"):
+        page.tab.keyboard.press(key)
+    assert caption.inner_text() == "step 6 · <my-mug> on the beach"
+    page.tab.wait_for_function(
+        "[...document.querySelectorAll('.personalize-grid img')].every(i => i.naturalWidth > 0)"
+    )
+    page.screenshot(f"previews-{page.renderer.value}")
+    keep.click()
+    wait_for_stage(page, "Kept")
+    panel(page).get_by_text("step 6 of 9").wait_for()
+    assert grid.locator("th[scope=col]").all_inner_texts() == ["3", "6", "9"]
+    page.tab.keyboard.press("Escape")
+    grid.wait_for(state="detached")
+
+    # one click saves it
+    panel(page).get_by_role("button", name="Save it").click()
+    page.find(".personalize-told").wait_for()
+    assert "my-concept.safetensors" in page.find(".personalize-told").inner_text()
+    assert panel(page).get_by_text("Not saved yet.").is_hidden()
+    (file,) = (server.base_directory / "output" / "concepts").glob("*.safetensors")
+    saved = load_concept(file, file.name)
+    assert (saved.placeholder, saved.training["steps_taken"]) == ("<my-mug>", 6)
+
+    # a failure is told, and nothing says that it learned
+    page.set_widget(studio.train, "placeholder", "mug")
+    page.wait(page.queue())
+    wait_for_stage(page, "Failed")
+    assert "ordinary word" in panel(page).get_by_role("alert").inner_text()
+    assert "Learned" not in panel(page).inner_text() and "step 9" not in panel(page).inner_text()

@@ -1,0 +1,45 @@
+import { app } from "../../../scripts/app.js"
+import { besides, freePlace } from "../graph.js"
+import { button, element } from "./elements.js"
+import { text } from "./texts.js"
+
+const ENDED = new Set(["finished", "stopped", "kept"])
+const SAVERS = { CONCEPT: ["PersonalizeSaveConcept", "concept"], ELITE_ENCODER: ["PersonalizeSaveELITE", "elite"] }
+
+/**
+ * A line under a training that ended unsaved, with a button that adds what saves it.
+ * @param {any} node
+ */
+export function makeSaving(node) {
+  const root = element("p", "saving", [text("unsaved"), " ", button(text("save"), text("save_title"), save)])
+  root.hidden = true
+
+  function draw(run) {
+    root.hidden = !ENDED.has(run.stage) || isSaved(node)
+  }
+
+  /** Nothing is learned again: the host takes the result of the training from its cache. */
+  async function save() {
+    const [type, input] = SAVERS[node.outputs[0].type]
+    const { graph } = node
+    const saver = LiteGraph.createNode(type)
+    graph.beforeChange()
+    saver.pos = freePlace(graph, saver.size, besides(node))
+    graph.add(saver)
+    node.connect(0, saver, saver.inputs.findIndex(({ name }) => name === input))
+    graph.afterChange()
+    await app.queuePrompt(0)
+  }
+
+  return { root, draw }
+}
+
+/** Does what was learned go to a node that saves it? Where a link leaves a subgraph, it may. */
+function isSaved(node, output = 0, hops = 20) {
+  return (node.outputs[output].links ?? []).some((id) => {
+    const target = node.graph.getNodeById(node.graph.getLink(id)?.target_id)
+    if (!target) return true
+    if (target.type === "Reroute") return hops > 0 && isSaved(target, 0, hops - 1)
+    return Boolean(target.subgraph) || Object.values(SAVERS).some(([type]) => type === target.type)
+  })
+}
