@@ -32,71 +32,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..cli.comfyui import ROOT, OnCpu, prepare_host
 from . import bench_detex, bench_elite
+from .costs import (
+    as_diffusers_trains,
+    conditions,
+    device_of_host,
+    memory,
+    reset_peak,
+    synchronize,
+)
+from .random_weights import make_sd15
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 SEED = 0
 INIT_WORD = "dog"
 VARIANTS = ("ours", "catversion", "diffusers", "forward")
 Answer = dict[str, Any]
-
-
-# --- random weights ---------------------------------------------------------------------------
-
-
-def make_checkpoint(path: Path) -> None:
-    """UNet and text encoder of SD1.5 with well-scaled random weights, fp16, 2 GB."""
-    import torch
-    from safetensors.torch import save_file
-
-    noise = torch.randn(1 << 24, generator=torch.Generator().manual_seed(SEED))
-    tensors = {key: _random_weight(key, shape, noise) for key, shape in _shapes().items()}
-    save_file(tensors, path)
-
-
-def _shapes() -> dict[str, torch.Size]:
-    """Keys and shapes of an SD1.5 checkpoint, without its VAE."""
-    import torch
-    from comfy import ops, sd1_clip
-    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
-
-    unet = UNetModel(
-        image_size=32,
-        in_channels=4,
-        out_channels=4,
-        model_channels=320,
-        num_res_blocks=[2, 2, 2, 2],
-        channel_mult=[1, 2, 4, 4],
-        transformer_depth=[1, 1, 1, 1, 1, 1, 0, 0],  # pyright: ignore[reportArgumentType]
-        transformer_depth_output=[1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
-        transformer_depth_middle=1,
-        num_heads=8,
-        use_spatial_transformer=True,
-        context_dim=768,
-        legacy=False,
-        dtype=torch.float16,
-        device="meta",
-        operations=ops.disable_weight_init,
-    )
-    text = sd1_clip.SDClipModel(device="meta", dtype=torch.float16).transformer.text_model
-    parts = {"model.diffusion_model.": unet, "cond_stage_model.transformer.text_model.": text}
-    return {
-        prefix + key: weight.shape
-        for prefix, module in parts.items()
-        for key, weight in module.state_dict().items()
-    }
-
-
-def _random_weight(key: str, shape: torch.Size, noise: Tensor) -> Tensor:
-    import torch
-
-    if len(shape) < 2:
-        return torch.full(shape, 1.0 if key.endswith("weight") else 0.01, dtype=torch.float16)
-    scale = 0.015 if "embedding" in key else shape[1:].numel() ** -0.5
-    weight = (noise[: shape.numel()] * scale).half()
-    return weight.repeat(-(-shape.numel() // len(weight)))[: shape.numel()].view(shape)
 
 
 # --- the variants -----------------------------------------------------------------------------
@@ -193,12 +145,12 @@ class Diffusers:
         from ..training.templates import OBJECT_TEMPLATES
 
         tokenizer = Path(sd1_clip.__file__).parent / "sd1_tokenizer"
-        self.reference = Reference(checkpoint, SD1, tokenizer, words=1)
+        self.reference = Reference(checkpoint, SD1, tokenizer, words=1).to(device_of_host())
         start = self.reference.tokenizer(INIT_WORD).input_ids[1:-1]
         table: Any = self.reference.text.embeddings.token_embedding.table
         self.word = table[start].clone().requires_grad_(True)
         self.optimizer = torch.optim.AdamW([self.word], lr=0.005, weight_decay=1e-2)
-        self.latents = _randn(1, latents) * 0.18215
+        self.latents = _randn(1, latents).to(device_of_host()) * 0.18215
         self.templates = OBJECT_TEMPLATES
         self.generator = torch.Generator().manual_seed(SEED)
 
@@ -210,13 +162,16 @@ class Diffusers:
         import torch
 
         reference = self.reference
-        noise = torch.randn(self.latents.shape, generator=self.generator)
-        t = torch.randint(1000, (1,), generator=self.generator)
+        device = self.latents.device
+        noise = torch.randn(self.latents.shape, generator=self.generator).to(device)
+        t = torch.randint(1000, (1,), generator=self.generator).to(device)
         which = torch.randint(len(self.templates), (1,), generator=self.generator)
         yield "draw"
-        context = reference.context(self.word, [self.templates[int(which)].format("<v0>")])
+        with as_diffusers_trains():
+            context = reference.context(self.word, [self.templates[int(which)].format("<v0>")])
         yield "text forward"
-        loss = reference.denoising_loss(context, self.latents, noise, t)
+        with as_diffusers_trains():
+            loss = reference.denoising_loss(context, self.latents, noise, t)
         loss.item()
         yield "UNet forward"
         (upstream,) = torch.autograd.grad(loss, context)
@@ -238,13 +193,14 @@ class Forward:
         stack.enter_context(torch.inference_mode())
         self.model, _ = _load(checkpoint, text=False)
         load_models_gpu([self.model])
-        self.x, self.context = _randn(1, latents), torch.randn(1, 77, 768)
+        device = device_of_host()
+        self.x, self.context = _randn(1, latents).to(device), torch.randn(1, 77, 768).to(device)
+        self.sigma = torch.ones(1, device=device)
 
     def step(self) -> None:
-        import torch
 
         self.model.model.apply_model(
-            self.x, torch.tensor([1.0]), c_crossattn=self.context, transformer_options={}
+            self.x, self.sigma, c_crossattn=self.context, transformer_options={}
         )
 
     def parts(self) -> Iterator[str]:
@@ -273,7 +229,6 @@ def _randn(count: int, latents: int) -> Tensor:
 
 def serve(variant: str, checkpoint: Path, latents: int) -> None:
     """Answer "step" and "parts" lines with JSON until the input ends; loading is not counted."""
-    import torch
 
     logging.disable(logging.INFO)
     kinds: dict[str, Callable[[Path, int, ExitStack], Variant]]
@@ -285,35 +240,25 @@ def serve(variant: str, checkpoint: Path, latents: int) -> None:
     }
     with ExitStack() as stack:
         subject = kinds[variant](checkpoint, latents, stack)
-        print(json.dumps({"memory": _memory(), "threads": torch.get_num_threads()}), flush=True)
-        _reset_peak()
+        print(json.dumps({"memory": memory(), "conditions": conditions()}), flush=True)
+        reset_peak()
         for line in sys.stdin:
             began, used = time.perf_counter(), time.process_time()
             parts: dict[str, float] = {}
             if line.strip() == "parts":
                 for name in subject.parts():
+                    synchronize()
                     parts[name] = time.process_time() - used - sum(parts.values())
             else:
                 subject.step()
+            synchronize()
             answer = {
                 "seconds": time.perf_counter() - began,
                 "processor": time.process_time() - used,
                 "parts": parts,
-                "memory": _memory(),
+                "memory": memory(),
             }
             print(json.dumps(answer), flush=True)
-
-
-def _memory() -> dict[str, float]:
-    """Resident memory now and at its peak, in GiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    fields = dict(line.split(":", 1) for line in lines)
-    gib = {key: int(fields[key].split()[0]) / 2**20 for key in ("VmRSS", "VmHWM")}
-    return {"now": gib["VmRSS"], "peak": gib["VmHWM"]}
-
-
-def _reset_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
 
 
 class Worker:
@@ -369,8 +314,8 @@ def compare(checkpoint: Path, latents: int, rounds: int) -> str:
                 parts[variant].append(running[variant].ask("parts"))
         started = {variant: worker.started for variant, worker in running.items()}
     title = (
-        f"{latents * 8} px ({latents} x {latents} latents), batch 1, fp32, "
-        f"{started['ours']['threads']} threads, medians of {rounds} rounds"
+        f"{latents * 8} px ({latents} x {latents} latents), batch 1, "
+        f"{started['ours']['conditions']}, medians of {rounds} rounds"
     )
     return "\n".join([title, "", *steps_table(started, steps), "", *parts_table(parts)])
 
@@ -460,7 +405,7 @@ def main(arguments: Sequence[str]) -> int:
             if options.checkpoint:
                 return options.checkpoint
             made = Path(folder) / "sd15_random.safetensors"
-            make_checkpoint(made)
+            make_sd15(made)
             return made
 
         if options.what == "elite":

@@ -22,6 +22,15 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, cast
 
+from .costs import (
+    as_diffusers_trains,
+    conditions,
+    device_of_host,
+    memory,
+    reset_peak,
+    synchronize,
+)
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -110,7 +119,7 @@ class Plain:
         from ..tests.training.reference import SD1, Reference
 
         tokenizer = Path(sd1_clip.__file__).parent / "sd1_tokenizer"
-        self.reference = Reference(checkpoint, SD1, tokenizer, words=1)
+        self.reference = Reference(checkpoint, SD1, tokenizer, words=1).to(device_of_host())
         table: Any = self.reference.text.embeddings.token_embedding.table
         start = self.reference.tokenizer("ucd").input_ids[1:-1]
         self.word = table[start].clone().requires_grad_(True)
@@ -121,18 +130,21 @@ class Plain:
             if any(part in name for part in names)
         ]
         self.optimizer = torch.optim.AdamW([self.word, *self.weights], lr=1e-5, weight_decay=1e-2)
-        self.latents = torch.cat([randn(1, latents, 0), randn(1, latents, 1)]) * 0.18215
+        both = torch.cat([randn(1, latents, 0), randn(1, latents, 1)]) * 0.18215
+        self.latents = both.to(device_of_host())
         self.generator = torch.Generator().manual_seed(0)
 
     def step(self) -> None:
         import torch
 
-        noise = torch.randn(self.latents.shape, generator=self.generator)
-        t = torch.randint(1000, (2,), generator=self.generator)
+        device = self.latents.device
+        noise = torch.randn(self.latents.shape, generator=self.generator).to(device)
+        t = torch.randint(1000, (2,), generator=self.generator).to(device)
         prompts = [f"photo of a <v0> {CLASS_WORD}", f"photo of a {CLASS_WORD}"]
-        context = self.reference.context(self.word, prompts)
-        noisy = self.reference.scheduler.add_noise(self.latents, noise, cast(Any, t))
-        errors = (self.reference.unet(noisy, t, context).sample - noise).square()
+        with as_diffusers_trains():
+            context = self.reference.context(self.word, prompts)
+            noisy = self.reference.scheduler.add_noise(self.latents, noise, cast(Any, t))
+            errors = (self.reference.unet(noisy, t, context).sample - noise).square()
         loss = errors[:1].mean() + errors[1:].mean()
         loss.backward()
         self.optimizer.step()
@@ -150,29 +162,23 @@ def randn(count: int, latents: int, seed: int) -> Tensor:
 
 
 def measured(step: Callable[[], None]) -> Cost:
-    Path("/proc/self/clear_refs").write_text("5")
-    before, began, used = resident("VmRSS"), time.perf_counter(), time.process_time()
+    reset_peak()
+    before, began, used = memory()["now"], time.perf_counter(), time.process_time()
     step()
+    synchronize()
     seconds, processor = time.perf_counter() - began, time.process_time() - used
-    return Cost(seconds, processor, resident("VmHWM") - before)
-
-
-def resident(field: str) -> float:
-    """Memory of this process in GiB, now (VmRSS) or at its peak (VmHWM)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 2**20 for line in lines if line.startswith(field))
+    return Cost(seconds, processor, memory()["peak"] - before)
 
 
 def report(costs: dict[str, list[Cost]], latents: int, rounds: int) -> str:
-    import torch
 
     middle = {
         name: Cost(*(median(getattr(c, f) for c in many) for f in ("seconds", "processor", "gib")))
         for name, many in costs.items()
     }
     lines = [
-        f"{latents * 8} px ({latents} x {latents} latents), 1 picture and 1 of the class, fp32, "
-        f"{torch.get_num_threads()} threads, medians of {rounds} rounds",
+        f"{latents * 8} px ({latents} x {latents} latents), 1 picture and 1 of the class, "
+        f"{conditions()}, medians of {rounds} rounds",
         "",
         "| | s a step | processor s | of diffusers | GiB a step adds |",
         "|---|---|---|---|---|",

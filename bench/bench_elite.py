@@ -22,6 +22,8 @@ from statistics import median
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from .costs import conditions, device_of_host, synchronize
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -59,12 +61,8 @@ def compare(
 
     load: MODEL and CLIP, when they are needed
     """
-    import torch
 
-    title = (
-        f"{latents * 8} px, prompt and negative, fp32, {torch.get_num_threads()} threads, medians "
-        f"of {rounds} rounds"
-    )
+    title = f"{latents * 8} px, prompt and negative, {conditions()}, medians of {rounds} rounds"
     lines = [title]
     if "attention" in parts:
         lines += ["", *table("16 cross attentions", in_turn(attentions(latents), rounds))]
@@ -104,7 +102,8 @@ def attentions(latents: int) -> dict[str, Callable[[], Cost]]:
     from ..samplers.local_attention import Details, LocalAttention, LocalPart
 
     generator = torch.Generator().manual_seed(0)
-    rand = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    device = device_of_host()
+    rand = lambda *shape: torch.randn(*shape, generator=generator).to(device)  # noqa: E731
     named: Any = SimpleNamespace(placeholder="<x>")
     features = rand(256, 768)
     part = LocalPart(named, features, Details(0.8), 0.8)
@@ -115,7 +114,7 @@ def attentions(latents: int) -> dict[str, Callable[[], Cost]]:
         queries = (latents // shrink) ** 2
         q, k, v = rand(2, queries, channels), rand(2, 77, channels), rand(2, 77, channels)
         pair = rand(channels, 768) / 28, rand(channels, 768) / 28
-        ours = LocalAttention(part, pair).around(None)
+        ours = LocalAttention(part, pair).wrap(None)
         plain = PlainAttention(features, pair, 5)
         calls["stock"] += [partial(cross_attention, q, k, v, options)] * count
         calls["ours"] += [partial(ours, q, k, v, told)] * count
@@ -145,20 +144,29 @@ def middle(costs: list[Cost]) -> Cost:
 
 
 class Meter:
-    """Cost of what runs between `start` and `stop`. Counting operations takes no time to speak of
-    where they are as large as here."""
+    """Cost of what runs between `start` and `stop`.
+
+    Operations are counted on the CPU alone, where each takes far longer than to count it; on a GPU
+    the counting would be most of the time.
+    """
 
     def __init__(self) -> None:
         from torch.utils.flop_counter import FlopCounterMode
 
-        self.counter = FlopCounterMode(display=False)
+        on_cpu = device_of_host().type == "cpu"
+        self.counter = FlopCounterMode(display=False) if on_cpu else None
 
     def start(self) -> None:
-        self.counter.__enter__()
+        if self.counter is not None:
+            self.counter.__enter__()
+        synchronize()
         self.began, self.used = time.perf_counter(), time.process_time()
 
     def stop(self) -> Cost:
+        synchronize()
         seconds, processor = time.perf_counter() - self.began, time.process_time() - self.used
+        if self.counter is None:
+            return Cost(seconds, processor)
         self.counter.__exit__(None, None, None)
         return Cost(seconds, processor, float(self.counter.get_total_flops()))
 
@@ -205,7 +213,7 @@ def table(what: str, costs: dict[str, Cost]) -> list[str]:
         cells = (
             f"{cost.seconds:.3f} | {cost.seconds / first.seconds:.3f}",
             f"{cost.processor:.3f} | {cost.processor / first.processor:.3f}",
-            f"{cost.flops / 1e9:.1f} | {cost.flops / first.flops:.3f}",
+            f"{cost.flops / 1e9:.1f} | {cost.flops / first.flops:.3f}" if first.flops else "- | -",
         )
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
@@ -241,8 +249,9 @@ def pictures() -> tuple[Tensor, Tensor]:
 
 def plain_model(model: Any, clip: Any, concept: Any) -> Any:
     """The MODEL with the global projections, and a plain attention in every block."""
+    from ..host.attention import patch_place
     from ..samplers.elite import with_projections
-    from ..samplers.local_attention import MENTIONS, patch_place
+    from ..samplers.mentions import MENTIONS
 
     clone = with_projections(model, concept.encoder, 1.0)
     ((_, extra),) = clip.encode_from_tokens_scheduled(clip.tokenize(PROMPT))
@@ -268,7 +277,8 @@ class PlainAttention:
         parts = list(out.split(size))
         n = extra_options["cond_or_uncond"].index(0)
         one = slice(n * size, (n + 1) * size)
-        keys, values = (self.features @ weight.float().T for weight in self.projections)
+        features = self.features.to(q)
+        keys, values = (features @ weight.to(q).T for weight in self.projections)
         local, _ = attend(q[one], keys[None], values[None], heads)
         looks = maps[one, :, :, self.row]
         ratio = looks / looks.amax(dim=(1, 2), keepdim=True)  # (B, heads, N)

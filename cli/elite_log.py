@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..training.elite.train import EliteModels
     from ..training.loop import StepReport
 
-PLACEHOLDER = "<subject>"
+SHEET_PLACEHOLDER = "<subject>"
 GUIDANCE = 5.0  # the paper's
 
 
@@ -61,12 +61,12 @@ class SampleSheets:
         mask = None if subject.mask is None else subject.mask[None]
         picture = subject.picture[None]
         concept = encode_elite(
-            encoder, models.clip_vision, picture, mask, PLACEHOLDER, marks=MaskMarks.SUBJECT
+            encoder, models.clip_vision, picture, mask, SHEET_PLACEHOLDER, marks=MaskMarks.SUBJECT
         )
         model, clip = apply_concept(models.model, models.clip, concept)
         drawn = [resized(subject.picture.movedim(-1, 0), self.size).movedim(0, -1)]
         for prompt in self.prompts:
-            text = prompt.replace("{}", PLACEHOLDER)
+            text = prompt.replace("{}", SHEET_PLACEHOLDER)
             pictures = text_to_image(
                 model, clip, models.vae, text, self.size, steps=self.steps, cfg=GUIDANCE
             )

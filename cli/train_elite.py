@@ -193,7 +193,7 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
     from ..training.elite.train import train_elite
     from .elite_log import Log, SampleSheets
 
-    config = config_of(args)
+    config = config_of_options(args)
     subjects = subjects_of(args, config)
     start = load_encoder_files(args.elite, None) if args.elite else None
     if config.stage is TrainingStage.ALIGN:
@@ -241,7 +241,7 @@ def as_written(encoder: EliteEncoder, args: argparse.Namespace) -> EliteEncoder:
     return as_type(named, torch.float16) if args.half else named
 
 
-def config_of(args: argparse.Namespace) -> EliteConfig:
+def config_of_options(args: argparse.Namespace) -> EliteConfig:
     from ..training.elite.config import EliteConfig
 
     return EliteConfig(

@@ -11,16 +11,17 @@ from torch import Tensor
 
 from .bases import BASES
 from .elite import EliteEncoder
-from .errors import ConceptFileError, PersonalizeError
+from .errors import ConceptFileError, PersonalizeError, shown
 from .methods import Method
 from .placeholders import check_placeholder
+from .schema import MOST_TEXT
 from .tensors import copied, is_finite
 
 MAX_VECTORS = 75
 """A prompt chunk has 77 positions, two of them for the begin and end tokens."""
 
 
-_ATTRIBUTE = re.compile(r"[a-z]+\d*")
+_ATTRIBUTE = re.compile(r"[a-z]{1,100}\d{0,9}")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Concept:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "placeholder", check_placeholder(self.placeholder))
-        object.__setattr__(self, "class_word", " ".join(self.class_word.split()))
+        object.__setattr__(self, "class_word", check_class_word(self.class_word))
         words = {name: check_word(name, word, self.text_width) for name, word in self.words.items()}
         object.__setattr__(self, "words", MappingProxyType(words))
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
@@ -58,8 +59,8 @@ class Concept:
         if self.base not in BASES:
             known = ", ".join(BASES)
             raise PersonalizeError(
-                f"Unknown base model '{self.base}', expected one of {known}. A newer version of "
-                "Personalize may know it: update."
+                f"Unknown base model '{shown(self.base)}', expected one of {known}. A newer "
+                "version of Personalize may know it: update."
             )
 
     @property
@@ -76,12 +77,22 @@ class Concept:
         return replace(self, placeholder=placeholder)
 
 
+def check_class_word(written: str) -> str:
+    """The class word with single spaces; raise for one that is longer than any prompt."""
+    if len(written) > MOST_TEXT:
+        raise PersonalizeError(
+            f"The class word has {len(written)} characters. Expected a word for the subject, such "
+            f"as dog, of at most {MOST_TEXT}."
+        )
+    return " ".join(written.split())
+
+
 def check_word(name: str, word: Tensor, width: int) -> Tensor:
     """A word's embedding as contiguous fp32 (n, width) on the CPU; raise with a sentence."""
     if name and not _ATTRIBUTE.fullmatch(name):
         raise ConceptFileError(
-            f"'{name}' is no name for an attribute word. Expected a lower-case word and a number, "
-            "such as pose2."
+            f"'{shown(name)}' is no name for an attribute word. Expected a lower-case word and a "
+            "number, such as pose2."
         )
     if word.ndim == 1:
         word = word[None]

@@ -8,6 +8,7 @@ Files of other programs hold whole weights, ``weight.<path>`` (out, in): what th
 where a MODEL is at hand.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from .tensors import copied, is_finite
 _PREFIX = "difference."
 _WHOLE = "weight."
 _UP, _DOWN = ".up", ".down"
+_MOST_NUMBERS = 2**29  # keys and values of Stable Diffusion XL are 3.4e8
 
 
 def difference_tensors(differences: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -33,19 +35,49 @@ def difference_tensors(differences: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def weight_differences(concept: Concept) -> dict[str, Tensor]:
     """The differences of a concept by path, fp32; raise ConceptFileError for what cannot be."""
-    found: dict[str, Tensor] = {}
-    for name, tensor in concept.tensors.items():
-        if not name.startswith(_PREFIX) or name.endswith(_DOWN):
-            continue
-        path = name.removeprefix(_PREFIX)
-        if path.endswith(_UP):
-            path = path.removesuffix(_UP)
-            down = concept.tensors.get(_PREFIX + path + _DOWN)
-            found[path] = _product(concept, path, tensor, down)
-        else:
-            found[path] = tensor.float()
-        _check(concept, path, found[path])
+    found = {path: _matrix(concept, path) for path in difference_shapes(concept)}
+    for path, difference in found.items():
+        _check_finite(concept, path, difference)
     return found
+
+
+def difference_shapes(concept: Concept) -> dict[str, tuple[int, ...]]:
+    """The shape of each difference by path, without computing it.
+
+    Raises ConceptFileError for what cannot be, and for more than a UNet has: a small file can hold
+    the factors of enormous products.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, tensor in concept.tensors.items():
+        if name.startswith(_PREFIX):
+            path = name.removeprefix(_PREFIX).removesuffix(_UP).removesuffix(_DOWN)
+            shapes[path] = tuple(tensor.shape) if name == _PREFIX + path else _rows(concept, path)
+            _check_shape(concept, path, shapes[path])
+    if sum(map(math.prod, shapes.values())) > _MOST_NUMBERS:
+        raise ConceptFileError(
+            f"The concept {concept.placeholder} says that it changes more weights than any model "
+            "has. Its file is damaged: take it from where it was saved."
+        )
+    return shapes
+
+
+def _rows(concept: Concept, path: str) -> tuple[int, int]:
+    """The shape of a product, whose factors must fit each other."""
+    up, down = (concept.tensors.get(_PREFIX + path + factor) for factor in (_UP, _DOWN))
+    if up is None or down is None or not up.ndim == down.ndim == 2 or up.shape[1] != down.shape[0]:
+        raise ConceptFileError(
+            f"The concept {concept.placeholder} holds half of a compressed weight, {path}. Its "
+            "file is damaged: save it again."
+        )
+    return up.shape[0], down.shape[1]
+
+
+def _matrix(concept: Concept, path: str) -> Tensor:
+    whole = concept.tensors.get(_PREFIX + path)
+    if whole is not None:
+        return whole.float()
+    up, down = (concept.tensors[_PREFIX + path + factor].float() for factor in (_UP, _DOWN))
+    return up @ down
 
 
 def factor_tensors(path: str, up: Tensor, down: Tensor) -> dict[str, Tensor]:
@@ -66,7 +98,8 @@ def whole_weights(concept: Concept) -> dict[str, Tensor]:
         if name.startswith(_WHOLE)
     }
     for path, weight in found.items():
-        _check(concept, path, weight)
+        _check_shape(concept, path, tuple(weight.shape))
+        _check_finite(concept, path, weight)
     return found
 
 
@@ -78,22 +111,16 @@ def with_starts(concept: Concept, starts: Mapping[str, Tensor]) -> Concept:
     return replace(concept, tensors=kept | differences)
 
 
-def _product(concept: Concept, path: str, up: Tensor, down: Tensor | None) -> Tensor:
-    if down is None or up.ndim != 2 or down.ndim != 2 or up.shape[1] != down.shape[0]:
-        raise ConceptFileError(
-            f"The concept {concept.placeholder} holds half of a compressed weight, {path}. Its "
-            "file is damaged: save it again."
-        )
-    return up.float() @ down.float()
-
-
-def _check(concept: Concept, path: str, difference: Tensor) -> None:
-    if difference.ndim != 2 or difference.shape[1] != concept.text_width:
+def _check_shape(concept: Concept, path: str, shape: tuple[int, ...]) -> None:
+    if len(shape) != 2 or shape[1] != concept.text_width:
         raise ConceptFileError(
             f"The concept {concept.placeholder} has a difference of shape "
-            f"{tuple(difference.shape)} for {path}; expected (channels, {concept.text_width}). "
+            f"{shape} for {path}; expected (channels, {concept.text_width}). "
             "Train it again."
         )
+
+
+def _check_finite(concept: Concept, path: str, difference: Tensor) -> None:
     if not is_finite(difference):
         raise ConceptFileError(
             f"The concept {concept.placeholder} holds NaN or infinite numbers for {path}. Its "

@@ -11,12 +11,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .errors import ConceptFileError
+from .errors import ConceptFileError, shown
+from .schema import SchemaError, text, whole_number
 from .tensors import digest_of
 
 DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)
@@ -27,6 +29,7 @@ BRANCHES = len(DEPTHS)
 
 LINEAR = (0, 3, 6)  # Linear, LayerNorm, LeakyReLU, Linear, LayerNorm, LeakyReLU, Linear
 NORM = (1, 4)
+MOST_VISION = 2**16  # width, layers or patches of a vision encoder
 
 MapperWeights = Mapping[str, Tensor]
 """By the published names."""
@@ -125,6 +128,39 @@ def stage_tensors(stage: EliteStage) -> dict[str, Tensor]:
         tensors[f"{path}.attn2.to_k.weight"] = to_k
         tensors[f"{path}.attn2.to_v.weight"] = to_v
     return tensors
+
+
+@dataclass(frozen=True)
+class EncoderReference:
+    """Which encoder a concept was made with, as its record says. vision: None when it does not"""
+
+    name: str
+    digest: str
+    vision: VisionShape | None
+
+
+def encoder_reference(training: Mapping[str, Any]) -> EncoderReference | None:
+    """What a concept's record says of its encoder, None for nothing. Raises ConceptFileError."""
+    said = training.get("encoder")
+    if said is None:
+        return None
+    try:
+        if not isinstance(said, Mapping):
+            raise SchemaError(f"'encoder', which is '{shown(said)}' in the place of a description")
+        name, digest = text(said, "name", ""), text(said, "digest", "")
+        return EncoderReference(name, digest, _vision(said) if "vision" in said else None)
+    except SchemaError as error:
+        raise ConceptFileError(
+            f"The concept's record of its encoder lacks or garbles {error}. Save it again."
+        ) from error
+
+
+def _vision(said: Mapping[str, Any]) -> VisionShape:
+    numbers = said["vision"]
+    if not isinstance(numbers, list | tuple) or len(numbers) != 3:
+        raise SchemaError(f"'vision', which is '{shown(numbers)}' in the place of three numbers")
+    named: dict[str, Any] = dict(zip(("width", "layers", "patches"), numbers, strict=True))
+    return VisionShape(*(whole_number(named, key, 1, MOST_VISION) for key in named))
 
 
 _EMBEDDED = "encoder."

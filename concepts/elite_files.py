@@ -21,6 +21,7 @@ from .bases import BASES
 from .disk import Stamp, stamp
 from .elite import (
     BRANCHES,
+    MOST_VISION,
     EliteEncoder,
     EliteStage,
     ProjectionPairs,
@@ -29,8 +30,9 @@ from .elite import (
     mapper_shapes,
     stage_tensors,
 )
-from .errors import ConceptFileError
+from .errors import ConceptFileError, shown
 from .pickles import read_pickle
+from .schema import SchemaError, text, whole_number
 from .tensor_files import TensorFile, read_header, read_tensors, write_tensors
 from .tensors import is_finite
 from .unet_paths import host_block
@@ -121,12 +123,14 @@ def load_encoder(path: Path) -> EliteEncoder:
     path = Path(path)
     metadata, tensors = _read(path)
     try:
-        base = BASES[metadata["base"]].key
-        width = int(metadata["text_width"])
-        vision = VisionShape(
-            *(int(metadata[f"vision_{key}"]) for key in ("width", "layers", "patches"))
-        )
-    except (KeyError, ValueError) as error:
+        base = text(metadata, "base")
+        if base not in BASES:
+            raise SchemaError(f"'{shown(base)}'")
+        width = whole_number(metadata, "text_width", 1, MOST_VISION)
+        sizes = (f"vision_{key}" for key in ("width", "layers", "patches"))
+        vision = VisionShape(*(whole_number(metadata, key, 1, MOST_VISION) for key in sizes))
+        title = text(metadata, "name", "") or path.stem
+    except SchemaError as error:
         raise ConceptFileError(
             f"'{path.name}' says {FORMAT}, but its description lacks or garbles {error}. Save the "
             "encoder again."
@@ -135,7 +139,9 @@ def load_encoder(path: Path) -> EliteEncoder:
     for key, tensor in tensors.items():
         stage, _, name = key.partition(".")
         if stage not in halves:
-            raise ConceptFileError(f"'{path.name}' has an unknown tensor '{key}'.{_EXPECTED}")
+            raise ConceptFileError(
+                f"'{path.name}' has an unknown tensor '{shown(key)}'.{_EXPECTED}"
+            )
         halves[stage][name] = tensor
     stages = [
         _stage(half, path.name, vision.width, width) if half or key == "global" else None
@@ -143,8 +149,7 @@ def load_encoder(path: Path) -> EliteEncoder:
     ]
     if stages[0] is None:
         raise ConceptFileError(f"'{path.name}' has no global mapper.{_EXPECTED}")
-    name = metadata.get("name") or path.stem
-    encoder = EliteEncoder(name, base, width, vision, stages[0], stages[1])
+    encoder = EliteEncoder(title, base, width, vision, stages[0], stages[1])
     if metadata.get("digest", encoder.digest) != encoder.digest:
         raise ConceptFileError(
             f"'{path.name}' is damaged: it does not hold what it says. Copy or download it again."
@@ -237,7 +242,8 @@ def _read(path: Path) -> TensorFile:
 
 def _unpickle(path: Path) -> dict[str, Tensor]:
     content = read_pickle(path, path.name)
-    if not isinstance(content, dict) or not all(map(torch.is_tensor, content.values())):
+    values = content.items() if isinstance(content, dict) else [(None, None)]
+    if not all(isinstance(key, str) and torch.is_tensor(tensor) for key, tensor in values):
         raise ConceptFileError(f"'{path.name}' is no dictionary of tensors.{_EXPECTED}")
     return content
 
@@ -256,15 +262,15 @@ def _stage(
         match = _PROJECTION.fullmatch(key)
         known = match and (blocks is None or match[1] in blocks)
         if key not in shapes and not known:
-            raise ConceptFileError(f"'{file}' has an unknown tensor '{key}'.{_EXPECTED}")
+            raise ConceptFileError(f"'{file}' has an unknown tensor '{shown(key)}'.{_EXPECTED}")
         if not tensor.is_floating_point():
             raise ConceptFileError(
-                f"'{file}' has '{key}' as {tensor.dtype}, expected fp16 or fp32."
+                f"'{file}' has '{shown(key)}' as {tensor.dtype}, expected fp16 or fp32."
             )
         if not is_finite(tensor):
             raise ConceptFileError(
-                f"'{file}' holds NaN or infinite numbers in '{key}'. Its training went wrong or it "
-                "is damaged: copy or download it again."
+                f"'{file}' holds NaN or infinite numbers in '{shown(key)}'. Its training failed "
+                "or it is damaged: copy or download it again."
             )
         if match:
             found.setdefault(match[1], {})[match[2]] = tensor

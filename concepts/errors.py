@@ -5,10 +5,19 @@ from contextlib import contextmanager
 from typing import Any
 
 _LONGEST = 80  # characters of a value from outside in a sentence
+_LONGEST_MESSAGE = 1000
 
 
 class PersonalizeError(ValueError):
-    """Base of all errors that a user can cause."""
+    """Base of all errors that a user can cause.
+
+    A message of more than a thousand characters repeats something that came from outside: its
+    middle is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        whole = len(message) <= _LONGEST_MESSAGE
+        super().__init__(message if whole else f"{message[:600]} ... {message[-300:]}")
 
 
 class ConceptFileError(PersonalizeError):

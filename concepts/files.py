@@ -7,8 +7,8 @@ guessed.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,23 +17,28 @@ from torch import Tensor
 
 from .bases import BASES
 from .concept import Concept
+from .differences import difference_shapes
 from .elite import (
     EliteEncoder,
     EliteStage,
     ProjectionPairs,
-    VisionShape,
     embedded_tensors,
+    encoder_reference,
     split_embedded,
 )
-from .errors import ConceptFileError, reading, shown
+from .errors import ConceptFileError, PersonalizeError, reading, shown
 from .foreign import MAX_BYTES as MAX_FOREIGN_BYTES
 from .foreign import PICKLED, SAFE, check_kind, is_safetensors, read_foreign
 from .importers import chosen, import_concept
+from .local_features import local_features
 from .methods import Part, method_of
+from .residuals import residual_layers
+from .schema import json_object, text, whole_number
 from .tensor_files import read_header, read_tensors, write_tensors
 
 FORMAT = "personalize/1"
 SUFFIXES = (*SAFE, *PICKLED)
+_MOST_WIDTH = 2**14  # of a word; that of Stable Diffusion XL has 2048 numbers
 MAX_BYTES = 2**30  # K/V differences of Stable Diffusion 1.x are 76 MiB in fp32
 
 
@@ -113,6 +118,19 @@ def describe_concept(path: Path, name: str) -> tuple[Concept, list[str]]:
     return concept, sorted(concept.words)
 
 
+def files_of(path: Path, name: str, token: str = "") -> list[Path]:
+    """The files that `load_concept` reads: of other programs, some have a word in two."""
+    try:
+        if is_safetensors(path) and _is_ours(read_header(path, name).metadata):
+            return [path]
+        file = read_foreign(path, name, header_only=True)
+    except (ConceptFileError, OSError):
+        return [path]
+    with suppress(ConceptFileError):
+        import_concept(file, token)
+    return [path, *file.read]
+
+
 def _tensors(concept: Concept) -> dict[str, Tensor]:
     words = {f"word.{key}" if key else "word": word for key, word in concept.words.items()}
     return {**words, **concept.tensors}
@@ -157,50 +175,90 @@ def _read_concept(tensors: dict[str, Tensor], metadata: Mapping[str, str], name:
     with reading(name):
         embedded, others = split_embedded(others)
         encoder = _embedded_encoder(concept, embedded) if embedded else None
-        return replace(concept, words=words, tensors=others, encoder=encoder)
+        encoder_reference(concept.training)  # refuses what with_encoder could not look for
+        whole = replace(concept, words=words, tensors=others, encoder=encoder)
+        _check_parts(whole)
+        return whole
+
+
+def _check_parts(concept: Concept) -> None:
+    """Refuse parts that cannot be; what is missing is told where the concept is applied."""
+    for part, (prefix, check) in _PARTS.items():
+        there = any(name.startswith(prefix) for name in concept.tensors)
+        if there and part in concept.method.parts:
+            check(concept)
+
+
+_PARTS: dict[Part, tuple[str, Callable[[Concept], Any]]] = {
+    Part.RESIDUALS: ("residual.", residual_layers),
+    Part.DIFFERENCES: ("difference.", difference_shapes),
+    Part.LOCAL_FEATURES: ("local", local_features),
+}
+"""How the names of a part's tensors begin, and what refuses wrong ones."""
 
 
 def _embedded_encoder(concept: Concept, embedded: Mapping[str, ProjectionPairs]) -> EliteEncoder:
-    said = concept.training.get("encoder", {})
-    try:
-        vision = VisionShape(*map(int, said["vision"]))
-        stages = EliteStage({}, embedded["global"]), embedded.get("local")
-        name, digest = str(said["name"]), str(said["digest"])
-    except (KeyError, TypeError, ValueError) as error:
+    reference = encoder_reference(concept.training)
+    missing = "'encoder'" if reference is None else "'vision'"
+    if reference is None or reference.vision is None or "global" not in embedded:
         raise ConceptFileError(
-            f"The concept holds projections of its encoder, but lacks or garbles {error}. Save it "
-            "again."
-        ) from error
-    local = EliteStage({}, stages[1]) if stages[1] else None
+            "The concept holds projections of its encoder, but lacks or garbles "
+            f"{missing if 'global' in embedded else 'the global ones'}. Save it again."
+        )
+    shapes = [_projection_shapes(concept, stage) for stage in embedded.values()]
+    if any(one != shapes[0] for one in shapes):
+        raise ConceptFileError(
+            "The concept's encoder has global and local projections of other blocks or sizes. Its "
+            "file is damaged: copy or download it again."
+        )
+    local = EliteStage({}, embedded["local"]) if "local" in embedded else None
     return EliteEncoder(
-        name, concept.base, concept.text_width, vision, stages[0], local, known_digest=digest
+        reference.name,
+        concept.base,
+        concept.text_width,
+        reference.vision,
+        EliteStage({}, embedded["global"]),
+        local,
+        known_digest=reference.digest,
     )
+
+
+def _projection_shapes(concept: Concept, stage: ProjectionPairs) -> dict[str, tuple[int, ...]]:
+    for path, pair in stage.items():
+        to_k, to_v = pair
+        fits = to_k.ndim == 2 and to_k.shape == to_v.shape and to_k.shape[1] == concept.text_width
+        if not fits or not (to_k.is_floating_point() and to_v.is_floating_point()):
+            raise ConceptFileError(
+                f"The concept's encoder has projections of shapes {[tuple(t.shape) for t in pair]} "
+                f"for {shown(path)}; expected equal ones of width {concept.text_width}. Its file "
+                "is damaged: copy or download it again."
+            )
+    return {path: tuple(to_k.shape) for path, (to_k, _) in stage.items()}
 
 
 def _read_description(metadata: Mapping[str, str], name: str) -> Concept:
     if metadata["format"] != FORMAT:
         raise ConceptFileError(
-            f"'{name}' has the format {metadata['format']}, this version reads {FORMAT}. "
+            f"'{name}' has the format {shown(metadata['format'])}, this version reads {FORMAT}. "
             "Update Personalize to load it."
         )
-    try:
-        method, base = method_of(metadata["method"]), metadata["base"]
-        width = int(metadata["text_width"])
-        placeholder = metadata["placeholder"]
-    except (KeyError, ValueError) as error:
-        raise ConceptFileError(
-            f"'{name}' says {FORMAT}, but its description lacks or garbles {error}. "
-            "Save the concept again."
-        ) from error
     with reading(name):
-        return Concept(
-            method=method,
-            base=base,
-            text_width=width,
-            placeholder=placeholder,
-            class_word=metadata.get("class_word", ""),
-            training=_read_json_object(metadata.get("training", "{}")),
-        )
+        try:
+            return Concept(
+                method=method_of(text(metadata, "method")),
+                base=text(metadata, "base"),
+                text_width=whole_number(metadata, "text_width", 1, _MOST_WIDTH),
+                placeholder=text(metadata, "placeholder"),
+                class_word=text(metadata, "class_word", ""),
+                training=json_object(metadata.get("training", "{}")),
+            )
+        except PersonalizeError:
+            raise
+        except ValueError as error:  # of the schema, or a method that nothing registered
+            raise ConceptFileError(
+                f"It says {FORMAT}, but its description lacks or garbles {error}. Save the concept "
+                "again."
+            ) from error
 
 
 def _words(keys: Iterable[str]) -> list[str]:
@@ -210,14 +268,6 @@ def _words(keys: Iterable[str]) -> list[str]:
 def _word(key: str) -> str:
     """The name of a word from its tensor's: ``word`` -> ``""``, ``word.pose2`` -> ``pose2``."""
     return key.removeprefix("word").removeprefix(".")
-
-
-def _read_json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):  # no JSON, numbers without end, a million brackets
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _check_size(path: Path, name: str, limit: int) -> None:

@@ -4,7 +4,7 @@ Pickled files are read by `pickles.py`, which unpickles nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,16 @@ class ForeignFile:
     content: nested dictionaries and lists of tensors and plain values, as the file has them
     path: where it lies; files that belong together lie in one folder
     token: which of several words is asked for; "" for none
+    header_only: tensors are on the device `meta`, also those of files beside it
+    read: the other files that were looked into
     """
 
     name: str
     content: Any
     path: Path | None = None
     token: str = ""
+    header_only: bool = False
+    read: list[Path] = field(default_factory=list)
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -46,8 +50,9 @@ class ForeignFile:
         for path in sorted(self.path.parent.iterdir()) if self.path else []:
             known = path.suffix.lower() in (*PICKLED, *SAFE) and path != self.path
             if known and wanted(path) and path.is_file() and path.stat().st_size < MAX_WORD_BYTES:
+                self.read.append(path)
                 try:
-                    yield read_foreign(path, path.name)
+                    yield read_foreign(path, path.name, self.header_only)
                 except ConceptFileError:
                     continue
 
@@ -59,9 +64,8 @@ def read_foreign(path: Path, name: str, header_only: bool = False) -> ForeignFil
     Raises ConceptFileError for what is damaged or unsafe, and for what is no file of tensors.
     """
     check_kind(path, name)
-    if is_safetensors(path):
-        return ForeignFile(name, _safe_tensors(path, name, header_only), path)
-    return ForeignFile(name, read_pickle(path, name, header_only), path)
+    read = _safe_tensors if is_safetensors(path) else read_pickle
+    return ForeignFile(name, read(path, name, header_only), path, header_only=header_only)
 
 
 def is_safetensors(path: Path) -> bool:

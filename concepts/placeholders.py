@@ -7,6 +7,7 @@ import re
 from pathlib import PurePath
 
 from .errors import PlaceholderError
+from .schema import MOST_TEXT
 
 _NAME = r"[^\W_][\w.+-]*"
 _PLACEHOLDER = re.compile(rf"<{_NAME}>")
@@ -19,6 +20,10 @@ def check_placeholder(text: str) -> str:
     placeholder = text.strip()
     if not placeholder:
         raise PlaceholderError(f"The placeholder is empty. {_HOW}")
+    if len(placeholder) > MOST_TEXT:
+        raise PlaceholderError(
+            f"The placeholder has {len(placeholder)} characters, more than {MOST_TEXT}. {_HOW}"
+        )
     if any(c.isspace() for c in placeholder):
         raise PlaceholderError(f"The placeholder '{placeholder}' has white space in it. {_HOW}")
     if "<" not in placeholder and ">" not in placeholder:
@@ -35,7 +40,7 @@ def placeholder_from_name(name: str) -> str:
     """A placeholder from a file name or a foreign token: ``cats/My cat.pt`` -> ``<My-cat>``."""
     stem = PurePath(name.replace("\\", "/")).name
     stem = re.sub(r"\.(safetensors|sft|pt|pth|bin|ckpt)$", "", stem, flags=re.IGNORECASE)
-    cleaned = re.sub(r"[^\w.+-]+", "-", stem).strip("-_.+")
+    cleaned = re.sub(r"[^\w.+-]+", "-", stem[:MOST_TEXT]).strip("-_.+")[: MOST_TEXT // 2]
     return f"<{cleaned or 'concept'}>"
 
 

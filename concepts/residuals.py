@@ -19,7 +19,7 @@ from .tensors import copied, is_finite
 OFFICIAL_BIAS = 1.0
 """The mask value of the residual columns in the published code; the paper's formula has 0."""
 
-_NAME = re.compile(r"residual\.(?:(\w+)\.)?(\d+)\.(key|value)")
+_NAME = re.compile(r"residual\.(?:(\w+)\.)?(\d{1,4})\.(key|value)")
 
 Pairs = Mapping[TextLayer, tuple[Tensor, Tensor]]
 """Residual keys and values, each (n, d), by layer."""
@@ -47,6 +47,7 @@ def residual_layers(concept: Concept) -> tuple[Pairs, float]:
     if (
         bias is None
         or bias.numel() != 1
+        or not is_finite(bias)
         or not found
         or any(set(pair) != {"key", "value"} for pair in found.values())
     ):

@@ -26,6 +26,7 @@ DIGEST = "sha256"
 of earlier versions have none."""
 
 _MOST_HEADER = 8 * 2**20  # bytes; that of a LoRA for SDXL has 0.3 MiB
+_MOST_TENSORS = 10_000  # that LoRA has 2,400
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -134,6 +135,8 @@ def _read_header(file: BinaryIO) -> tuple[dict[str, str], Places]:
     metadata = entries.pop("__metadata__", None) or {}
     for text in (*metadata, *metadata.values(), *entries):
         text.encode("utf-8")  # refuses what is no text, and halves of characters
+    if len(entries) > _MOST_TENSORS:
+        raise ValueError("it has more tensors than any that is known")
     places = {key: _place(entry) for key, entry in entries.items()}
     end = 0
     for tensor, start in sorted(places.values(), key=lambda place: (place[1], place[0].nbytes)):

@@ -28,23 +28,23 @@ MEASURES = {
 
 
 GENERATED, REFERENCES = "generated", "references"
-BLANK = "references on a blank ground"
+ON_BLANK = "references on a blank ground"
 CUT_GENERATED, CUT_REFERENCES = "generated, cut out", "references, cut out"
 
-CLIP_VIEWS = (GENERATED, REFERENCES, BLANK, CUT_GENERATED, CUT_REFERENCES)
-DINO_VIEWS = (GENERATED, REFERENCES, BLANK)
+CLIP_VIEWS = (GENERATED, REFERENCES, ON_BLANK, CUT_GENERATED, CUT_REFERENCES)
+DINO_VIEWS = (GENERATED, REFERENCES, ON_BLANK)
 IDENTITY_VIEWS = (GENERATED, REFERENCES)
 
 _PAIRS = {
     CLIP_I: (GENERATED, REFERENCES),
-    CLIP_I_FG: (GENERATED, BLANK),
+    CLIP_I_FG: (GENERATED, ON_BLANK),
     CLIP_I_MASKED: (CUT_GENERATED, CUT_REFERENCES),
     DINO_I: (GENERATED, REFERENCES),
-    DINO_I_FG: (GENERATED, BLANK),
+    DINO_I_FG: (GENERATED, ON_BLANK),
     IDENTITY: (GENERATED, REFERENCES),
 }
 
-Views = Mapping[str, Sequence[Image.Image]]
+PictureViews = Mapping[str, Sequence[Image.Image]]
 
 
 class PictureEmbedder(Protocol):
@@ -67,11 +67,11 @@ class Evaluation:
     means: Mapping[str, float]
 
 
-def make_views(generated: Sequence[Picture], references: Sequence[Picture]) -> Views:
+def make_views(generated: Sequence[Picture], references: Sequence[Picture]) -> PictureViews:
     """The pictures in all ways that embedders look at them, as far as there are masks."""
     views = {GENERATED: [p.image for p in generated], REFERENCES: [p.image for p in references]}
     if _masked(references):
-        views[BLANK] = [p.subject_on(WHITE) for p in references]
+        views[ON_BLANK] = [p.subject_on(WHITE) for p in references]
     if _masked(references) and _masked(generated):
         views[CUT_GENERATED] = [p.subject_on(BLACK) for p in generated]
         views[CUT_REFERENCES] = [p.subject_on(BLACK) for p in references]
@@ -79,7 +79,7 @@ def make_views(generated: Sequence[Picture], references: Sequence[Picture]) -> V
 
 
 def evaluate(
-    views: Views,
+    views: PictureViews,
     prompts: Sequence[str],
     clip: ClipEmbedder,
     dino: PictureEmbedder | None = None,
@@ -109,12 +109,14 @@ def evaluate(
     )
 
 
-def count_pictures(views: Views, names: Sequence[str]) -> int:
+def count_pictures(views: PictureViews, names: Sequence[str]) -> int:
     """How many pictures an embedder looks at, for a progress bar."""
     return sum(len(views.get(name, ())) for name in names)
 
 
-def _embed(embedder: PictureEmbedder, views: Views, names: Sequence[str]) -> dict[str, Tensor]:
+def _embed(
+    embedder: PictureEmbedder, views: PictureViews, names: Sequence[str]
+) -> dict[str, Tensor]:
     return {name: embedder.embed_pictures(views[name]) for name in names if name in views}
 
 

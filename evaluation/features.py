@@ -113,7 +113,7 @@ def load_clip(folder: Path) -> ClipExtractor:
     )
 
 
-def load_vision(folder: Path) -> Extractor:
+def load_image_model(folder: Path) -> Extractor:
     """An image model such as DINO from a folder, in fp32 on the CPU. Raises EvaluationError when
     it cannot be."""
     from transformers import AutoImageProcessor, AutoModel

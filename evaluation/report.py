@@ -8,11 +8,11 @@ from PIL import Image, ImageDraw, ImageFont
 from .evaluate import CLIP_I, CLIP_T, IDENTITY, MEASURES, OVERALL, Evaluation
 from .pictures import Picture
 
-WIDTH, MARGIN = 960, 32
-INSIDE = WIDTH - 2 * MARGIN
+REPORT_WIDTH, MARGIN = 960, 32
+INSIDE = REPORT_WIDTH - 2 * MARGIN
 ROW = 34
 TILE, GAP, CAPTION = 172, 9, 40
-SMALL = 104
+REFERENCE_TILE = 104
 MOST = 40
 """Pictures of a sheet; of more, the first ones are shown."""
 
@@ -33,12 +33,12 @@ def draw_report(
         _title(evaluation, len(generated), len(references)),
         _table(evaluation),
         _heading("references", len(references)),
-        _sheet(references[:MOST], [], SMALL),
+        _sheet(references[:MOST], [], REFERENCE_TILE),
         _heading("generated", len(generated)),
         _sheet(generated[:MOST], _captions(evaluation), TILE),
         _line(models, 13, SOFT, 26),
     ]
-    page = Image.new("RGB", (WIDTH, 2 * MARGIN + sum(p.height for p in parts)), "white")
+    page = Image.new("RGB", (REPORT_WIDTH, 2 * MARGIN + sum(p.height for p in parts)), "white")
     top = MARGIN
     for part in parts:
         page.paste(part, (MARGIN, top))

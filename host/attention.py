@@ -1,11 +1,13 @@
-"""The host's cross attention: its kernel, where it can be replaced, patches that join others."""
+"""The host's cross attention: its kernel, where it can be replaced, patches around others."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
+
+from .conditionings import Conds
 
 Replace = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 """Takes the place of a block's attention: q, k, v after the projections, and the host's options."""
@@ -13,17 +15,17 @@ Replace = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 Place = tuple[str, int, int]
 """A transformer block: part of the UNet, number in it, depth."""
 
-Around = Callable[[Replace | None], Replace]
-"""Makes a patch that calls the one which stands there already, None for the host's attention."""
+WrapPatch = Callable[[Replace | None], Replace]
+"""Makes a patch of a block from the one that stands there already, None for the host's attention.
+It decides whether and when to call that one."""
 
-Conds = Sequence[Sequence[dict[str, Any]] | None]
-"""Lists of conditionings, such as positive and negative."""
+Prepare = Callable[[Any, Conds, Tensor], Any]
+"""From what a MODEL wraps, the conditionings and the noise level of one evaluation: what our
+patches need to know in it, None when they do nothing."""
 
-Tell = Callable[[Any, Conds, Tensor], Any]
-"""From the model, the conditionings and the noise level to what patches are told, None for rest."""
-
-Patches = Callable[[Any, Mapping[str, Any], Tensor | None], Mapping[Place, Around]]
-"""From what was told, the options and the texts of a batch to the patches of its blocks."""
+PatchesOf = Callable[[Any, Mapping[str, Any], Tensor | None], Mapping[Place, WrapPatch]]
+"""From what was prepared, the transformer options and the context of one pass of the UNet: the
+patches of its blocks."""
 
 
 def cross_attention(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
@@ -49,21 +51,23 @@ def patch_place(path: str) -> Place:
     return name, 0 if name == "middle" else int(parts[1]), int(parts[-1])
 
 
-def with_joined_patches(model: Any, key: str, tell: Tell, patches: Patches) -> Any:
-    """A clone of the MODEL with patches that join the others' at each evaluation.
+def with_wrapped_attention(model: Any, key: str, prepare: Prepare, patches_of: PatchesOf) -> Any:
+    """A clone of the MODEL whose blocks' cross attention is patched around others' patches.
 
-    They stand in no list of patches: in such a list the last pack to set one wins, and some call a
-    method of their own on the one they find. So the order of the nodes does not matter.
+    Ours stand in no list of patches, as the host's own way would have it: there the last pack to
+    set one wins, and some packs call a method of their own on the one they find. They are made anew
+    for each pass of the UNet, around whatever stands in the lists by then. So the order in which
+    nodes were connected does not matter.
 
-    key: where in the transformer options the patches are told
+    key: where in the transformer options the patches find what was prepared
     """
     clone = model.clone()
-    clone.add_wrapper_with_key("calc_cond_batch", "personalize", _telling(key, tell))
-    clone.add_wrapper_with_key("apply_model", "personalize", _joining(key, patches))
+    clone.add_wrapper_with_key("calc_cond_batch", "personalize", _preparing(key, prepare))
+    clone.add_wrapper_with_key("apply_model", "personalize", _patching(key, patches_of))
     return clone
 
 
-def _telling(key: str, tell: Tell) -> Callable[..., Any]:
+def _preparing(key: str, prepare: Prepare) -> Callable[..., Any]:
     """Wrapper around one evaluation of the model."""
 
     def wrapper(
@@ -74,16 +78,16 @@ def _telling(key: str, tell: Tell) -> Callable[..., Any]:
         timestep: Tensor,
         model_options: dict[str, Any],
     ) -> Any:
-        told = tell(model, conds, timestep)
-        if told is not None:
-            options = {**model_options.get("transformer_options", {}), key: told}
+        prepared = prepare(model, conds, timestep)
+        if prepared is not None:
+            options = {**model_options.get("transformer_options", {}), key: prepared}
             model_options = {**model_options, "transformer_options": options}
         return executor(model, conds, x, timestep, model_options)
 
     return wrapper
 
 
-def _joining(key: str, patches: Patches) -> Callable[..., Any]:
+def _patching(key: str, patches_of: PatchesOf) -> Callable[..., Any]:
     """Wrapper around one pass of the UNet, of which an evaluation may have several."""
 
     def wrapper(
@@ -97,19 +101,17 @@ def _joining(key: str, patches: Patches) -> Callable[..., Any]:
         **more: Any,
     ) -> Any:
         if key in transformer_options:
-            ours = patches(transformer_options[key], transformer_options, c_crossattn)
-            transformer_options = _joined(transformer_options, ours)
+            ours = patches_of(transformer_options[key], transformer_options, c_crossattn)
+            transformer_options = _wrapped(transformer_options, ours)
         return executor(x, t, c_concat, c_crossattn, control, transformer_options, **more)
 
     return wrapper
 
 
-def _joined(options: Mapping[str, Any], ours: Mapping[Place, Around]) -> Mapping[str, Any]:
+def _wrapped(options: Mapping[str, Any], ours: Mapping[Place, WrapPatch]) -> Mapping[str, Any]:
     if not ours:
         return options
     replaced = options.get("patches_replace", {})
     theirs = replaced.get("attn2", {})
-    new = {
-        place: around(theirs.get(place) or theirs.get(place[:2])) for place, around in ours.items()
-    }
+    new = {place: wrap(theirs.get(place) or theirs.get(place[:2])) for place, wrap in ours.items()}
     return {**options, "patches_replace": {**replaced, "attn2": {**theirs, **new}}}

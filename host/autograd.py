@@ -1,7 +1,9 @@
 """Gradients through the host's loaded modules, whose weights are inference tensors."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,23 +20,37 @@ def differentiable(*modules: nn.Module) -> Iterator[None]:
     """Let autograd save the modules' parameters and buffers, without copying them.
 
     The host loads weights under inference mode, and autograd refuses to save inference tensors.
-    DLPack gives plain tensors on the same memory; they stand in the modules until the block ends.
-    They are frozen: never hand them to an optimizer, the memory is the user's model.
+    Plain tensors on the same memory stand in the modules until the block ends. They are frozen:
+    never hand them to an optimizer, the memory is the user's model.
     """
     swapped: list[tuple[dict[str, Any], str, Tensor, Tensor]] = []
+    copied, device = 0, None
     try:
         for slots, name, tensor in _slots(modules):
             if tensor.is_inference() or tensor.requires_grad or is_hybrid(tensor):
-                alias = plain_alias(tensor)
+                alias = _alias(tensor)
+                if alias is None:
+                    alias, device = tensor.clone(), tensor.device
+                    copied += alias.nbytes
                 if isinstance(tensor, nn.Parameter):
                     alias = nn.Parameter(alias, requires_grad=False)
                 slots[name] = alias
                 swapped.append((slots, name, tensor, alias))
+        if copied:
+            _tell_copies(str(device), copied >> 20)
         yield
     finally:
         for slots, name, original, alias in swapped:
             if slots.get(name) is alias:  # the host may have patched the weight meanwhile
                 slots[name] = original
+
+
+@cache  # once is enough: a session enters again after each preview
+def _tell_copies(device: str, megabytes: int) -> None:
+    logging.warning(
+        f"The device {device} cannot share a weight's memory between two tensors: while it lasts, "
+        f"this training keeps a copy of {megabytes} MB of weights."
+    )
 
 
 def _slots(modules: tuple[nn.Module, ...]) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
@@ -46,15 +62,20 @@ def _slots(modules: tuple[nn.Module, ...]) -> Iterator[tuple[dict[str, Any], str
                         yield slots, name, tensor
 
 
-def plain_alias(tensor: Tensor) -> Tensor:
-    """The same memory as a tensor that autograd accepts; a copy where DLPack has no such type."""
+def _alias(tensor: Tensor) -> Tensor | None:
+    """The same memory as a tensor that autograd accepts, None where a device cannot share it.
+
+    Why not `tensor.detach()`: what comes of an inference tensor is one again. Its storage is not.
+    """
     with torch.inference_mode(False):
         if not tensor.is_inference():
             return tensor.data if is_hybrid(tensor) else tensor.detach()
+        plain = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+        place = tensor.storage_offset(), tensor.size(), tensor.stride()
         try:
-            return torch.from_dlpack(tensor.detach())
-        except (BufferError, RuntimeError, TypeError):
-            return tensor.clone()
+            return plain.set_(tensor.untyped_storage(), *place)
+        except (RuntimeError, NotImplementedError):  # a memory that torch sees as opaque: DirectML
+            return None
 
 
 def is_hybrid(tensor: Tensor) -> bool:

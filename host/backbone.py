@@ -151,7 +151,7 @@ class Backbone:
         for module in modules:
             for name, weight in module.named_parameters():
                 ends = torch.cat([weight.flatten()[:8], weight.flatten()[-8:]])
-                digest.update(f"{name} {ends.double().tolist()}".encode())
+                digest.update(f"{name} {ends.cpu().double().tolist()}".encode())
         patches = [
             f"{key} {[patch[0] for patch in applied]}"
             for patcher in (self._model, self._clip.patcher)

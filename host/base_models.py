@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
-from comfy.sd1_clip import SDTokenizer
 from torch import Tensor
 
 from ..concepts.bases import Base
@@ -61,12 +59,6 @@ def towers_of(clip: CLIP) -> TextTowers:
         f"This CLIP is a {type(model).__name__} with a {type(tokenizer).__name__}. Expected the "
         f"CLIP of a {_SUPPORTED} checkpoint."
     )
-
-
-def inner_tokenizer(tokenizer: Any) -> SDTokenizer | None:
-    """The tokenizer of the one text encoder that a CLIP's tokenizer is about."""
-    words = getattr(tokenizer, getattr(tokenizer, "clip", ""), None)
-    return words if isinstance(words, SDTokenizer) else None
 
 
 def base_of_model(model: ModelPatcher) -> HostBase:

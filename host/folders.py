@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import folder_paths
 
-from ..concepts.errors import ConceptFileError, EvaluationError, NameTakenError
+from ..concepts.errors import ConceptFileError, EvaluationError, NameTakenError, shown
 from ..concepts.files import SUFFIXES as READABLE
 
 CONCEPTS = "concepts"
@@ -76,16 +76,9 @@ def folder_of(path: Path) -> Path:
 
 def concept_path(name: str) -> Path:
     """The file that a name of `concept_names` means; raise when it is gone."""
-    key, file = CONCEPTS, name
     if name.startswith(EMBEDDING_PREFIX):
-        key, file = "embeddings", name.removeprefix(EMBEDDING_PREFIX)
-    found = folder_paths.get_full_path(key, file)
-    if found is None:
-        searched = ", ".join(folder_paths.get_folder_paths(key))
-        raise ConceptFileError(
-            f"There is no concept '{name}'. Looked in {searched}. Put the file there and press R."
-        )
-    return Path(found)
+        return _found("embeddings", name.removeprefix(EMBEDDING_PREFIX), "concept", name)
+    return _found(CONCEPTS, name, "concept")
 
 
 def elite_names() -> list[str]:
@@ -95,18 +88,12 @@ def elite_names() -> list[str]:
 
 def elite_path(name: str) -> Path:
     """The file that a name of `elite_names` means; raise when it is gone."""
-    found = folder_paths.get_full_path(ELITE, name)
-    if found is None:
-        raise ConceptFileError(
-            f"There is no ELITE encoder '{name}'. Looked in {elite_folders()}. Put the file there "
-            "and press R."
-        )
-    return Path(found)
+    return _found(ELITE, name, "ELITE encoder")
 
 
 def elite_folders() -> str:
     """The folders that are searched for ELITE encoders, for a message."""
-    return ", ".join(folder_paths.get_folder_paths(ELITE))
+    return _searched(ELITE)
 
 
 def sam_names() -> list[str]:
@@ -116,13 +103,7 @@ def sam_names() -> list[str]:
 
 def sam_path(name: str) -> Path:
     """The file that a name of `sam_names` means; raise when it is gone."""
-    found = folder_paths.get_full_path(SAMS, name)
-    if found is None:
-        searched = ", ".join(folder_paths.get_folder_paths(SAMS))
-        raise ConceptFileError(
-            f"There is no SAM '{name}'. Looked in {searched}. Put the file there and press R."
-        )
-    return Path(found)
+    return _found(SAMS, name, "SAM")
 
 
 def score_models() -> list[str]:
@@ -150,7 +131,7 @@ def score_model_path(name: str) -> Path:
 
 def score_folders() -> str:
     """The folders that are searched for models to score with, for a message."""
-    return ", ".join(folder_paths.get_folder_paths(SCORES))
+    return _searched(SCORES)
 
 
 def scores_output() -> Path:
@@ -214,8 +195,8 @@ def file_in(folder: Path, filename: str, suffix: str) -> Path:
     no_file = name.startswith("/") or name.endswith("/")
     if not parts or no_file or not all(_is_name(part) for part in parts):
         raise ConceptFileError(
-            f"'{filename}' is no file name. Write a name such as my-dog or pets/my-dog: plain "
-            "words of letters and digits, inside the folder."
+            f"'{shown(filename)}' is no file name. Write a name such as my-dog or pets/my-dog: "
+            "plain words of letters and digits, inside the folder."
         )
     path = folder.joinpath(*parts[:-1], f"{parts[-1]}{suffix}")
     if not path.resolve().is_relative_to(folder.resolve()):
@@ -228,6 +209,21 @@ def numbered(path: Path) -> Iterator[Path]:
     yield path
     for number in range(2, _MOST_NUMBERS):
         yield path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def _found(key: str, file: str, what: str, name: str = "") -> Path:
+    """A file in the host's folders of a kind. what, name: how a message calls it"""
+    found = folder_paths.get_full_path(key, file)
+    if found is None:
+        raise ConceptFileError(
+            f"There is no {what} '{shown(name or file)}'. Looked in {_searched(key)}. Put the file "
+            "there and press R."
+        )
+    return Path(found)
+
+
+def _searched(key: str) -> str:
+    return ", ".join(folder_paths.get_folder_paths(key))
 
 
 def _listed(key: str) -> list[str]:

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 REMEMBERED = 64
 """Pictures whose embeddings are kept in memory, 4 MB each at SAM's own size."""
 
-Point = tuple[float, float]
-Box = tuple[float, float, float, float]
-
 
 class SegmentAnything(nn.Module):
     """Holds the network for the host, which sets attributes that the package's class refuses."""
@@ -59,9 +56,9 @@ def load_sam(path: Path) -> SamModel:
 def predict_masks(
     model: SamModel,
     picture: Tensor,
-    points: Sequence[Point] = (),
+    points: Sequence[tuple[float, float]] = (),
     labels: Sequence[int] = (),
-    box: Box | None = None,
+    box: tuple[float, float, float, float] | None = None,
     several: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """What the package's SamPredictor gives for a prompt; a picture is embedded only once.

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from comfy.utils import load_torch_file
 from torch import Tensor
 
 from ..concepts.errors import ConceptFileError, shown
 from ..concepts.pickles import read_pickle
+from ..concepts.tensor_files import read_tensors
+from ..concepts.tensors import is_finite
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -74,7 +75,8 @@ def read_sam_tensors(path: Path) -> dict[str, Tensor]:
     path: `.pth`, `.pt`, `.bin` or `.safetensors`
     Raises ConceptFileError for unsafe, damaged and foreign files, saying what they are.
     """
-    content = _read(path)
+    safe = path.suffix.lower() == ".safetensors"
+    content = read_tensors(path, path.name).tensors if safe else read_pickle(path, path.name)
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -86,21 +88,9 @@ def read_sam_tensors(path: Path) -> dict[str, Tensor]:
             raise ConceptFileError(f"'{path.name}' is {kind}, which is not supported.{_EXPECTED}")
     prefix = next((key.removesuffix(_MARK) for key in tensors if key.endswith(_MARK)), None)
     if prefix is None:
-        found = ", ".join(sorted(tensors)[:3]) or "no tensor"
+        found = ", ".join(map(shown, sorted(tensors)[:3])) or "no tensor"
         raise ConceptFileError(f"'{path.name}' is no SAM: it holds {found}.{_EXPECTED}")
     return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-
-
-def _read(path: Path) -> Any:
-    if path.suffix.lower() != ".safetensors":
-        return read_pickle(path, path.name)
-    try:
-        return load_torch_file(str(path))
-    except Exception as error:  # safetensors raises many kinds for a damaged file
-        raise ConceptFileError(
-            f"'{path.name}' cannot be read ({shown(error)}). It may be cut off: copy or download "
-            "it again."
-        ) from error
 
 
 def sam_shape(tensors: Mapping[str, Tensor]) -> SamShape:
@@ -131,6 +121,24 @@ def sam_shape(tensors: Mapping[str, Tensor]) -> SamShape:
         quality_depth=_count(tensors, re.escape(quality) + r"(\d+)\."),
         quality_width=tensors[f"{quality}0.weight"].shape[0],
     )
+
+
+_MOST = {
+    "side": 4096,
+    "grid": 256,
+    "depth": 64,
+    "heads": 64,
+    "candidates": 16,
+    "decoder_depth": 16,
+    "quality_depth": 16,
+}
+"""Far above any SAM; a network of the millions that a few numbers could ask for takes hours."""
+
+
+def _check_bounds(shape: SamShape) -> None:
+    for name, most in _MOST.items():
+        if not 1 <= getattr(shape, name) <= most:
+            raise ValueError(f"a {name} of {getattr(shape, name)}")
 
 
 def _count(names: Iterable[str], pattern: str) -> int:
@@ -182,9 +190,15 @@ def sam_from_tensors(tensors: Mapping[str, Tensor], name: str) -> tuple["Sam", S
     """The network with its weights, fp32, CPU. Raises ConceptFileError for an incomplete set."""
     try:
         shape = sam_shape(tensors)
+        _check_bounds(shape)
+        wrong = next((key for key, tensor in tensors.items() if not is_finite(tensor)), None)
+        if wrong is not None:
+            raise ValueError(f"NaN or infinite numbers in {wrong}")
         sam = build_sam(shape)
         sam.load_state_dict({key: t.float() for key, t in tensors.items()}, assign=True)
-    except (KeyError, ValueError, RuntimeError, ZeroDivisionError) as error:
+    except ConceptFileError:
+        raise
+    except Exception as error:  # tensors can be missing, and of any shape
         raise ConceptFileError(
             f"'{name}' is no whole SAM ({' '.join(str(error).split())[:200]}). Copy or download it "
             f"again.{_EXPECTED}"

@@ -6,8 +6,12 @@ import torch
 from comfy import sample as host_sample
 from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.model_patcher import ModelPatcher
+from comfy.samplers import KSampler
 from comfy.sd import CLIP, VAE
 from torch import Generator, Tensor
+
+SAMPLERS: list[str] = KSampler.SAMPLERS
+SCHEDULERS: list[str] = KSampler.SCHEDULERS
 
 
 @torch.inference_mode()  # the host moves weights, and must do so in inference mode

@@ -72,7 +72,7 @@ class TextEncoder:
     def tokenize(self, text: str) -> list[Token]:
         """The tokens of a text, without begin and end."""
         # all CLIP tokenizers have one vocabulary of words; they differ in the padding alone
-        return list(zip(*(tower.tokenize(text) for tower in self.towers), strict=True))
+        return list(zip(*(tower.tower.tokenize(text) for tower in self.towers), strict=True))
 
     def pad(self, tokens: Sequence[Token]) -> list[Token]:
         """[BOS, tokens, EOS, pad ...] at the length of a prompt; the tail is cut."""

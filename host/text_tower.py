@@ -40,10 +40,6 @@ class TowerEncoder:
     def layers(self) -> int:
         return self.tower.encoder.num_layers
 
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of a text, without begin and end."""
-        return self.tower.tokenizer.tokenizer(text)["input_ids"][1:-1]
-
     def pad(self, ids: list[int]) -> list[int]:
         """[BOS, ids, EOS, pad ...] at the length of a prompt; the tail is cut."""
         tokenizer = self.tower.tokenizer

@@ -39,7 +39,7 @@ def layer_features(clip_vision: Any, pictures: Tensor, layers: Sequence[int]) ->
     pixels = _preprocessed(clip_vision, pictures)
     states = clip_vision.model(pixel_values=pixels, intermediate_output="all")[1]
     # (B, layers, 1 + P, width), whose first layer's output is hidden state 1
-    return states[:, [layer - 1 for layer in layers]].transpose(0, 1).float()
+    return torch.stack([states[:, layer - 1] for layer in layers]).float()
 
 
 @torch.inference_mode()

@@ -1,5 +1,6 @@
 """The pack's nodes, by the ids that saved workflows know."""
 
+from .compare import CompareConcepts
 from .concept import ApplyConcept, LoadConcept, SaveConcept
 from .elite import EncodeELITE, LoadELITE, SaveELITE
 from .evaluate import EvaluateConcept
@@ -29,6 +30,7 @@ NODE_CLASS_MAPPINGS = {
     "PersonalizeSaveLoRA": SaveLoRA,
     "PersonalizeApplyConcept": ApplyConcept,
     "PersonalizeEvaluate": EvaluateConcept,
+    "PersonalizeCompare": CompareConcepts,
     "PersonalizeLoadSAM": LoadSAM,
     "PersonalizeSegmentSubject": SegmentSubject,
 }

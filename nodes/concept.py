@@ -1,6 +1,5 @@
 """Load, save and apply concepts."""
 
-import glob
 import logging
 from dataclasses import replace
 from functools import partial
@@ -13,11 +12,14 @@ from ..concepts.cards import card_of
 from ..concepts.concept import Concept
 from ..concepts.differences import compressed
 from ..concepts.disk import Stamp, stamp
+from ..concepts.elite import EncoderReference, encoder_reference
 from ..concepts.elite_files import find_encoder
 from ..concepts.errors import ConceptFileError, DiskError
+from ..concepts.errors import shown as briefly
 from ..concepts.files import (
     check_embedding,
     describe_concept,
+    files_of,
     load_concept,
     save_concept,
     save_embedding,
@@ -82,7 +84,7 @@ class LoadConcept(io.ComfyNode):
     def fingerprint_inputs(
         cls, concept_name: str, placeholder: str = "", class_word: str = "", token: str = ""
     ) -> tuple[str, str, str, list[Stamp]]:
-        files = files_that_decide(concept_path(concept_name), concept_name)
+        files = files_that_decide(concept_path(concept_name), concept_name, token)
         return placeholder, class_word, token, [stamp(file) for file in files]
 
     @classmethod
@@ -90,8 +92,9 @@ class LoadConcept(io.ComfyNode):
         cls, concept_name: str, placeholder: str = "", class_word: str = "", token: str = ""
     ) -> io.NodeOutput:
         concept = load_concept(concept_path(concept_name), concept_name, token)
-        if left_out := concept.training.get("left_out"):
-            note = f"{concept_name} was loaded without {', '.join(map(str, left_out))}"
+        left_out = concept.training.get("left_out")
+        if isinstance(left_out, list) and left_out:
+            note = f"{concept_name} was loaded without {', '.join(map(briefly, left_out))}"
             logging.warning(note)
             NodeProgress(1, cls.hidden.unique_id).show_text(note)
         changes = {"placeholder": placeholder.strip(), "class_word": class_word.strip()}
@@ -104,27 +107,26 @@ def shown(concept: Concept) -> dict[str, list[dict[str, Any]]]:
     return {"concept_card": [card_of(concept).as_json()]}
 
 
-def files_that_decide(path: Path, name: str) -> list[Path]:
+def files_that_decide(path: Path, name: str, token: str = "") -> list[Path]:
     """The files that a concept is read from: its own, of a picture's also those of encoders."""
-    second = sorted(path.parent.glob(f"{glob.escape(path.stem)}_2.*"))  # diffusers' for SDXL
+    files = files_of(path, name, token)
     try:
         parts = describe_concept(path, name)[0].method.parts
     except ConceptFileError:  # told when it is loaded
         parts = ()
-    encoders = map(elite_path, elite_names()) if Part.LOCAL_FEATURES in parts else ()
-    return [path, *second, *encoders]
+    return [*files, *map(elite_path, elite_names())] if Part.LOCAL_FEATURES in parts else files
 
 
 def with_encoder(concept: Concept) -> Concept:
     """A concept of a picture with its encoder from the folders; others as they are."""
     if Part.LOCAL_FEATURES not in concept.method.parts or concept.encoder is not None:
         return concept
-    wanted = concept.training.get("encoder", {})
-    encoder = find_encoder(map(elite_path, elite_names()), wanted.get("digest", ""))
+    wanted = encoder_reference(concept.training) or EncoderReference("unknown", "unknown", None)
+    encoder = find_encoder(map(elite_path, elite_names()), wanted.digest)
     if encoder is None:
         raise ConceptFileError(
             f"The {concept.title} is drawn with the encoder "
-            f"'{wanted.get('name', 'unknown')}' (digest {wanted.get('digest', 'unknown')[:12]}), "
+            f"'{wanted.name}' (digest {wanted.digest[:12]}), "
             f"which is missing. Looked in {elite_folders()}. Put its file or files there."
         )
     return replace(concept, encoder=encoder)

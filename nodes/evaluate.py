@@ -14,14 +14,15 @@ from ..concepts.errors import EvaluationError, PersonalizeError
 from ..evaluation.evaluate import (
     CLIP_VIEWS,
     DINO_VIEWS,
+    IDENTITY,
     IDENTITY_VIEWS,
     Evaluation,
-    Views,
+    PictureViews,
     count_pictures,
     evaluate,
     make_views,
 )
-from ..evaluation.features import CLIP_FILES, Extractor, load_clip, load_vision, tell_files
+from ..evaluation.features import CLIP_FILES, Extractor, load_clip, load_image_model, tell_files
 from ..evaluation.pictures import Picture, prompts_of_pictures, read_pictures, with_masks
 from ..evaluation.prompts import plain_prompt
 from ..evaluation.report import draw_report
@@ -40,7 +41,7 @@ from ..pictures.masks import MaskMarks, has_own_masks, read_masks
 from .inputs import mask_marks_input
 
 NO_MODEL = "none"
-CLIP, DINO, IDENTITY = "CLIP", "DINO", "identity"
+CLIP, DINO = "CLIP", "DINO"
 JUDGES = {
     CLIP: ("clip_folder", CLIP_VIEWS),
     DINO: ("dino_folder", DINO_VIEWS),
@@ -139,9 +140,9 @@ class EvaluateConcept(io.ComfyNode):
             plain_prompt(prompt, values["class_word"], values.get("placeholder", ""))
             for prompt in prompts_of_pictures(lists["prompt"], lists["generated"])
         ]
-        judges = _load_judges(values)
+        judges = load_judges(values)
         views = make_views(generated, references)
-        evaluation = _evaluate(views, prompts, judges, cls.hidden.unique_id)
+        evaluation = score(views, prompts, judges, cls.hidden.unique_id)
         names = ", ".join(f"{judge} {extractor.name}" for judge, extractor in judges.items())
         sheet = draw_report(evaluation, generated, references, names)
         report = torch.from_numpy(np.asarray(sheet, dtype=np.float32) / 255.0)[None]
@@ -175,7 +176,7 @@ def _pictures(
     return with_masks(pictures, read)
 
 
-def _load_judges(values: Mapping[str, Any]) -> dict[str, Extractor]:
+def load_judges(values: Mapping[str, Any]) -> dict[str, Extractor]:
     """Extractors by the names of JUDGES, those whose folder is chosen."""
     if values["clip_folder"] == NO_MODEL:
         raise EvaluationError(
@@ -186,14 +187,14 @@ def _load_judges(values: Mapping[str, Any]) -> dict[str, Extractor]:
         )
     chosen = {judge: values.get(name, NO_MODEL) for judge, (name, _) in JUDGES.items()}
     return {
-        judge: (load_clip if judge == CLIP else load_vision)(score_model_path(folder))
+        judge: (load_clip if judge == CLIP else load_image_model)(score_model_path(folder))
         for judge, folder in chosen.items()
         if folder != NO_MODEL
     }
 
 
-def _evaluate(
-    views: Views, prompts: list[str], judges: Mapping[str, Extractor], node_id: str | None
+def score(
+    views: PictureViews, prompts: list[str], judges: Mapping[str, Extractor], node_id: str | None
 ) -> Evaluation:
     """Every judge on the host's device, with progress and cancel."""
     total = sum(count_pictures(views, JUDGES[judge][1]) for judge in judges)

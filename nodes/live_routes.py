@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from .answers import Handler, refused, texts_of
+from .answers import Handler, query_of, refused, texts_of
 from .live import LIVE, LiveRun
 
 PREFIX = "/personalize/live"
@@ -25,7 +25,7 @@ def add_live_routes(routes: web.RouteTableDef | None) -> None:
 
 async def send_runs(request: web.Request) -> web.StreamResponse:
     """?workflow=id: the history of the latest run of each of its nodes."""
-    runs = LIVE.of_workflow(request.query.get("workflow", ""))
+    runs = LIVE.of_workflow(query_of(request, "workflow"))
     return web.json_response({"runs": [run.history() for run in runs]})
 
 
@@ -37,8 +37,8 @@ async def send_run(request: web.Request) -> web.StreamResponse:
 
 async def send_preview(request: web.Request) -> web.StreamResponse:
     """?prompt=id&node=id&step=250&number=0: one of the step's previews, counted from 0"""
-    run, number = _found(request), _count(request.query.get("number", "0"))
-    jpegs = run.previews.get(_count(request.query.get("step", ""))) if run is not None else None
+    run, number = _found(request), _count(query_of(request, "number") or "0")
+    jpegs = run.previews.get(_count(query_of(request, "step"))) if run is not None else None
     if jpegs is None or not 0 <= number < len(jpegs):
         return refused("There is no such preview.", 404)
     headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
@@ -46,7 +46,8 @@ async def send_preview(request: web.Request) -> web.StreamResponse:
 
 
 def _count(text: str) -> int:
-    return int(text) if text.isdecimal() else -1
+    """A number from 0, -1 for what is none; int() refuses thousands of digits with an error."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else -1
 
 
 async def keep(request: web.Request) -> web.StreamResponse:
@@ -74,4 +75,4 @@ def ask(action: Callable[[str, str], bool], refusal: str) -> Handler:
 
 
 def _found(request: web.Request) -> LiveRun | None:
-    return LIVE.find(request.query.get("prompt", ""), request.query.get("node", ""))
+    return LIVE.find(query_of(request, "prompt"), query_of(request, "node"))

@@ -8,8 +8,10 @@ from comfy_api.latest import io
 
 from ..concepts.bases import BASES
 from ..concepts.concept import Concept
+from ..concepts.disk import remove
 from ..concepts.lora import lora_metadata, lora_tensors, written_with_embeddings
 from ..concepts.tensor_files import write_tensors
+from ..host.card_pictures import is_taken
 from ..host.folders import embeddings_folder, file_in, loras_folder, save_new
 from ..host.progress import NodeProgress
 from ..samplers.differences import with_own_starts
@@ -68,10 +70,10 @@ class SaveLoRA(io.ComfyNode):
                     vectors = BASES[concept.base].split(concept.words[word])
                     write_tensors(vectors, new(path), new=True)
 
-        def is_taken(lora: Path) -> bool:
-            return any(path.exists() for path in (lora, *embeddings(concept, lora).values()))
+        def any_taken(lora: Path) -> bool:
+            return any(map(is_taken, (lora, *embeddings(concept, lora).values())))
 
-        lora = save_new(loras_folder(), filename, save, is_taken=is_taken)
+        lora = save_new(loras_folder(), filename, save, is_taken=any_taken)
         words = embeddings(concept, lora).values()
         written = written_with_embeddings(concept, names_of(concept, lora)).values()
         lost = f" with a relative error of {error:.1%}" if rank else ""
@@ -108,5 +110,5 @@ def all_or_none() -> Iterator[Callable[[Path], Path]]:
         yield new
     except BaseException:
         for path in written[:-1]:
-            path.unlink(missing_ok=True)
+            remove(path)
         raise

@@ -14,7 +14,7 @@ from ..concepts.methods import ClassWord, Method
 from ..host.browsers import CONCEPTS_CHANGED, tell_browsers
 from ..host.card_pictures import content_type
 from ..host.shelf import picture_of, rename, shelf, to_trash
-from .answers import Handler, refused, texts_of
+from .answers import Handler, query_of, refused, texts_of
 
 PREFIX = "/personalize/concepts"
 
@@ -55,8 +55,9 @@ def method_json(method: Method) -> dict[str, str | bool]:
 async def send_picture(request: web.Request) -> web.StreamResponse:
     """?name=my-dog.safetensors&kind=thumbnail or sheet"""
     try:
-        picture = picture_of(request.query.get("name", ""), request.query.get("kind", ""))
-    except PersonalizeError as error:
+        name, kind = query_of(request, "name"), query_of(request, "kind")
+        picture = await asyncio.to_thread(picture_of, name, kind)
+    except (PersonalizeError, OSError) as error:
         return refused(str(error), 404)
     if picture is None:
         return refused("There is no such picture.", 404)

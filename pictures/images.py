@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..concepts.errors import PictureError
+from ..concepts.tensors import is_finite
 
 MIN_RESOLUTION = 64  # pixels of the shorter side of a picture that anything is learned from
-SMALL, MOST_COPIES = 192, 6  # pixels and number of the pictures on a contact sheet
+COPY_SIDE, MOST_COPIES = 192, 6  # pixels and number of the pictures on a contact sheet
 
 
 def square_pictures(images: Iterable[Tensor], size: int, what: str = "Picture") -> Tensor:
@@ -28,12 +29,12 @@ def square_pictures(images: Iterable[Tensor], size: int, what: str = "Picture") 
 
 
 def small_copies(images: Iterable[Tensor]) -> Tensor:
-    """Centre crops of the first pictures as (N, SMALL, SMALL, 3), uint8, to show what was learned.
+    """Centre crops of the first pictures, to show what was learned.
 
-    images: as for `square_pictures`, but of any size
+    images: as for `square_pictures`, but of any size. Returns (N, COPY_SIDE, COPY_SIDE, 3), uint8.
     """
     pictures = islice(single_pictures(images), MOST_COPIES)
-    return torch.stack([(_resized(p, SMALL) * 255).round().byte() for p in pictures])
+    return torch.stack([(_resized(p, COPY_SIDE) * 255).round().byte() for p in pictures])
 
 
 def single_pictures(images: Iterable[Tensor]) -> Iterable[Tensor]:
@@ -68,7 +69,7 @@ def check_picture(picture: Tensor, size: int, name: str) -> None:
 
 def check_finite(picture: Tensor, name: str) -> None:
     """Raise PictureError for a picture with pixels that are no numbers."""
-    if not torch.isfinite(picture).all():
+    if not is_finite(picture):
         raise PictureError(
             f"{name} holds NaN or infinite pixels. The node that made it failed: load "
             "the picture again or remove it."

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..concepts.errors import PictureError
+from ..concepts.tensors import is_finite
 from .images import centre_square, opacity
 
 _RATIO = 0.02  # by which the shapes of a mask and its picture may differ
@@ -134,7 +135,7 @@ def _single_masks(masks: Iterable[Tensor]) -> Iterator[Tensor]:
 
 def _fitting(mask: Tensor, height: int, width: int, number: int) -> Tensor:
     h, w = mask.shape
-    if not torch.isfinite(mask).all():
+    if not is_finite(mask):
         raise PictureError(
             f"Mask {number} holds NaN or infinite values. The node that made it failed: make it "
             "again."

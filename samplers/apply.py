@@ -9,18 +9,18 @@ from ..concepts.methods import ClassWord, Part
 from ..concepts.residuals import residual_layers
 from ..host.base_models import TextTowers, base_of_model, context_width, towers_of
 from ..host.text_attention import open_layers
+from ..host.text_patches import patch_encoding
 from .differences import with_differences
 from .elite import with_elite
 from .encoding import ConceptEncoding
 from .local_attention import Details
-from .prompt_words import AppliedConcept, with_concept
+from .prompt_words import AppliedConcept, tokenizer_with_concept
 from .strength import Strength
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
     from comfy.sd import CLIP
 
-_ENCODE = "encode_token_weights"
 _DETAILS = Details()
 _FITTING = "Load a checkpoint that fits, or learn the concept again on this one."
 
@@ -98,14 +98,12 @@ def check_fits(concept: Concept, model: "ModelPatcher", clip: "CLIP") -> None:
 def with_text(clip: "CLIP", applied: AppliedConcept) -> "CLIP":
     """A CLIP whose prompts may name the concept."""
     clone, text = clip.clone(), towers_of(clip)
-    clone.tokenizer = with_concept(clip.tokenizer, applied)
+    clone.tokenizer = tokenizer_with_concept(clip, applied)
     residual = Part.RESIDUALS in applied.concept.method.parts
     stock_encoding = not residual and not applied.needs_rows
     if applied.strength.is_zero or (applied.strength.is_one and stock_encoding):
         return clone
-    encode = clone.patcher.get_model_object(_ENCODE)
-    if not isinstance(encode, ConceptEncoding):
-        clone.patcher.add_object_patch(_ENCODE, ConceptEncoding(encode, text))
+    patch_encoding(clone, ConceptEncoding, lambda encode: ConceptEncoding(encode, text))
     if residual:
         _open_layers(clone, text, applied.concept)
     return clone

@@ -1,15 +1,18 @@
 """Apply the features of a picture to a MODEL: their encoder's key and value projections, and local
 attention (ELITE)."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..concepts.concept import Concept
-from ..concepts.elite import EliteEncoder, ProjectionPairs
+from ..concepts.elite import EliteEncoder, ProjectionPairs, encoder_reference
 from ..concepts.errors import BaseModelError, PersonalizeError
-from .local_attention import Details, LocalPart, local_features, with_local_attention
+from ..concepts.local_features import local_features
+from ..host.weights import add_differences, own_projections
+from .local_attention import Details, LocalPart, with_local_attention
 from .prompt_words import AppliedConcept
 
 if TYPE_CHECKING:
@@ -17,8 +20,6 @@ if TYPE_CHECKING:
 
 _STATE = "personalize_elite"
 """Key in a MODEL's options: digest of the encoder whose differences it has, and how strongly."""
-
-_ROOT = "diffusion_model."
 
 
 def with_elite(model: "ModelPatcher", applied: AppliedConcept, details: Details) -> "ModelPatcher":
@@ -40,7 +41,8 @@ def with_elite(model: "ModelPatcher", applied: AppliedConcept, details: Details)
 def encoder_of(concept: Concept) -> EliteEncoder:
     if concept.encoder is not None:
         return concept.encoder
-    name = concept.training.get("encoder", {}).get("name", "that made it")
+    reference = encoder_reference(concept.training)
+    name = reference.name if reference and reference.name else "that made it"
     raise PersonalizeError(
         f"The {concept.title} is drawn with the encoder {name}, which is not "
         "loaded. Put its file into models/elite and load the concept again."
@@ -64,53 +66,35 @@ def with_projections(
             f"keys and values. Encode both pictures with one encoder, such as {encoder.name}."
         )
     if strength > before:
-        clone.add_patches(_differences(clone, encoder), strength - before)
+        add_differences(clone, _differences(clone, encoder), strength - before)
     options[_STATE] = (digest, max(strength, before))
     return clone
 
 
-def _differences(
-    model: "ModelPatcher", encoder: EliteEncoder
-) -> dict[str, tuple[str, tuple[Tensor]]]:
-    weights = _original_weights(model)
-    projections = encoder.global_stage.projections
-    _check_blocks(weights, projections, encoder)
-    patches = {}
-    for path, pair in projections.items():
-        for letter, weight in zip("kv", pair, strict=True):
-            key = _key(path, letter)
-            original = weights[key].detach().to("cpu", torch.float32)
-            patches[key] = ("diff", (weight.to("cpu", torch.float32) - original,))
-    return patches
+def _differences(model: "ModelPatcher", encoder: EliteEncoder) -> dict[str, Tensor]:
+    """The encoder's keys and values as differences to the MODEL's own weights, by path."""
+    own = own_projections(model)
+    wanted = by_path(encoder.global_stage.projections)
+    _check_blocks(own, wanted, encoder)
+    return {path: weight.to("cpu", torch.float32) - own[path] for path, weight in wanted.items()}
 
 
-def _original_weights(model: "ModelPatcher") -> dict[str, Tensor]:
-    """Key and value weights of all cross attentions, as in the checkpoint: without any patch."""
-    suffixes = (".attn2.to_k.weight", ".attn2.to_v.weight")
-    found = model.get_key_patches(_ROOT)
+def by_path(projections: ProjectionPairs) -> dict[str, Tensor]:
+    """Pairs of to_k and to_v by block as weights by the path of their layer."""
     return {
-        key: convert(weight, inplace=False)
-        for key, ((weight, convert), *_) in found.items()
-        if key.endswith(suffixes)
+        f"{block}.attn2.to_{letter}": weight
+        for block, pair in projections.items()
+        for letter, weight in zip("kv", pair, strict=True)
     }
 
 
 def _check_blocks(
-    weights: dict[str, Tensor], projections: ProjectionPairs, encoder: EliteEncoder
+    own: Mapping[str, Tensor], wanted: Mapping[str, Tensor], encoder: EliteEncoder
 ) -> None:
-    ours = {
-        _key(path, letter): tuple(weight.shape)
-        for path, pair in projections.items()
-        for letter, weight in zip("kv", pair, strict=True)
-    }
-    theirs = {key: tuple(weight.shape) for key, weight in weights.items()}
+    ours, theirs = ({path: w.shape for path, w in weights.items()} for weights in (wanted, own))
     if ours != theirs:
         raise BaseModelError(
             f"The ELITE encoder {encoder.name} has projections for {len(ours) // 2} cross "
             f"attentions, this MODEL has {len(theirs) // 2}, and their places or sizes differ. "
             "Load a checkpoint of the family that the encoder was trained on."
         )
-
-
-def _key(path: str, letter: str) -> str:
-    return f"{_ROOT}{path}.attn2.to_{letter}.weight"

@@ -5,12 +5,10 @@ What a strength does is said in `strength.py`. The rows go with the conditioning
 MODEL's cross attention where the prompt names the concept.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-
-from torch import Tensor
 
 from ..concepts.bases import TextLayer
 from ..concepts.methods import Part
@@ -18,90 +16,59 @@ from ..concepts.residual_attention import Residuals, attend_with_residuals
 from ..concepts.residuals import residual_layers
 from ..host.base_models import TextTowers
 from ..host.bases.host_base import Tower
+from ..host.prompt_tokens import Chunk, Encoded, Tokens, blended, tokens_in, with_tokens
 from ..host.text_attention import LayerAttentions, active_attention
-from .local_attention import MENTIONS
+from ..host.text_patches import Encode
+from .mentions import mentioned_rows, with_mentions
 from .prompt_words import AppliedConcept, mark_of
-from .strength import Strength
-
-Chunk = list[tuple[Any, ...]]
-Encoded = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class ConceptEncoding:
-    """Stands for the text encoder's `encode_token_weights`, which it calls."""
+    """Takes the place of a CLIP's encoding of tokens, which it calls."""
 
-    encode: Callable[[dict[str, list[Chunk]]], Encoded]
+    encode: Encode
     text: TextTowers
 
-    def __call__(self, tokens: dict[str, list[Chunk]]) -> Encoded:
-        written = {c: None for chunks in tokens.values() for x in chunks for c in _concepts(x)}
-        residual = [c for c in written if Part.RESIDUALS in c.concept.method.parts]
-        words = [c for c in written if Part.WORDS in c.concept.method.parts]
-        blended = [c for c in words if not c.strength.is_one]
+    def __call__(self, tokens: Tokens) -> Encoded:
+        named = {mark.applied: None for token in tokens_in(tokens) if (mark := mark_of(token))}
+        residual = [c for c in named if Part.RESIDUALS in c.concept.method.parts]
+        words = [c for c in named if Part.WORDS in c.concept.method.parts]
+        fractional = [c for c in words if not c.strength.is_one]
         chunks = {tower.name: len(tokens[tower.key]) for tower in self.text.towers}
         with active_attention(side_by_side(residual, chunks)):
-            encoded = self._blend(tokens, blended)
+            encoded = self._encode_blended(tokens, fractional)
         mentions = {
             c.concept.placeholder: rows
-            for c in written
+            for c in named
             if c.needs_rows and (rows := mentioned_rows(tokens, c))
         }
-        return with_mentions(encoded, mentions) if mentions else encoded
+        return with_mentions(encoded, mentions)
 
-    def _blend(self, tokens: dict[str, list[Chunk]], open_: Sequence[AppliedConcept]) -> Encoded:
-        if not open_:
+    def _encode_blended(self, tokens: Tokens, fractional: Sequence[AppliedConcept]) -> Encoded:
+        """The encoding in which some concepts have a strength between 0 and 1, or beyond."""
+        if not fractional:
             return self.encode(tokens)
-        first, rest = open_[0], open_[1:]
+        first, rest = fractional[0], fractional[1:]
         plain = {
             tower.key: [with_class_word(chunk, tower, first) for chunk in tokens[tower.key]]
             for tower in self.text.towers
         }
-        return _blended(self._blend(plain, rest), self._blend(tokens, rest), first.strength)
+        without, learned = self._encode_blended(plain, rest), self._encode_blended(tokens, rest)
+        return blended(without, learned, first.strength.blended)
 
 
 def with_class_word(chunk: Chunk, tower: Tower, applied: AppliedConcept) -> Chunk:
-    """The chunk with the class word's tokens for each mention of the concept, padded anew."""
-    if applied not in _concepts(chunk):
-        return chunk
-    tokenizer = tower.tokenizer
-    class_ids = tokenizer.tokenizer(applied.concept.class_word)["input_ids"][1:-1]
-    end = _end_of(chunk, tokenizer.end_token)
-    body: Chunk = []
-    for entry in chunk[1:end]:
-        mark = mark_of(entry[0])
+    """The chunk with the class word's tokens wherever it names the concept."""
+    class_word = tower.tokenize(applied.concept.class_word)
+
+    def replace(token: Any) -> Sequence[int] | None:
+        mark = mark_of(token)
         if mark is None or mark.applied is not applied:
-            body.append(entry)
-        elif mark.first and not mark.attribute:
-            body += [(token, *entry[1:]) for token in class_ids]
-    body = body[: tokenizer.max_length - 2]
-    closing = (tokenizer.end_token, *_neutral(chunk[0]))
-    padding = (tokenizer.pad_token, *_neutral(chunk[0]))
-    missing = len(chunk) - len(body) - 2
-    return [chunk[0], *body, closing, *[padding] * missing]
+            return None
+        return class_word if mark.first and not mark.attribute else ()
 
-
-def mentioned_rows(tokens: dict[str, list[Chunk]], applied: AppliedConcept) -> tuple[int, ...]:
-    """Rows of the conditioning, all chunks behind one another, where the bare placeholder stands;
-    of a concept whose weights act in its own prompts, its attribute words, too.
-
-    With fractional strengths of concepts in one prompt: where it stands in the learned one.
-    """
-    rows = set()
-    for chunks in tokens.values():  # of each text encoder, whose rows lie side by side
-        entries = (entry for chunk in chunks for entry in chunk)
-        for row, entry in enumerate(entries):
-            mark = mark_of(entry[0])
-            if mark and mark.applied is applied and (applied.own_prompts or not mark.attribute):
-                rows.add(row)
-    return tuple(sorted(rows))
-
-
-def with_mentions(encoded: Encoded, mentions: dict[str, tuple[int, ...]]) -> Encoded:
-    """The encoding with the rows of mentions among what the host puts into the conditioning."""
-    more = dict(encoded[2]) if len(encoded) > 2 else {}
-    more[MENTIONS] = {**more.get(MENTIONS, {}), **mentions}
-    return (*encoded[:2], more)
+    return with_tokens(chunk, tower, replace)
 
 
 def side_by_side(applied: Sequence[AppliedConcept], chunks: Mapping[str, int]) -> LayerAttentions:
@@ -120,27 +87,3 @@ def side_by_side(applied: Sequence[AppliedConcept], chunks: Mapping[str, int]) -
         layer: partial(attend_with_residuals, residuals=residuals, rows=chunks[layer.encoder])
         for layer, residuals in layers.items()
     }
-
-
-def _concepts(chunk: Chunk) -> list[AppliedConcept]:
-    return [mark.applied for entry in chunk if (mark := mark_of(entry[0])) is not None]
-
-
-def _end_of(chunk: Chunk, end_token: int | None) -> int:
-    ends = (
-        n for n, entry in enumerate(chunk) if isinstance(entry[0], int) and entry[0] == end_token
-    )
-    return next(ends, len(chunk))
-
-
-def _neutral(start: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Weight (and word id) of a token that is no word, as the chunk's first one has them."""
-    return start[1:]
-
-
-def _blended(plain: Encoded, learned: Encoded, strength: Strength) -> Encoded:
-    tensors = tuple(
-        strength.blended(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a
-        for a, b in zip(plain[:2], learned[:2], strict=True)
-    )
-    return tensors + tuple(learned[2:])

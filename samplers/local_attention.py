@@ -14,22 +14,17 @@ from torch import Tensor
 
 from ..concepts.concept import Concept
 from ..concepts.elite import ProjectionPairs, weighted, word_ratio
-from ..concepts.errors import ConceptFileError, PersonalizeError
+from ..concepts.errors import PersonalizeError
 from ..host.attention import (
-    Around,
-    Conds,
     Place,
     Replace,
+    WrapPatch,
     cross_attention,
     patch_place,
-    with_joined_patches,
+    with_wrapped_attention,
 )
-
-MENTIONS = "personalize_mentions"
-"""Key in a conditioning: the rows in which each concept's word stands, by placeholder."""
-
-Chunk = tuple[int, Any]
-"""A part of a batch: which list of conditionings (positive, negative), and the uuid in it."""
+from ..host.conditionings import BatchPart, Conds, acts_at, batch_parts
+from .mentions import mentions_in
 
 
 @dataclass(frozen=True)
@@ -61,43 +56,13 @@ class LocalPart:
 
     @property
     def key(self) -> str:
-        """Where the wrapper tells the patches, in the transformer options: rows by chunk."""
+        """Where patches find the word's rows in the transformer options, by part of a batch."""
         return f"personalize_rows_{self.placeholder}"
 
-    def tell(self, model: Any, conds: Conds, timestep: Tensor) -> Any:
+    def prepare(self, model: Any, conds: Conds, timestep: Tensor) -> Any:
         """Where in which conditioning the word is, in the part of sampling in which it acts."""
-        acts = self._acts(model.model_sampling, timestep)
-        return mentioned(conds, self.placeholder) if acts else None
-
-    def _acts(self, sampling: Any, timestep: Tensor) -> bool:
-        if self.details.start <= 0 and self.details.end >= 1:
-            return True  # spares reading the noise level from the device
-        sigma = float(timestep.max())
-        first, last = (sampling.percent_to_sigma(p) for p in (self.details.start, self.details.end))
-        return float(last) <= sigma <= float(first)
-
-
-def mentioned(conds: Conds, placeholder: str) -> dict[Chunk, tuple[int, ...]]:
-    """The rows of a placeholder's word by the chunk that reads them.
-
-    To an area of one list the host adds one to the others, with all keys of the first, the uuid
-    too, but another text. So the text decides, not the keys.
-    """
-    everything = [cond for group in conds for cond in group or ()]
-    owners = {id(cond.get("cross_attn")): cond for cond in everything}
-    found = {}
-    for which, group in enumerate(conds):
-        for cond in group or ():
-            text = cond.get("model_conds", {}).get("c_crossattn")
-            owner = owners.get(id(getattr(text, "cond", None)), cond)
-            if rows := owner.get(MENTIONS, {}).get(placeholder):
-                found[which, cond["uuid"]] = tuple(rows)
-    return found
-
-
-def chunks_of(options: Mapping[str, Any]) -> list[Chunk]:
-    """The chunks of a batch in its order."""
-    return list(zip(options.get("cond_or_uncond", ()), options.get("uuids", ()), strict=True))
+        acts = acts_at(model, timestep, self.details.start, self.details.end)
+        return mentions_in(conds, self.placeholder) if acts else None
 
 
 class LocalAttention:
@@ -112,7 +77,7 @@ class LocalAttention:
         self._projections = projections
         self._computed: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
 
-    def around(self, inner: Replace | None) -> Replace:
+    def wrap(self, inner: Replace | None) -> Replace:
         """A patch of the block that calls the one that stood there, or the host's own attention."""
         return partial(self, inner or cross_attention)
 
@@ -120,14 +85,14 @@ class LocalAttention:
         self, inner: Replace, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]
     ) -> Tensor:
         out = inner(q, k, v, extra_options)
-        rows: Mapping[Chunk, tuple[int, ...]] = extra_options[self.part.key]
-        chunks, heads = chunks_of(extra_options), extra_options["n_heads"]
-        size = q.shape[0] // len(chunks)
+        rows: Mapping[BatchPart, tuple[int, ...]] = extra_options[self.part.key]
+        batch, heads = batch_parts(extra_options), extra_options["n_heads"]
+        size = q.shape[0] // len(batch)
         parts = list(out.split(size))
-        for n, chunk in enumerate(chunks):
-            if chunk in rows:
+        for n, named in enumerate(batch):
+            if named in rows:
                 one = slice(n * size, (n + 1) * size)
-                ratio = word_ratio(q[one], k[one], rows[chunk], heads) * self.part.weight
+                ratio = word_ratio(q[one], k[one], rows[named], heads) * self.part.weight
                 parts[n] = parts[n] + weighted(self._local(q[one], extra_options), ratio)
         return torch.cat(parts)
 
@@ -152,31 +117,12 @@ class LocalAttention:
 def with_local_attention(model: Any, part: LocalPart, projections: ProjectionPairs) -> Any:
     """A clone of the MODEL with local attention beside each cross attention and others' patches."""
     ours = {
-        patch_place(path): LocalAttention(part, pair).around for path, pair in projections.items()
+        patch_place(path): LocalAttention(part, pair).wrap for path, pair in projections.items()
     }
 
-    def patches(
-        rows: Mapping[Chunk, Any], options: Mapping[str, Any], _: Tensor | None
-    ) -> Mapping[Place, Around]:
-        return ours if any(chunk in rows for chunk in chunks_of(options)) else {}
+    def patches_of(
+        rows: Mapping[BatchPart, Any], options: Mapping[str, Any], _: Tensor | None
+    ) -> Mapping[Place, WrapPatch]:
+        return ours if any(named in rows for named in batch_parts(options)) else {}
 
-    return with_joined_patches(model, part.key, part.tell, patches)
-
-
-def local_features(concept: Concept) -> Tensor | None:
-    """The (P, text_width) local features of a concept, None for words alone."""
-    local = concept.tensors.get("local")
-    if local is None:
-        return None
-    if local.ndim != 2 or local.shape[1] != concept.text_width or not local.is_floating_point():
-        raise ConceptFileError(
-            f"The {concept.title} has local features of shape "
-            f"{tuple(local.shape)}; expected vectors of width {concept.text_width}. Encode its "
-            "picture again."
-        )
-    if not torch.isfinite(local).all():
-        raise ConceptFileError(
-            f"The {concept.title} holds NaN or infinite numbers. Its encoder's "
-            "training went wrong or its file is damaged: encode its picture again."
-        )
-    return local
+    return with_wrapped_attention(model, part.key, part.prepare, patches_of)

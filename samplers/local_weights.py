@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from ..host.attention import (
-    Around,
-    Conds,
     Place,
     Replace,
+    WrapPatch,
     cross_attention,
     patch_place,
-    with_joined_patches,
+    with_wrapped_attention,
 )
-from .local_attention import Chunk, chunks_of, mentioned
+from ..host.conditionings import BatchPart, Conds, batch_parts
+from .mentions import mentions_in
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -51,24 +51,22 @@ class LocalWeights:
         }
         self._moved: dict[tuple[torch.device, torch.dtype], dict[Place, Pair]] = {}
 
-    def tell(self, model: Any, conds: Conds, timestep: Tensor) -> Any:
+    def prepare(self, model: Any, conds: Conds, timestep: Tensor) -> Any:
         """Which conditionings name the concept."""
-        return mentioned(conds, self.placeholder)
+        return mentions_in(conds, self.placeholder)
 
-    def patches(
-        self, named: Container[Chunk], options: Mapping[str, Any], texts: Tensor | None
-    ) -> Mapping[Place, Around]:
+    def patches_of(
+        self, named: Container[BatchPart], options: Mapping[str, Any], texts: Tensor | None
+    ) -> Mapping[Place, WrapPatch]:
         """Of all blocks, if the batch names the concept."""
-        chunks = chunks_of(options)
-        which = [n for n, chunk in enumerate(chunks) if chunk in named]
+        batch = batch_parts(options)
+        which = [n for n, part in enumerate(batch) if part in named]
         if not which or texts is None:
             return {}
-        rows = torch.arange(len(texts)).view(len(chunks), -1)[which].flatten()
-        return {place: partial(self._around, place, texts[rows], rows) for place in self._pairs}
+        rows = torch.arange(len(texts)).view(len(batch), -1)[which].flatten()
+        return {place: partial(self._wrap, place, texts[rows], rows) for place in self._pairs}
 
-    def _around(
-        self, place: Place, context: Tensor, rows: Tensor, inner: Replace | None
-    ) -> Replace:
+    def _wrap(self, place: Place, context: Tensor, rows: Tensor, inner: Replace | None) -> Replace:
         return partial(self._attend, place, inner, context, rows)
 
     def _attend(
@@ -100,4 +98,4 @@ class LocalWeights:
 
 def with_local_weights(model: "ModelPatcher", weights: LocalWeights) -> "ModelPatcher":
     """A clone of the MODEL whose cross attention has the weights in the concept's own prompts."""
-    return with_joined_patches(model, weights.key, weights.tell, weights.patches)
+    return with_wrapped_attention(model, weights.key, weights.prepare, weights.patches_of)

@@ -1,22 +1,27 @@
-"""Placeholders in prompts: a tokenizer that puts a concept's tokens where its name is written.
+"""Placeholders in prompts: a concept's tokens where its name is written.
 
-The stock CLIPTextEncode asks the CLIP's tokenizer. Ours is a copy of the host's, with one change: a
-written placeholder becomes an `embedding:` that only this copy knows. So weights, chunks of 75 and
-the rule that an embedding is not split are the host's own, and no host module is touched.
+The stock CLIPTextEncode asks the CLIP's tokenizer. Ours is a copy of the host's that knows more
+words (`host/word_tokenizer.py`): the placeholders of applied concepts.
 """
 
-import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from ..concepts.concept import Concept
 from ..concepts.errors import PlaceholderError
 from ..concepts.methods import ClassWord
 from ..concepts.placeholders import attribute_placeholder, find_placeholders
-from ..host.base_models import inner_tokenizer
+from ..host.base_models import towers_of
+from ..host.bases.host_base import Tower
+from ..host.word_tokenizer import WordTokens, with_words, written_as_embedding
 from .strength import Strength
+
+if TYPE_CHECKING:
+    from comfy.sd import CLIP
 
 _LEADING = re.compile(r"<[^<>\s]+>")
 
@@ -40,8 +45,11 @@ class AppliedConcept:
 
 @dataclass(frozen=True)
 class Mark:
-    """Says of a token in a prompt that it was written as a concept: which one, which attribute
-    word of it ("" for the bare placeholder), and whether it is the first token of that."""
+    """Marks a token as part of a written placeholder.
+
+    attribute: the attribute word of the concept that was written, "" for the bare placeholder
+    first: whether the token is the first one of what was written
+    """
 
     applied: AppliedConcept
     attribute: str
@@ -49,18 +57,9 @@ class Mark:
 
 
 class ConceptToken(int):
-    """An ordinary token that carries a Mark."""
+    """A number of the vocabulary that carries a Mark; learned vectors carry theirs themselves."""
 
     personalize_mark: Mark
-
-
-class Spelling(list[Any]):
-    """The tokens of one written placeholder, in the shape of what the host reads from a file:
-    learned vectors (d,) or ConceptToken."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self), 1
 
 
 def applied_concepts(tokenizer: Any) -> tuple[AppliedConcept, ...]:
@@ -73,75 +72,72 @@ def mark_of(token: Any) -> Mark | None:
     return getattr(token, "personalize_mark", None)
 
 
-def with_concept(tokenizer: Any, new: AppliedConcept) -> Any:
-    """A copy of the host's tokenizer that also knows the new concept's placeholder.
+def tokenizer_with_concept(clip: "CLIP", new: AppliedConcept) -> Any:
+    """A copy of the CLIP's tokenizer that also knows the new concept's placeholder.
 
     Raises PlaceholderError when an applied concept already has that placeholder.
     """
-    applied = applied_concepts(tokenizer)
+    applied = applied_concepts(clip.tokenizer)
     if any(a.concept.placeholder == new.concept.placeholder for a in applied):
         raise PlaceholderError(
             f"Two applied concepts have the placeholder {new.concept.placeholder}. Rename one of "
             "them with the placeholder input of Load Concept or of its Train node."
         )
-    return _teach(getattr(tokenizer, "personalize_stock", tokenizer), (*applied, new))
+    applied, text = (*applied, new), towers_of(clip)
+    stock = getattr(clip.tokenizer, "personalize_stock", clip.tokenizer)
+    words = {
+        tower.name: PlaceholderWords(tower, lambda word, n=n: text.split(word)[n], applied)
+        for n, tower in enumerate(text.towers)
+    }
+    tokenizer = with_words(stock, words)
+    tokenizer.personalize_applied, tokenizer.personalize_stock = applied, stock
+    return tokenizer
 
 
-def _teach(stock: Any, applied: tuple[AppliedConcept, ...]) -> Any:
-    outer = copy.copy(stock)
-    outer.personalize_applied, outer.personalize_stock = applied, stock
-    inner: Any = copy.copy(inner_tokenizer(stock))
-    setattr(outer, stock.clip, inner)
-    words = _Words(inner, applied)
-    if inner.embedding_directory is None:
-        inner.embedding_directory = []  # the host looks at embeddings only where there is a folder
-    inner.tokenize_with_weights = words.tokenize_with_weights
-    inner._try_get_embedding = words.look_up
-    return outer
+class PlaceholderWords:
+    """The placeholders of applied concepts, as one text encoder reads them (`MoreWords`).
 
+    own_part: gives this encoder's vectors of a word
+    """
 
-class _Words:
-    """Rewrites a prompt's placeholders, and answers when the host looks them up."""
-
-    def __init__(self, inner: Any, applied: Sequence[AppliedConcept]) -> None:
-        self._inner = inner
-        self._stock_tokenize = inner.tokenize_with_weights
-        self._stock_look_up = inner._try_get_embedding
-        self._texts: dict[str, str] = {}
-        self._spellings: dict[str, Spelling] = {}
+    def __init__(
+        self,
+        tower: Tower,
+        own_part: Callable[[Tensor], Tensor],
+        applied: Sequence[AppliedConcept],
+    ) -> None:
+        self._tower, self._own_part = tower, own_part
+        self._texts: dict[str, str] = {}  # what takes a placeholder's place in a prompt
+        self._words: dict[str, WordTokens] = {}
         for one in applied:
-            self._learn(one)
+            self._add(one)
 
-    def _learn(self, applied: AppliedConcept) -> None:
+    def _add(self, applied: AppliedConcept) -> None:
         concept = applied.concept
-        for attribute, spelling in self._spell(applied).items():
+        for attribute, tokens in self._tokens_of(concept).items():
             name = concept.placeholder
             if attribute:
                 name = attribute_placeholder(name, attribute)
             if applied.strength.is_zero:
                 self._texts[name] = "" if attribute else concept.class_word
                 continue
-            self._texts[name] = f" embedding:{name} "
-            self._spellings[name] = spelling
+            self._texts[name] = written_as_embedding(name)
+            self._words[name] = _marked(tokens, applied, attribute)
 
-    def _spell(self, applied: AppliedConcept) -> dict[str, Spelling]:
+    def _tokens_of(self, concept: Concept) -> dict[str, list[Any]]:
         """What stands in a prompt for the bare placeholder ("") and for each attribute word."""
-        concept = applied.concept
-        class_ids = self._inner.tokenizer(concept.class_word)["input_ids"][1:-1]
+        class_word = [ConceptToken(token) for token in self._tower.tokenize(concept.class_word)]
         if concept.method.class_word is ClassWord.KEPT:
-            return {"": _spelling(map(ConceptToken, class_ids), applied, "")}
-        spellings = {}
-        for name, word in concept.words.items():
-            tokens: list[Any] = [row.clone() for row in word]
-            if not name and concept.method.class_word is ClassWord.APPENDED:
-                tokens += map(ConceptToken, class_ids)
-            spellings[name] = _spelling(tokens, applied, name)
-        return spellings
+            return {"": class_word}
+        tokens: dict[str, list[Any]] = {
+            name: [row.clone() for row in self._own_part(word)]
+            for name, word in concept.words.items()
+        }
+        if "" in tokens and concept.method.class_word is ClassWord.APPENDED:
+            tokens[""] += class_word
+        return tokens
 
-    def tokenize_with_weights(self, text: str, *args: Any, **kwargs: Any) -> Any:
-        return self._stock_tokenize(self._rewrite(text), *args, **kwargs)
-
-    def _rewrite(self, text: str) -> str:
+    def rewrite(self, text: str) -> str:
         pieces, end = [], 0
         for start, stop, placeholder, attribute in find_placeholders(text):
             name = attribute_placeholder(placeholder, attribute) if attribute else placeholder
@@ -150,16 +146,15 @@ class _Words:
                 end = stop
         return "".join([*pieces, text[end:]])
 
-    def look_up(self, written: str) -> tuple[Any, str, str]:
-        """What the host reads after `embedding:`: (tokens, name, left over text)."""
-        match = _LEADING.match(written)
-        if match and match[0] in self._spellings:
-            return self._spellings[match[0]], match[0], written[match.end() :].strip()
-        return self._stock_look_up(written)
+    def read(self, text: str) -> tuple[WordTokens, str, str] | None:
+        match = _LEADING.match(text)
+        if match is None or match[0] not in self._words:
+            return None
+        return self._words[match[0]], match[0], text[match.end() :].strip()
 
 
-def _spelling(tokens: Iterable[Any], applied: AppliedConcept, attribute: str) -> Spelling:
-    spelling = Spelling(tokens)
-    for n, token in enumerate(spelling):
+def _marked(tokens: Iterable[Any], applied: AppliedConcept, attribute: str) -> WordTokens:
+    marked = WordTokens(tokens)
+    for n, token in enumerate(marked):
         token.personalize_mark = Mark(applied, attribute, first=n == 0)
-    return spelling
+    return marked

@@ -44,12 +44,12 @@ def clip_vision(seed=0, **changes):
 
 
 def weights_of(model):
-    """(to_k, to_v) of a MODEL without its patches by the host's path of a block, fp32."""
+    """(to_k, to_v) of a MODEL without its patches by the host's path of a block, fp32, CPU."""
     weights = {key: entry[0][0] for key, entry in model.get_key_patches("diffusion_model.").items()}
     ends = ".attn2.to_k.weight", ".attn2.to_v.weight"
     return {
         key.removeprefix("diffusion_model.").removesuffix(ends[0]): tuple(
-            weights[key.replace(*pair)].float().clone() for pair in (("", ""), ends)
+            weights[key.replace(*pair)].float().cpu().clone() for pair in (("", ""), ends)
         )
         for key in weights
         if key.endswith(ends[0])

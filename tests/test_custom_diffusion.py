@@ -15,8 +15,8 @@ from personalize.concepts.errors import (
 )
 from personalize.concepts.files import load_concept, save_concept, save_embedding
 from personalize.host.backbone import Backbone, Precision
+from personalize.host.weights import weight_key
 from personalize.samplers.apply import apply_concept
-from personalize.samplers.differences import weight_key
 from personalize.tests.stock import assert_differ, assert_same, encode
 from personalize.tests.training.test_learn import (
     Stop,

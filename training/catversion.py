@@ -64,7 +64,7 @@ class CatVersion:
         self.changed = list(zip(*columns, strict=True))
         shape = (2, len(self.changed), config.residual_tokens, backbone.width)
         generator = torch.Generator().manual_seed(config.train_seed)
-        start = torch.randn(shape, generator=generator).to(backbone.device)
+        start = torch.randn(shape, generator=generator).to(text.device)
         self.keys = start[0].clone().requires_grad_(True)
         self.values = start[1].clone().requires_grad_(True)
         self._entering: HiddenState | None = None

@@ -85,7 +85,7 @@ class Detex:
             )
         self.word = initial_words(text, config.init_word, 1).detach().clone().requires_grad_(True)
         generator = Generator().manual_seed(config.train_seed)
-        embeddings = views.embeddings.to(backbone.device)
+        embeddings = views.embeddings.to(text.device)
         sizes = text.word_sizes()
         mappers = [Mapper.started(embeddings, sizes, generator) for _ in range(2)]
         self.pose, self.background = (

@@ -216,9 +216,11 @@ class Training:
         for number in range(self.descent.batches):
             batch = self.draw(self.step * self.descent.batches + number, self.generator)
             terms = self.learner.loss(self.backbone, batch)
+            # the text encoder, and what is learned beside it, may lie on another device
+            terms = {name: term.to(self.backbone.device) for name, term in terms.items()}
             total = torch.stack(list(terms.values())).sum()
             names = ["loss", *terms]
-            rows.append(torch.stack([total, *terms.values()]).detach().double())
+            rows.append(torch.stack([total, *terms.values()]).detach())
             # a batch may leave parameters unused, such as a background word without background
             new = torch.autograd.grad(
                 total * self.scale.value, parameters, allow_unused=True, materialize_grads=True
@@ -318,7 +320,7 @@ class LossScale:
         """Gradients of the loss from those of loss * value, or None when they overflowed."""
         if self.value == 1.0:
             return scaled
-        if all(bool(torch.isfinite(g).all()) for g in scaled):
+        if all(map(is_finite, scaled)):
             return [g / self.value for g in scaled]
         self.value /= 2
         return None

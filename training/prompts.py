@@ -38,7 +38,7 @@ class PromptTable:
 
         vectors: the same for all prompts, or (B, n, width). Gradients reach the vectors alone.
         """
-        slots = self.slots[which].to(text.device)
+        slots, vectors = self.slots[which].to(text.device), vectors.to(text.device)
         plain = self.plain(text, which)
         places = slots.clamp(min=0)
         if vectors.ndim == 2:

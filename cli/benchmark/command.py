@@ -17,12 +17,12 @@ from ..workflows import ObjectInfo
 from .data import CLASSES_FILE, DataError, Prompts, Subject, read_prompts, read_subjects
 from .jobs import (
     SAVE,
-    SCORES,
+    SCORES_NODE,
     SHOW,
     TRAIN,
     UNTOUCHED,
     JobError,
-    Method,
+    MethodNode,
     Settings,
     draw_workflow,
     find_methods,
@@ -32,7 +32,7 @@ from .page import write_page
 from .results import (
     Cell,
     Drawn,
-    Learned,
+    LearnedConcept,
     Result,
     digest,
     drawn_path,
@@ -54,7 +54,7 @@ class Plan:
     subjects: Sequence[Subject]
     prompts: Prompts
     prompt_count: int
-    methods: Sequence[Method]
+    methods: Sequence[MethodNode]
     seeds: Sequence[int]
 
     def prompts_of(self, subject: Subject) -> Sequence[str]:
@@ -73,7 +73,7 @@ class _Job:
 
     cell: Cell
     subject: Subject
-    method: Method
+    method: MethodNode
     files: Sequence[str]
     masks: Sequence[str]
 
@@ -124,7 +124,7 @@ class Benchmark:
             self.results.append(Result(job.cell, learned, drawn))
         return fresh
 
-    def _learn(self, job: _Job) -> tuple[Learned | None, bool]:
+    def _learn(self, job: _Job) -> tuple[LearnedConcept | None, bool]:
         """The concept, and whether it was learned now; None for the untouched model."""
         if job.method.name == UNTOUCHED:
             return None, False
@@ -145,7 +145,7 @@ class Benchmark:
 
         run = self._ask(workflow, watch)
         (path,) = run.outputs[SAVE]["concepts"]
-        learned = Learned(
+        learned = LearnedConcept(
             made_by=digest(workflow),
             concept=_listed_name(path, self._concepts()),
             seconds=clock.seconds,
@@ -156,7 +156,7 @@ class Benchmark:
         return learned, True
 
     def _draw(
-        self, job: _Job, learned: Learned | None, number: int, template: str
+        self, job: _Job, learned: LearnedConcept | None, number: int, template: str
     ) -> tuple[Drawn, bool]:
         """Pictures and scores of a prompt, and whether they were made now."""
         cell, seed = job.cell, 1000 * job.cell.seed + number
@@ -171,7 +171,7 @@ class Benchmark:
             return before, False
         self._screen.begin(f"{cell}: {template}")
         run = self._ask(workflow, self._screen.hear)
-        told = json.loads(run.outputs[SCORES]["scores"][0])
+        told = json.loads(run.outputs[SCORES_NODE]["scores"][0])
         drawn = Drawn(
             made_by=digest(workflow),
             number=number,
@@ -373,7 +373,9 @@ def _value(text: str) -> Any:
         return text
 
 
-def make_plan(options: argparse.Namespace, methods: dict[str, Method], settings: Settings) -> Plan:
+def make_plan(
+    options: argparse.Namespace, methods: dict[str, MethodNode], settings: Settings
+) -> Plan:
     """Raises DataError for what cannot be; methods that lack something are left out if no method
     was named."""
     named = options.methods or list(methods)
@@ -407,7 +409,7 @@ def make_plan(options: argparse.Namespace, methods: dict[str, Method], settings:
     )
 
 
-def lacking(method: Method, subjects: Sequence[Subject], settings: Settings) -> str:
+def lacking(method: MethodNode, subjects: Sequence[Subject], settings: Settings) -> str:
     """What keeps a method from being run on these subjects, "" if nothing does."""
     for subject in subjects:
         names = [path.name for path in subject.pictures], [path.name for path in subject.masks]

@@ -13,7 +13,7 @@ from .data import SLOT, Subject
 
 UNTOUCHED = "Untouched"
 PLACEHOLDER = "<subject>"
-TRAIN, SAVE, SHOW, SCORES = "train", "save", "show", "scores"
+TRAIN, SAVE, SHOW, SCORES_NODE = "train", "save", "show", "scores"
 
 _PREFIXES = ("PersonalizeTrain", "PersonalizeEncode")
 _OPTIONS = {
@@ -59,7 +59,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Method:
+class MethodNode:
     """A node that makes a concept from pictures. node "": the model as it is, the baseline.
 
     words: how a prompt names the subject, from the node's own preview prompt
@@ -75,9 +75,9 @@ class Method:
         return template.replace(SLOT, words if self.node else class_word)
 
 
-def find_methods(info: ObjectInfo) -> dict[str, Method]:
+def find_methods(info: ObjectInfo) -> dict[str, MethodNode]:
     """Every node of the pack that makes a CONCEPT of pictures, by its name; the baseline first."""
-    methods = {UNTOUCHED: Method(UNTOUCHED)}
+    methods = {UNTOUCHED: MethodNode(UNTOUCHED)}
     for node, schema in info.items():
         prefix = next((p for p in _PREFIXES if node.startswith(p)), None)
         if prefix is None or "CONCEPT" not in schema["output"]:
@@ -86,12 +86,12 @@ def find_methods(info: ObjectInfo) -> dict[str, Method]:
         defaults = {key: default for key, default, _ in widgets(schema)}
         follows = "{class}" in str(defaults.get("preview_prompt", ""))
         words = f"{SLOT} {{class}}" if follows else SLOT
-        methods[name] = Method(name, node, schema, words)
+        methods[name] = MethodNode(name, node, schema, words)
     return methods
 
 
 def learn_workflow(
-    method: Method, subject: Subject, files: Sequence[str], masks: Sequence[str],
+    method: MethodNode, subject: Subject, files: Sequence[str], masks: Sequence[str],
     settings: Settings, seed: int, filename: str,
 ) -> Workflow:  # fmt: skip
     """Learn a subject from uploaded pictures and save the concept under output/concepts."""
@@ -115,7 +115,10 @@ def learn_workflow(
         "inputs": _inputs(method, subject, sources, settings, seed),
     }
     nodes[SAVE] = _node(
-        "PersonalizeSaveConcept", concept=[TRAIN, 0], filename=filename, also_as_embedding=False
+        "PersonalizeSaveConcept",
+        concept=[TRAIN, 0],
+        filename=filename,
+        also_as_embedding=False,
     )
     return _needed(nodes, SAVE)
 
@@ -147,22 +150,22 @@ def draw_workflow(
     nodes["decode"] = _node("VAEDecode", samples=["sample", 0], vae=["base", 2])
     nodes[SHOW] = _node("PreviewImage", images=["decode", 0])
     _add_pictures(nodes, files, masks, settings)
-    nodes[SCORES] = _node(
+    nodes[SCORES_NODE] = _node(
         "PersonalizeEvaluate", generated=["decode", 0], references=["pictures", 0],
         prompt=prompt, class_word=subject.class_word, clip_folder=settings.clip,
         dino_folder=settings.dino or "none", identity_folder=settings.identity or "none",
         filename="", file_format="csv", placeholder="",
     )  # fmt: skip
     if "masks" in nodes:
-        nodes[SCORES]["inputs"]["reference_masks"] = ["masks", 0]
+        nodes[SCORES_NODE]["inputs"]["reference_masks"] = ["masks", 0]
     if settings.sam:
         nodes["drawn masks"] = _segment(["decode", 0])
-        nodes[SCORES]["inputs"]["generated_masks"] = ["drawn masks", 0]
-    return _needed(nodes, SHOW, SCORES)
+        nodes[SCORES_NODE]["inputs"]["generated_masks"] = ["drawn masks", 0]
+    return _needed(nodes, SHOW, SCORES_NODE)
 
 
 def _inputs(
-    method: Method,
+    method: MethodNode,
     subject: Subject,
     sources: Mapping[str, Any],
     settings: Settings,

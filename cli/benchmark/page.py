@@ -16,7 +16,7 @@ from .plots import bars, colour_of, scatter
 from .results import Result, score_names, write_text
 from .uploads import as_image
 
-THUMBNAIL = 128
+THUMBNAIL_SIDE = 128
 TEXT = "CLIP-T"
 IMAGE = ("CLIP-I(masked)", "CLIP-I(FG)", "DINO-I", "CLIP-I")
 """The scores of likeness, the most telling first: the plots show the first one that is there."""
@@ -211,7 +211,7 @@ def _tile(output: Path, result: Result) -> str:
 def thumbnail(path: Path) -> str:
     """A picture as a small JPEG inside the page."""
     picture = as_image(path)
-    picture.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
+    picture.thumbnail((2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

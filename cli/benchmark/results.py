@@ -40,7 +40,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Learned:
+class LearnedConcept:
     """A concept that the server has saved.
 
     made_by: digest of its workflow; concept: its name in Load Concept; seconds: of the method's own
@@ -76,7 +76,7 @@ class Result:
     """Pictures of one prompt, and how the concept was learned; None for the untouched model."""
 
     cell: Cell
-    learned: Learned | None
+    learned: LearnedConcept | None
     drawn: Drawn
 
 
@@ -85,7 +85,7 @@ def digest(workflow: Workflow) -> str:
     return hashlib.sha256(json.dumps(workflow, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write(path: Path, result: Learned | Drawn) -> None:
+def write(path: Path, result: LearnedConcept | Drawn) -> None:
     """All or nothing, whenever the process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(asdict(result), indent=1))
@@ -97,9 +97,9 @@ def write_text(path: Path, text: str) -> Path:
     return unfinished.replace(path)
 
 
-def read_learned(output: Path, cell: Cell) -> Learned | None:
+def read_learned(output: Path, cell: Cell) -> LearnedConcept | None:
     content = _read(cell.folder(output) / "concept.json")
-    return Learned(**content) if content else None
+    return LearnedConcept(**content) if content else None
 
 
 def read_drawn(output: Path, cell: Cell, number: int) -> Drawn | None:

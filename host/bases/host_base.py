@@ -32,6 +32,10 @@ class Tower:
         """Its key in the host's tokenised prompts: ``l`` for ``clip_l``."""
         return self.name.removeprefix("clip_")
 
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a text, without begin and end."""
+        return self.tokenizer.tokenizer(text)["input_ids"][1:-1]
+
     @property
     def text_model(self) -> Any:
         """Its embeddings, layers and final norm; without the projection that follows them."""

@@ -22,7 +22,7 @@ from personalize.cli.benchmark.page import write_page
 from personalize.cli.benchmark.results import (
     Cell,
     Drawn,
-    Learned,
+    LearnedConcept,
     Result,
     digest,
     drawn_path,
@@ -314,7 +314,7 @@ def drawn(cell, output, number=0, value=0.3, pictures=2):
 def test_results_come_back_and_half_written_ones_do_not(tmp_path):
     cell = Cell("dog6", "CatVersion", 1)
     assert read_learned(tmp_path, cell) is None and read_drawn(tmp_path, cell, 0) is None
-    learned = Learned("x", "benchmark/dog6.safetensors", 12.5, 100)
+    learned = LearnedConcept("x", "benchmark/dog6.safetensors", 12.5, 100)
     write(cell.folder(tmp_path) / "concept.json", learned)
     assert read_learned(tmp_path, cell) == learned
     one = drawn(cell, tmp_path)
@@ -363,7 +363,7 @@ def results(tmp_path, folder):
     for subject in ("dog6", "duck_toy"):
         for method, value in (("Untouched", 0.2), ("CatVersion", 0.4)):
             cell = Cell(subject, method, 0)
-            learned = None if method == "Untouched" else Learned("x", "c", 12.5, 100)
+            learned = None if method == "Untouched" else LearnedConcept("x", "c", 12.5, 100)
             found += [Result(cell, learned, drawn(cell, tmp_path, n, value)) for n in range(2)]
     return found
 

@@ -28,7 +28,15 @@ CONCEPTS = {
         tensors={"delta": torch.ones(3, 3)},
     ),
     "elite": make(methods.ELITE, words={"": torch.ones(1, 64), "word1": torch.ones(1, 64)}),
-    "catversion": make(methods.CATVERSION, words={}, tensors={"residual.9.key": torch.ones(1, 64)}),
+    "catversion": make(
+        methods.CATVERSION,
+        words={},
+        tensors={
+            "residual.9.key": torch.ones(1, 64),
+            "residual.9.value": torch.ones(1, 64),
+            "logit_bias": torch.tensor(1.0),
+        },
+    ),
 }
 
 

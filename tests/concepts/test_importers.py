@@ -6,15 +6,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from personalize.concepts import methods
+from personalize.concepts import files, methods
+from personalize.concepts.cards import card_of, read_card
 from personalize.concepts.errors import ConceptFileError
-from personalize.concepts.files import load_concept
 from personalize.concepts.importers.diffusers import by_word
 from safetensors.torch import save_file
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared"
 OFFICIAL = SHARED / "data" / "official"
 CASES = SHARED / "cases" / "embeddings"
+
+
+def load_concept(path, name=None, token=""):
+    """The concept, whose card says the same when no more than headers are read."""
+    concept = files.load_concept(path, name, token)
+    if not token:
+        assert read_card(path, name or path.name) == card_of(concept)
+    return concept
 
 
 def random(*shape, seed=0):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from personalize.concepts.errors import EvaluationError
-from personalize.evaluation.features import load_clip, load_vision
+from personalize.evaluation.features import load_clip, load_image_model
 from personalize.tests.score_models import SIDE, write_clip, write_dino
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -37,7 +37,7 @@ def test_nothing_is_asked_of_any_network(clip, dino, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     extractor = load_clip(clip)
     assert extractor.embed_texts(["a dog"]).shape == extractor.embed_pictures([noise()]).shape
-    assert load_vision(dino).embed_pictures([noise()]).shape == (1, 32)
+    assert load_image_model(dino).embed_pictures([noise()]).shape == (1, 32)
 
 
 def test_pictures_of_other_sizes_and_many_of_them(clip):
@@ -105,7 +105,7 @@ def test_a_missing_file_is_named_with_its_place(clip, gone, told):
 
 def test_an_empty_folder_lacks_everything(tmp_path):
     with pytest.raises(EvaluationError, match=r"lacks config.json; model.safetensors .*; prep"):
-        load_vision(tmp_path)
+        load_image_model(tmp_path)
 
 
 def test_dino_is_no_clip_but_clip_can_be_an_image_model(clip, dino):
@@ -113,7 +113,7 @@ def test_dino_is_no_clip_but_clip_can_be_an_image_model(clip, dino):
         (dino / name).write_text((clip / name).read_text())
     with pytest.raises(EvaluationError, match="of the type 'vit', expected 'clip'"):
         load_clip(dino)
-    features = load_vision(clip).embed_pictures([noise()])
+    features = load_image_model(clip).embed_pictures([noise()])
     torch.testing.assert_close(features, load_clip(clip).embed_pictures([noise()]))
 
 
@@ -124,7 +124,7 @@ def test_a_network_without_a_class_token(tmp_path):
     transformers.ResNetModel(config).save_pretrained(tmp_path)
     told = {"image_processor_type": "ViTImageProcessor", "size": {"height": SIDE, "width": SIDE}}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(told))
-    assert load_vision(tmp_path).embed_pictures([noise()]).shape == (1, 12)
+    assert load_image_model(tmp_path).embed_pictures([noise()]).shape == (1, 12)
 
 
 def test_weights_of_another_model_are_refused(clip):

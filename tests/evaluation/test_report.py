@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from personalize.evaluation.evaluate import MEASURES, Evaluation
 from personalize.evaluation.pictures import Picture
-from personalize.evaluation.report import MOST, WIDTH, draw_report
+from personalize.evaluation.report import MOST, REPORT_WIDTH, draw_report
 from personalize.evaluation.tables import as_csv, as_json
 
 
@@ -40,7 +40,7 @@ def test_csv_and_json_say_the_same():
 @pytest.mark.parametrize("count", [1, 7, MOST + 3])
 def test_a_report_shows_every_score_and_picture(count):
     report = draw_report(made_up(count), noise(count), noise(2), "CLIP tiny")
-    assert report.width == WIDTH and report.mode == "RGB"
+    assert report.width == REPORT_WIDTH and report.mode == "RGB"
     fewer = draw_report(made_up(count, ("CLIP-T", "CLIP-I")), noise(count), noise(2), "CLIP tiny")
     assert fewer.height < report.height
     assert report.height < 3000

@@ -11,7 +11,7 @@ from personalize.evaluation.evaluate import (
     evaluate,
     make_views,
 )
-from personalize.evaluation.features import load_clip, load_vision
+from personalize.evaluation.features import load_clip, load_image_model
 from personalize.evaluation.pictures import BLACK, WHITE, Picture
 from personalize.tests.score_models import write_clip, write_dino
 from torch.nn.functional import cosine_similarity
@@ -91,7 +91,7 @@ def pairwise(features, made, real):
 
 
 def test_every_score_equals_plain_transformers(folders, generated, references):
-    clip, dino = load_clip(folders[0]), load_vision(folders[1])
+    clip, dino = load_clip(folders[0]), load_image_model(folders[1])
     found = evaluate(make_views(generated, references), PROMPTS, clip, dino, dino)
     plain = Plain(*folders)
     made, real = [p.image for p in generated], [p.image for p in references]

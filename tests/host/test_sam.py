@@ -218,6 +218,9 @@ class Evil:
         return print, ("this must never be printed",)
 
 
+QUALITY = "mask_decoder.iou_prediction_head.layers"
+
+
 def bad_files(folder, sam):
     tensors = sam.state_dict()
     whole = save_sam(folder / "whole.pth", sam).read_bytes()
@@ -236,6 +239,12 @@ def bad_files(folder, sam):
         ("few", few),
         ("wrong", wrong),
         ("odd", {"image_encoder.pos_embed": torch.zeros(3)}),
+        ("scalar", {"image_encoder.pos_embed": torch.tensor(1.0)}),
+        ("many", tensors | {"mask_decoder.mask_tokens.weight": torch.zeros(10_001, 32)}),
+        ("deep", tensors | {f"{QUALITY}.99999999.weight": torch.zeros(1)}),
+        ("digits", tensors | {f"{QUALITY}.{'9' * 5_000}.weight": torch.zeros(1)}),
+        ("fine", tensors | {"image_encoder.pos_embed": torch.zeros(1, 2000, 2000, 1)}),
+        ("nan", tensors | {"mask_decoder.iou_token.weight": torch.full((1, 32), torch.nan)}),
         *relatives.items(),
     ):
         torch.save(content, folder / f"{name}.pth")
@@ -260,7 +269,13 @@ def bad_files(folder, sam):
         ("second.pth", "is a SAM 2, which"),
         ("hub.pth", "is a SAM under the names of transformers, which"),
         ("cut.pth", r"'cut.pth' cannot be read \(.*copy or download it again"),
-        ("cut.safetensors", "'cut.safetensors' cannot be read"),
+        ("cut.safetensors", "'cut.safetensors' is no whole safetensors file"),
+        ("scalar.pth", "'scalar.pth' is no whole SAM"),
+        ("many.pth", r"'many.pth' is no whole SAM \(a candidates of 10000\)"),
+        ("deep.pth", r"'deep.pth' is no whole SAM \(a quality_depth of 100000000\)"),
+        ("digits.pth", "'digits.pth' is no whole SAM"),
+        ("fine.pth", r"'fine.pth' is no whole SAM \(a side of 32000\)"),
+        ("nan.pth", "'nan.pth' is no whole SAM .NaN or infinite numbers in mask_decoder.iou"),
         ("empty.pth", "'empty.pth' cannot be read"),
     ],
 )

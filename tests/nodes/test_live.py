@@ -255,7 +255,10 @@ def test_routes_tell_histories_and_previews(runs):
 @pytest.mark.parametrize(
     "path",
     ["/run?prompt=p&node=8", "/run", "/preview?prompt=p&node=7&step=3", "/preview?prompt=p&node=7"]
-    + [f"/preview?prompt=p&node=7&step={step}" for step in ("x", "-1", "²", "9" * 30)]
+    + [
+        f"/preview?prompt=p&node=7&step={step}"
+        for step in ("x", "-1", "²", "٣", "9" * 30, "9" * 5_000)
+    ]
     + [f"/preview?prompt=p&node=7&step=2&number={number}" for number in ("x", "-1", "1", "²")],
 )
 def test_what_is_not_there_is_not_found(runs, path):

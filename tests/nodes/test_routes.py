@@ -1,8 +1,12 @@
 """The routes as a browser meets them, on a server of their own with no host in it."""
 
+import json
+
 import folder_paths
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from personalize.concepts import methods
 from personalize.concepts.concept import Concept
 from personalize.concepts.files import save_concept
@@ -154,3 +158,60 @@ def test_what_is_refused_says_why(path, body, message, folder, told):
 
 def test_without_a_server_there_is_nothing_to_add():
     add_routes(None)
+
+
+BODIES = {
+    "an unknown charset": (b'{"name": "a", "wanted": "b"}', "application/json; charset=klingon"),
+    "another charset": ('{"name": "a", "wanted": "b"}'.encode("utf-16"), "application/json"),
+    "brackets": (b"[" * 60_000, "application/json"),
+    "dictionaries": (b'{"name":' * 8_000, "application/json"),
+    "digits": (b'{"name": ' + b"9" * 5_000 + b"}", "application/json"),
+    "half a character": (b'{"name": "\\ud800", "wanted": "\\udfff"}', "application/json"),
+    "no text": (b'{"name": "\xff", "wanted": "\xfe"}', "application/json"),
+    "too long": (b'{"name": "' + b"a" * 200_000 + b'", "wanted": "b"}', "application/json"),
+    "nothing": (b"", "application/json"),
+    "a zero": (b'{"name": "a\\u0000b", "wanted": "\\u0000"}', "application/json"),
+}
+
+
+@pytest.mark.parametrize("path", ["/rename", "/delete"])
+@pytest.mark.parametrize("case", BODIES)
+def test_an_odd_body_is_refused_in_a_sentence(case, path, folder, told):
+    before = files(folder)
+    body, content_type = BODIES[case]
+    status, _, content = ask("POST", path, data=body, headers={"Content-Type": content_type})
+    assert status == 400 and content["error"].endswith(".")
+    assert files(folder) == before and told == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=6,
+)
+NAMES = st.text(max_size=30) | st.sampled_from(
+    ["my-dog.safetensors", "..", "../a", "CON", "a\x00", "\ud800", "a" * 300, "", ".trash", "a/b"]
+)
+ASKED = st.dictionaries(st.sampled_from(["name", "wanted", "kind"]), NAMES | JSON)
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    body=ASKED.map(lambda asked: json.dumps(asked).encode()) | st.binary(max_size=60),
+    query=st.dictionaries(
+        st.sampled_from(["name", "kind"]), st.text(st.characters(exclude_categories=["Cs"]))
+    ),
+    content_type=st.sampled_from(["application/json", "application/json; charset=x", "text/plain"]),
+)
+def test_any_request_is_answered(body, query, content_type, folder, told):
+    headers = {"Content-Type": content_type}
+    with routes_client.served(add_routes) as request:
+        for path in ("/rename", "/delete"):
+            status, content = request("POST", PREFIX + path, data=body, headers=headers)
+            assert status == 200 or (status == 400 and json.loads(content)["error"])
+        status, content = request("GET", f"{PREFIX}/picture", params=query)
+        assert status == 200 or (status == 404 and json.loads(content)["error"])
+        assert request("GET", PREFIX)[0] == 200
+    assert {path.name for path in folder.parent.iterdir()} == {"concepts"}

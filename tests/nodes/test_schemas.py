@@ -124,6 +124,18 @@ PROMISED = {
         ],
         ["scores", "report"],
     ),
+    "PersonalizeCompare": (
+        "Compare Concepts",
+        [
+            *("model", "clip", "vae", "concepts", "prompts", "strengths"),
+            *("sample_seed", "steps", "cfg"),
+        ],
+        [
+            *("negative", "resolution", "sampler_name", "scheduler"),
+            *("references", "clip_folder"),
+        ],
+        ["report", "images"],
+    ),
     "PersonalizeLoadSAM": (
         "Load SAM",
         ["sam_name"],
@@ -144,6 +156,7 @@ OUTPUT_NODES = {
     *(name for name in PROMISED if name.startswith("PersonalizeTrain")),  # alone, they run
     *("PersonalizeSaveConcept", "PersonalizeSaveELITE", "PersonalizeSaveLoRA"),
     "PersonalizeEvaluate",  # shows its report, and may write a file
+    "PersonalizeCompare",
 }
 TYPES = {
     "model": "MODEL",

@@ -8,7 +8,8 @@ import torch
 from personalize.concepts.elite import EliteStage
 from personalize.concepts.errors import BaseModelError, PersonalizeError
 from personalize.samplers.apply import apply_concept
-from personalize.samplers.local_attention import MENTIONS, Details, LocalAttention, LocalPart
+from personalize.samplers.local_attention import Details, LocalAttention, LocalPart
+from personalize.samplers.mentions import MENTIONS
 from personalize.tests.elite_models import moved, random_encoder, weights_of
 from personalize.tests.elite_sampling import (
     EVERYTHING,
@@ -51,7 +52,7 @@ def test_attention_of_real_shapes(channels, heads, queries, strength):
     kv, local = ([rand(channels, 768) / 768**0.5 for _ in "kv"] for _ in range(2))
     part = LocalPart(named("<rex>"), features, Details(strength), strength)
     options = {"n_heads": heads, **told(part, ["a"])}
-    patch = LocalAttention(part, tuple(local)).around(None)
+    patch = LocalAttention(part, tuple(local)).wrap(None)
     ours = patch(q, context @ kv[0].T, context @ kv[1].T, options)[0]
     plain = Local([5], features, {"": local}, strength)
     expected = plain_elite(q[0], context[0], heads, kv, [plain])
@@ -65,7 +66,7 @@ def test_attention_in_half_precision(dtype):
     rand = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
     q, k, v, features = rand(2, 32, 64), rand(2, 77, 64), rand(2, 77, 64), rand(16, 48)
     part = LocalPart(named("<rex>"), features, Details(0.8), 0.8)
-    patch = LocalAttention(part, (rand(64, 48), rand(64, 48))).around(None)
+    patch = LocalAttention(part, (rand(64, 48), rand(64, 48))).wrap(None)
     options = {"n_heads": 4, **told(part, ["a", "b"])}
     exact = patch(q, k, v, options)
     halved = patch(*(t.to(dtype) for t in (q, k, v)), options)

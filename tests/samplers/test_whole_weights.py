@@ -7,9 +7,9 @@ import torch
 from personalize.concepts.differences import compressed, difference_tensors, whole_tensors
 from personalize.concepts.errors import BaseModelError, PersonalizeError
 from personalize.concepts.methods import CUSTOM_DIFFUSION
-from personalize.host.weights import own_weights
+from personalize.host.weights import own_weights, weight_key
 from personalize.samplers.apply import apply_concept
-from personalize.samplers.differences import differences_for, weight_key
+from personalize.samplers.differences import differences_for
 from personalize.tests.stock import assert_same, encode, make_concept
 from personalize.tests.training.test_learn import sample, weights
 
@@ -23,20 +23,17 @@ PROMPT = "a photo of a <my-dog>"
 @pytest.fixture(scope="module")
 def changes(tiny_sd1):
     """Differences that a file of fp16 holds without rounding: small powers of two."""
-    own = own_weights(tiny_sd1.model, map(weight_key, PATHS))
+    own = own_weights(tiny_sd1.model, PATHS)
     generator = torch.Generator().manual_seed(3)
-    return {
-        path: torch.randint(-2, 3, own[weight_key(path)].shape, generator=generator) / 4
-        for path in PATHS
-    }
+    return {path: torch.randint(-2, 3, own[path].shape, generator=generator) / 4 for path in PATHS}
 
 
 @pytest.fixture(scope="module")
 def concepts(tiny_sd1, changes):
     """One with differences, and the same with whole weights."""
-    own = own_weights(tiny_sd1.model, map(weight_key, PATHS))
+    own = own_weights(tiny_sd1.model, PATHS)
     word = replace(make_concept(tiny_sd1), method=CUSTOM_DIFFUSION)
-    whole = {path: own[weight_key(path)] + changes[path] for path in PATHS}
+    whole = {path: own[path] + changes[path] for path in PATHS}
     return (
         replace(word, tensors=difference_tensors(changes)),
         replace(word, tensors=whole_tensors(whole)),

@@ -89,7 +89,8 @@ class LongerTable(nn.Module):
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()
-        self.table, self.words = table, table[:0]
+        self.register_buffer("table", table, persistent=False)
+        self.words = table[:0]
 
     def forward(self, ids: Tensor) -> Tensor:
         rows = len(self.table)
@@ -117,11 +118,16 @@ class Reference:
         self.tokenizer = CLIPTokenizer.from_pretrained(tokenizer, pad_token=shape.pad)
         self.tokenizer.add_tokens([f"<v{n}>" for n in range(words)])
 
+    def to(self, device: torch.device) -> Reference:
+        self.text.to(device)
+        self.unet.to(device)
+        return self
+
     def context(self, words: Tensor, prompts: Sequence[str]) -> Tensor:
         """Encoded prompts with <v0>, <v1> ... for the words, (n, d) -> (B, 77, d)."""
         ids = self.tokenizer(
             list(prompts), padding="max_length", max_length=77, return_tensors="pt"
-        ).input_ids
+        ).input_ids.to(self.text.device)
         self.text.embeddings.token_embedding.words = words
         return self.text(ids).last_hidden_state
 

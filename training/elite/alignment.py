@@ -71,7 +71,8 @@ class AlignedElite(EliteWords):
         contrasts = []
         for table in self.tables:
             prompts = table.embed(backbone.text, batch.prompt, words)
-            contrasts.append(contrast(backbone.text.embedding(prompts), batch.subjects))
+            embeddings = backbone.text.embedding(prompts).to(batch.subjects.device)
+            contrasts.append(contrast(embeddings, batch.subjects))
         return {
             "contrast": torch.stack(contrasts).mean(),
             "words": self.config.words_weight * words.abs().mean(),

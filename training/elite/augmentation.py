@@ -5,8 +5,8 @@ from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate, pad
 
 from ...concepts.elite import grid_of
+from ...host.denoiser import CELL
 
-CELL = 8  # pixels of a latent
 GREY = 0.5  # beside a zoomed-out picture
 
 

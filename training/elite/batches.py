@@ -9,11 +9,11 @@ import torch
 from torch import Generator, Tensor
 
 from ...host.backbone import Backbone
+from ...host.denoiser import CELL
 from ...host.latents import LatentPosterior, encode_posterior
 from ...host.vision import image_embeddings, layer_features, vision_shape
 from ..descent import Processes
 from .alignment import AlignmentBatch
-from .augmentation import CELL
 from .captions import ZOOMS
 from .config import EliteConfig, TrainingStage
 from .examples import Example, Examples, Subjects

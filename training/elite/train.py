@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from ...concepts.elite import EliteEncoder
 from ...concepts.errors import TrainingError
 from ...host.backbone import Backbone
+from ...host.denoiser import CELL
 from ...host.versions import host_versions
 from ...host.vision import vision_shape
 from ...pictures.images import check_picture, plain_pixels, single_pictures
@@ -21,7 +22,6 @@ from ..loop import Check, NoStates, OnStep, StateKeeper, Training, TrainState
 from ..memory import told_what_to_lower
 from ..states import StateFolder, training_key
 from .alignment import AlignedElite
-from .augmentation import CELL
 from .batches import EliteBatches, examples_for
 from .config import MASKED, EliteConfig, TrainingStage
 from .encoding import check_vision

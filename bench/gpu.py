@@ -1,0 +1,207 @@
+"""Everything that only a GPU shows: each method on a real server at real shapes, in 8 minutes.
+
+    make gpu                            writes docs/gpu.md; without a GPU it says what it would do
+    make gpu ARGS="--minutes 4 --only default fp8"
+    make gpu ARGS="--cpu --tiny --output gpu.md"         the same way in small, to try it
+
+Where nothing can be installed: `python tools/run.py pack_gpu` makes a folder to take there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..cli.comfyui import (
+    DEVICE,
+    ROOT,
+    HostError,
+    OnCpu,
+    device_name,
+    find_host,
+    has_gpu,
+    host_version,
+    prepare_host,
+)
+from ..tools.server.server import make_base_directory
+from ..version import __version__
+from .on_gpu import bare, report
+from .on_gpu.models import REAL, TINY, Size
+from .on_gpu.stages import (
+    FEW,
+    MANY,
+    Bench,
+    Clock,
+    Skipped,
+    default_server,
+    host_tests,
+    other_server,
+    training_bench,
+)
+
+MINUTES = 8.0
+PAGE = ROOT / "docs" / "gpu.md"
+TESTS = "tests -m 'host and not (server or browser or slow)'"
+
+
+@dataclass(frozen=True)
+class Part:
+    """need: seconds that are kept free for it while the parts before it run."""
+
+    name: str
+    about: str
+    run: Callable[[Bench], None]
+    need: float = 0.0
+
+
+def parts(tests: str, latents: int) -> list[Part]:
+    """In the order of what matters most; where time ends, the rest is not reached."""
+    flags = {
+        "dynamic off": ("--disable-dynamic-vram",),
+        "lowvram": ("--lowvram", "--disable-dynamic-vram"),  # it does nothing beside dynamic VRAM
+        "novram": ("--novram",),
+        "fp8": ("--fp8_e4m3fn-unet",),
+    }
+    servers = [
+        Part(name, f"every method once, with {' '.join(words)}", other_server(*words))
+        for name, words in flags.items()
+    ]
+    default = (
+        "every method twice with the host's defaults, the models before and after it, cancelled "
+        "and resumed, bf16 and fp32; Segment Anything"
+    )
+    return [
+        Part("default", default, default_server),
+        *servers,
+        Part("tests", f"pytest {tests}", host_tests(tests), 100),
+        Part("bench", "make bench at 512 px", training_bench(latents, 3), 45),
+    ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="gpu", description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("--cpu", action=OnCpu)
+    add("--tiny", action="store_true", help="tiny models, to try the command itself")
+    add("--pixels", type=int, help="side of the pictures, instead of 512")
+    add("--minutes", type=float, default=MINUTES)
+    add("--only", nargs="+", metavar="PART", help="some of the parts")
+    add("--tests", default=TESTS, help="which ones, as pytest is told")
+    add("--steps", type=int, nargs=2, default=(FEW, MANY), help="of a training; of a resumed one")
+    add("--output", type=Path, default=PAGE, help="the page to write")
+    add("--models", type=Path, help="a folder for the base directory, with models kept in it")
+    add("--packed", type=Path, help="what pack_gpu made, on a machine that has nothing of ours")
+    options = parser.parse_args(arguments)
+    if options.packed is not None:
+        return bare.run_again(options.packed, without_packed(arguments))
+    every = parts(options.tests, 64)
+    chosen = [part for part in every if options.only is None or part.name in options.only]
+    if unknown := set(options.only or ()) - {part.name for part in every}:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are "
+                     f"{', '.join(part.name for part in every)}")  # fmt: skip
+    if os.environ.get(DEVICE) != "cpu" and not has_gpu():
+        print(plan(chosen, options.minutes))
+        return 0
+    size = TINY if options.tiny else REAL
+    return measure(chosen, options, replace(size, pixels=options.pixels or size.pixels))
+
+
+def without_packed(arguments: Sequence[str]) -> list[str]:
+    rest = list(arguments)
+    place = next(n for n, word in enumerate(rest) if word.split("=")[0] == "--packed")
+    del rest[place : place + (1 if "=" in rest[place] else 2)]
+    return rest
+
+
+def plan(chosen: Sequence[Part], minutes: float) -> str:
+    """What the command would do on a machine that has a GPU."""
+    lines = [f"torch sees no GPU here. With one this would, within {minutes:g} minutes:"]
+    lines += ["- make an SD1.5 checkpoint, a CLIP vision encoder and a SAM with random weights"]
+    lines += [f"- {part.name}: {part.about}" for part in chosen]
+    return "\n".join([*lines, f"and write {PAGE.relative_to(ROOT)}. --cpu --tiny tries it here."])
+
+
+def measure(chosen: Sequence[Part], options: argparse.Namespace, size: Size) -> int:
+    """Run the parts; the page is written after each table, so that it is there whatever happens."""
+    clock = Clock(60 * options.minutes)
+    host = find_host()
+    if host is None:
+        raise HostError("There is no ComfyUI: run `make setup`, or set COMFYUI_PATH to one.")
+    base = make_base_directory(options.models)
+    known = facts(host)
+    print("\n".join(known), flush=True)
+    prepare_host(True, base, host)  # this process makes models on the CPU and leaves the GPU alone
+    bench = Bench(host, base, size, clock, more=server_arguments(), steps=tuple(options.steps))
+
+    def write() -> None:
+        shapes = f"{size.title}, {size.pixels} px"
+        text = report.page(known, bench.tables, shapes, clock.used / 60)
+        report.write(options.output, text)
+
+    bench.on_table = write
+    try:
+        size.make(base / "models")
+        known.append(f"models made after {clock.used:.0f} s")
+        print(known[-1], flush=True)
+        for n, part in enumerate(chosen):
+            bench.kept = sum(later.need for later in chosen[n + 1 :])
+            attempt(part, bench)
+            write()
+    finally:
+        if options.models is None:
+            shutil.rmtree(base, ignore_errors=True)
+    print(f"written: {options.output}", flush=True)
+    states = [row.state for table in bench.tables for row in table.rows]
+    return 1 if report.State.FAILED in states else 0
+
+
+def attempt(part: Part, bench: Bench) -> None:
+    """Run a part; whatever it raises becomes a row."""
+    try:
+        part.run(bench)
+    except Skipped:
+        pass
+    except Exception as error:  # a fault of the bench itself must not end it
+        table = bench.table(f"{part.name}, ended early", ("error",))
+        table.add(f"{type(error).__name__}: {error}"[:300], failed=True)
+
+
+def server_arguments() -> tuple[str, ...]:
+    """What a machine without the frontend's package needs."""
+    if find_spec("comfyui_frontend_package") is not None:
+        return ()
+    page = Path(tempfile.mkdtemp(prefix="personalize-page-"))
+    (page / "index.html").write_text("<html></html>", encoding="utf-8")
+    return "--front-end-root", str(page)
+
+
+def facts(host: Path) -> list[str]:
+    """Card, driver and versions."""
+    import torch
+
+    found = [f"computed on {device_name()}"]
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+        found = [f"{device_name()}, {memory:.0f} GiB, driver {driver()}"]
+        found.append(f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}")
+    found.append(f"torch {torch.__version__}, Python {sys.version.split()[0]}, {platform.system()}")
+    found.append(f"ComfyUI {host_version(host)}, Personalize {__version__}")
+    return found
+
+
+def driver() -> str:
+    ask = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(ask, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.split()[0] if done.stdout.split() else "unknown"

@@ -1,0 +1,217 @@
+"""The GPU bench in small, on the CPU: the same way as on a GPU."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from personalize.bench import gpu
+from personalize.bench.on_gpu import bare, stages
+from personalize.bench.on_gpu.report import State, Table, page
+from personalize.bench.on_gpu.runs import StepClock, difference, run
+from personalize.bench.on_gpu.stages import Bench, Clock, Skipped, timed
+from personalize.cli.client import Message
+from personalize.cli.comfyui import DEVICE, has_gpu
+from personalize.tools import pack_gpu
+from safetensors.torch import save_file
+
+ROOT = Path(__file__).resolve().parents[2]
+SOME = ("Train Textual Inversion", "Train ELITE Encoder, local")
+
+
+@pytest.mark.skipif(has_gpu(), reason="there is a GPU")
+def test_without_a_gpu_it_says_what_it_would_do(capsys, monkeypatch, tmp_path):
+    monkeypatch.delenv(DEVICE)
+    assert gpu.main(["--output", str(tmp_path / "gpu.md")]) == 0
+    told = capsys.readouterr().out
+    for part in gpu.parts(gpu.TESTS, 64):
+        assert part.about in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_part_is_told(capsys):
+    with pytest.raises(SystemExit):
+        gpu.main(["--only", "nonsense"])
+    assert "no such part: nonsense; there are default, " in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_the_whole_way_in_small(monkeypatch, tmp_path):
+    """Two of the methods, which have all that the others have: words, an encoder, two stages."""
+    every = stages.methods
+    monkeypatch.setattr(stages, "methods", lambda *a: [m for m in every(*a) if m[0] in SOME])
+    file = tmp_path / "gpu.md"
+    words = [
+        "--cpu",
+        "--tiny",
+        "--steps",
+        "3",
+        "5",
+        "--minutes",
+        "60",
+        "--only",
+        "default",
+        "tests",
+    ]
+    tests = f"{ROOT / 'tests' / 'cli' / 'test_run.py'} -k listed"
+    assert gpu.main([*words, "--tests", tests, "--output", str(file)]) == 0, file.read_text()
+    text = file.read_text(encoding="utf-8")
+    for name in SOME:
+        row = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[1] == "works" and cells[5:] == ["equal", "equal"], row
+        assert f"| {name} | equal |" in text  # cancelled and resumed
+    assert "## precision bf16" in text and "passed in" in text
+    assert ", 0 failed, 0 were not reached in time." in text
+
+
+@pytest.mark.server
+def test_a_workflow_that_fails_is_a_row(server):
+    broken = {"train": {"class_type": "PersonalizeTrainDETEX", "inputs": {}}}
+    outcome = run(ServerWithMemory(server), broken)
+    assert not outcome.ok and "/api/prompt: 400" in outcome.error and not outcome.interrupted
+    assert server.running
+
+
+class ServerWithMemory:
+    """The tests' server has no route of the bench's pack."""
+
+    def __init__(self, server):
+        self.client = ClientWithMemory(server.client)
+        self.running = server.running
+
+    def kill(self):
+        self.ended = True
+
+    def start(self):
+        pass
+
+
+class ClientWithMemory:
+    def __init__(self, client):
+        self.run = client.run
+
+    def get(self, path):
+        return b'{"peak": 1.0}'
+
+
+@pytest.mark.host
+def test_a_server_that_does_not_start_is_a_row(tmp_path, host_base):
+    (tmp_path / "main.py").write_text("raise SystemExit('this card is too old')")
+    bench = Bench(tmp_path, tmp_path / "base", gpu.TINY, Clock(60.0))
+    bench.base.mkdir()
+    table = bench.table("part", ("what", "error", "more"))
+    with pytest.raises(Skipped), bench.server(table):
+        pass
+    (row,) = table.rows
+    assert row.state is State.FAILED and "this card is too old" in row.cells[1]
+    assert len(row.cells) == 3
+
+
+def test_a_fault_of_a_part_is_a_row_too(tmp_path):
+    bench = Bench(tmp_path, tmp_path, gpu.TINY, Clock(60.0))
+    gpu.attempt(gpu.Part("odd", "", lambda bench: [][0]), bench)
+    assert bench.tables[0].rows[0].cells == ("IndexError: list index out of range",)
+
+
+def test_what_time_does_not_reach_is_told(tmp_path):
+    bench = Bench(tmp_path, tmp_path, gpu.TINY, Clock(0.0))
+    gpu.attempt(gpu.Part("other", "", stages.other_server("--novram")), bench)
+    assert "Not reached in time." in page([], bench.tables, "tiny", 1.0)
+
+
+def test_the_page_counts_and_names_failures():
+    one, two = Table("One", ("what", "result")), Table("Two", ("what", "result"))
+    one.add("a | b", "works")
+    one.add("c", failed=True)
+    two.add("d", "not reached", skipped=True)
+    text = page(["a card"], [one, two], "tiny", 2.0)
+    assert "1 of 3 rows went well, 1 failed, 1 were not reached in time." in text
+    assert "Failed under *One*: c." in text
+    assert "- a card" in text and "| a / b | works |" in text and "| c | - |" in text
+
+
+def test_a_step_is_timed_between_the_first_and_the_last_message(monkeypatch):
+    times = iter([10.0, 10.5, 11.5])
+    monkeypatch.setattr("time.perf_counter", lambda: next(times))
+    clock = StepClock()
+    for node, value in (("train", 1), ("other", 9), ("train", 2), ("train", 4)):
+        clock(Message("progress", {"node": node, "value": value}))
+    assert clock.step == pytest.approx(500.0)
+    assert StepClock().step is None
+
+
+def test_differences_of_files(tmp_path):
+    for name, value in (("a", 1.0), ("b", 1.0), ("c", 1.25)):
+        save_file({"word": torch.full((2,), value)}, tmp_path / name)
+    save_file({"other": torch.ones(2)}, tmp_path / "d")
+    told = [difference(tmp_path / "a", tmp_path / name) for name in "bcd"]
+    assert told == ["equal", "2.5e-01 apart", "other tensors"]
+
+
+def test_a_command_that_takes_too_long_is_interrupted_and_heard():
+    forever = "import time\nprint('begun', flush=True)\nwhile True: time.sleep(1)"
+    code, lines = timed([sys.executable, "-c", forever], 3.0, {})
+    assert code != 0 and lines[-1] == "interrupted after 3 s"
+    assert timed([sys.executable, "-c", "print(2)"], 60.0, {}) == (0, ["2"])
+
+
+# --- a bare machine ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """A wheel of one module, and an archive of a ComfyUI."""
+    folder, host = tmp_path / "packed", tmp_path / "host"
+    (folder / bare.WHEELS).mkdir(parents=True)
+    with zipfile.ZipFile(folder / bare.WHEELS / "only_there-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("only_there.py", "ANSWER = 42\n")
+    for name in ("main.py", "comfy/ops.py", ".git/config", "models/checkpoints/huge.bin"):
+        (host / name).parent.mkdir(parents=True, exist_ok=True)
+        (host / name).write_text("pass\n")
+    pack_gpu.pack_host(host, folder / bare.HOST_ARCHIVE)
+    return folder
+
+
+def test_what_was_packed_is_there_after_unpacking(packed, tmp_path, monkeypatch):
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    known = bare.unpacked(packed, tmp_path / "here")
+    host = Path(known["COMFYUI_PATH"])
+    files = {str(p.relative_to(host)) for p in host.rglob("*") if p.is_file()}
+    assert files == {"main.py", "comfy/ops.py"}
+    line = [sys.executable, "-c", "import only_there; print(only_there.ANSWER)"]
+    done = subprocess.run(line, env=known, capture_output=True, text=True, check=True)
+    assert done.stdout == "42\n"
+
+
+def test_the_stand_in_for_pyav_lets_the_host_start(tmp_path):
+    (tmp_path / "av").mkdir()
+    (tmp_path / "av" / "__init__.py").write_text(bare.AV)
+    as_the_host_does = """
+import av
+from av.container import InputContainer
+from av.subtitles.stream import SubtitleStream
+from av.video.reformatter import ColorRange
+def load(video: av.VideoFrame | None = None, kind=ColorRange.MPEG) -> InputContainer: ...
+class Mine(InputContainer): ...
+try:
+    raise ValueError
+except (av.error.InvalidDataError, ValueError):
+    print("started")
+"""
+    line = [sys.executable, "-c", as_the_host_does]
+    environment = {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "started\n", done.stderr
+
+
+def test_one_command_of_at_most_2000_characters_runs_it_there():
+    command = pack_gpu.COMMAND.format(folder=".gpu")
+    assert len(command) <= 2000
+    words = command.split()[3:]
+    assert words[:2] == ["--packed", ".gpu"]
+    assert gpu.without_packed(words) == ["--output", "gpu.md"]
+    assert gpu.without_packed(["--packed=.gpu", "--cpu"]) == ["--cpu"]

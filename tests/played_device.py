@@ -1,0 +1,175 @@
+"""An accelerator played on the CPU, for what only shows where there are two kinds of memory.
+
+Its tensors lie on the CPU and compute there, but they say `lazy:0` of themselves, refuse to meet
+tensors of the CPU as a GPU's do, know no float64 (as on Apple's) and share no memory with another
+tensor (as on DirectML). What a real device computes is not played: its numbers are the CPU's.
+"""
+
+import types
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+# a device type that torch knows and this computer has not, whose gradients torch computes in the
+# calling thread; any other wants a driver
+PLAYED = torch.device("lazy:0")
+CPU = torch.device("cpu")
+
+_TAKES_BOTH = {  # a copy between devices, and indices and masks on the CPU, as on every device
+    "aten::copy_",
+    "aten::_to_copy",
+    "aten::index.Tensor",
+    "aten::index_put_",
+    "aten::index_put",
+    "aten::_index_put_impl_",
+}
+_GIBIBYTE = 2**30
+
+
+class DeviceMix(AssertionError):
+    """An operation got tensors of the played device and of the CPU."""
+
+
+class Played(Tensor):
+    """A tensor of the played device; `inner` holds its numbers."""
+
+    inner: Tensor
+
+    @staticmethod
+    def __new__(cls, inner: Tensor) -> "Played":
+        if inner.dtype in (torch.float64, torch.complex128):
+            raise TypeError("The played device has no float64, as Apple's have none.")
+        played = Tensor._make_wrapper_subclass(
+            cls,
+            inner.size(),
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
+            layout=inner.layout,
+            device=PLAYED,
+        )
+        played.inner = inner
+        return played
+
+    def __repr__(self, **_: Any) -> str:
+        return f"Played({self.inner!r})"
+
+    def tolist(self) -> Any:
+        return self.inner.tolist()
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return super().__getitem__(_with_tensors(index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(_with_tensors(index), value)
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(func, args, kwargs or {})
+
+
+def _with_tensors(index: Any) -> Any:
+    """An index without lists and slices by tensors, which torch would make on the device unseen."""
+    if isinstance(index, tuple):
+        return tuple(_with_tensors(part) for part in index)
+    return torch.tensor(index) if isinstance(index, list) else index
+
+
+class _PlayedOperations(TorchDispatchMode):
+    """Sees also what makes a tensor of the played device from nothing or from the CPU's."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(func, args, kwargs or {})
+
+
+def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
+    played = [t for t in tensors if isinstance(t, Played)]
+    if played and func.name() == "aten::_has_compatible_shallow_copy_type":
+        return False  # a module that moves there and back gets new parameters
+    wanted = [d for d in tree_flatten((args, kwargs))[0] if isinstance(d, torch.device)]
+    if wanted:
+        to_played = wanted[0].type == PLAYED.type
+    else:
+        to_played = bool(played) and isinstance(tensors[0], Played)
+        _check_mix(func, tensors, played)
+    name = func.name()
+    if played and name.startswith("aten::set_"):
+        raise RuntimeError("The played device shares no memory.")
+    if played and name == "aten::_fused_sdp_choice":
+        return 0  # attention by plain multiplications: the CPU's fused kernels ask for its device
+    args, kwargs = tree_map(_on_cpu, (args, kwargs))
+    result = func(*args, **kwargs)
+    if not to_played:
+        return result
+    own = {id(t.inner): t for t in played}  # of operations in place
+    wrap = lambda t: own.get(id(t)) or Played(t) if isinstance(t, Tensor) else t  # noqa: E731
+    return tree_map(lambda t: own[id(t)] if id(t) in own else wrap(t), result)
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Played):
+        return value.inner
+    return CPU if isinstance(value, torch.device) else value
+
+
+def _check_mix(func: Any, tensors: list[Tensor], played: list[Tensor]) -> None:
+    if not played or func.name() in _TAKES_BOTH:
+        return
+    strangers = [t for t in tensors if not isinstance(t, Played) and t.ndim]
+    if strangers:
+        shapes = [(str(t.device), tuple(t.shape)) for t in tensors]
+        raise DeviceMix(f"Expected all tensors of {func.name()} on one device, got {shapes}.")
+
+
+@contextmanager
+def played_device() -> Iterator[torch.device]:
+    """A block in which there is the played device."""
+    made = torch.tensor
+
+    def tensor(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
+        return made(*args, **kwargs).to(device or CPU)  # torch moves it unseen by modes
+
+    with (
+        mock.patch.object(torch, "tensor", tensor),
+        # torch's checkpoints ask a module of the device's name for its random state
+        mock.patch.object(torch, "lazy", types.ModuleType("lazy"), create=True),
+        _PlayedOperations(),
+    ):
+        yield PLAYED
+
+
+@contextmanager
+def host_with(device: torch.device, text: torch.device | None = None) -> Iterator[None]:
+    """The host in this process, started with --cpu, computes on a device.
+
+    text: where text encoders are, the CPU for what --lowvram, Apple's and old cards make of it
+    Only models loaded inside the block are there.
+    """
+    from comfy import model_management
+
+    def free(dev: Any = None, torch_free_too: bool = False) -> Any:
+        return (8 * _GIBIBYTE, 8 * _GIBIBYTE) if torch_free_too else 8 * _GIBIBYTE
+
+    answers = {
+        "get_torch_device": lambda: device,
+        "get_all_torch_devices": lambda exclude_current=False: [] if exclude_current else [device],
+        "vae_device": lambda: device,
+        "text_encoder_device": lambda: text or device,
+        "get_free_memory": free,
+        "get_total_memory": free,
+    }
+    with ExitStack() as stack:
+        for name, answer in answers.items():
+            stack.enter_context(mock.patch.object(model_management, name, answer))
+        try:
+            yield
+        finally:
+            with torch.inference_mode():
+                model_management.unload_all_models()
