@@ -1,9 +1,13 @@
 """Placeholders: the words of a prompt that stand for a concept, such as ``<my-dog>``.
 
-An attribute word of a concept is written with a colon: ``<my-dog:pose2>``.
+An attribute word of a concept is written with a colon: ``<my-dog:pose2>``. A number behind a colon
+is a weight of the prompt: ``<my-dog:0.8>``, ``<my-dog:pose2:1.2>``.
 """
 
 import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import PurePath
 
 from .errors import PlaceholderError
@@ -11,7 +15,12 @@ from .schema import MOST_TEXT
 
 _NAME = r"[^\W_][\w.+-]*"
 _PLACEHOLDER = re.compile(rf"<{_NAME}>")
-_WRITTEN = re.compile(rf"<({_NAME})(?::({_NAME}))?>")
+_WEIGHT = r"\d+(?:\.\d*)?|\.\d+"
+_OTHERS = r"(?:lora|lyco|hypernet):"  # of other programs
+_WRITTEN = re.compile(
+    rf"<(?!{_OTHERS})({_NAME})(?::(?!(?:{_WEIGHT})>)({_NAME}))?(?::({_WEIGHT}))?>", re.IGNORECASE
+)
+_NEAR = 0.7  # of difflib's ratio: one or two letters of a short word
 _HOW = "Write a name in angle brackets, such as <my-dog>: letters, digits, '-', '_' and '.'."
 
 
@@ -49,8 +58,54 @@ def attribute_placeholder(placeholder: str, attribute: str) -> str:
     return f"{placeholder[:-1]}:{attribute}>"
 
 
-def find_placeholders(text: str) -> list[tuple[int, int, str, str]]:
-    """All written placeholders as (start, end, placeholder, attribute); attribute "" for none."""
+@dataclass(frozen=True)
+class Mention:
+    """A placeholder as it is written in a prompt: ``text[start:end]``.
+
+    word: without the weight, as a concept knows it: ``<my-dog>`` or ``<my-dog:pose2>``
+    weight: as it is written in ``<my-dog:0.8>``, "" for none
+    """
+
+    start: int
+    end: int
+    placeholder: str
+    attribute: str = ""
+    weight: str = ""
+
+    @property
+    def word(self) -> str:
+        if not self.attribute:
+            return self.placeholder
+        return attribute_placeholder(self.placeholder, self.attribute)
+
+
+def find_placeholders(text: str) -> list[Mention]:
+    """All written placeholders. What other programs read in angle brackets, such as
+    ``<lora:name:0.8>``, is none."""
     return [
-        (m.start(), m.end(), f"<{m.group(1)}>", m.group(2) or "") for m in _WRITTEN.finditer(text)
+        Mention(m.start(), m.end(), f"<{m[1]}>", m[2] or "", m[3] or "")
+        for m in _WRITTEN.finditer(text)
     ]
+
+
+def replace_placeholders(text: str, texts: Mapping[str, str]) -> str:
+    """The prompt with a text for each known word. A weight in the brackets becomes the host's own:
+    ``<my-dog:0.8>`` is ``(<my-dog>:0.8)``."""
+    pieces, end = [], 0
+    for mention in find_placeholders(text):
+        if mention.word not in texts:
+            continue
+        new = texts[mention.word]
+        pieces += [
+            text[end : mention.start],
+            f"({new}:{mention.weight})" if mention.weight else new,
+        ]
+        end = mention.end
+    return "".join([*pieces, text[end:]])
+
+
+def nearest_word(word: str, known: Iterable[str]) -> str:
+    """The known word that this one may be a misspelling of, "" when none is near."""
+    candidates = {one.casefold(): one for one in known}
+    found = get_close_matches(word.casefold(), candidates, n=1, cutoff=_NEAR)
+    return candidates[found[0]] if found else ""

@@ -13,22 +13,24 @@ def plain_prompt(prompt: str, class_word: str, placeholder: str = "") -> str:
 
     "a <my-dog> dog on the beach" becomes "a dog on the beach": a class word that already follows
     is not said twice. Attribute words such as <my-dog:pose2> are left out, weights such as
-    (dog:1.2) are read as their text.
+    (dog:1.2) and <my-dog:1.2> are read as their text.
     placeholder: the concept's; empty: the only one in the prompt, whatever it is.
     Raises EvaluationError for a prompt with another placeholder, or with nothing in it.
     """
     class_word = class_word.strip()
     found = find_placeholders(prompt)
-    _check_known({name for _, _, name, _ in found}, prompt, placeholder.strip())
+    _check_known({mention.placeholder for mention in found}, prompt, placeholder.strip())
     if found and not class_word:
         raise EvaluationError(
             f"The class_word is empty, but the prompt '{prompt}' has the placeholder "
-            f"{found[0][2]}. Write what the subject is, such as dog: it is scored in its place."
+            f"{found[0].placeholder}. Write what the subject is, such as dog: it is scored in its "
+            "place."
         )
-    for start, end, _, attribute in reversed(found):
-        doubled = re.match(rf"\s+{re.escape(class_word)}\b", prompt[end:], re.IGNORECASE)
-        word = "" if attribute or doubled else class_word
-        prompt = prompt[:start] + word + prompt[end:]
+    for mention in reversed(found):
+        rest = prompt[mention.end :]
+        doubled = re.match(rf"\s+{re.escape(class_word)}\b", rest, re.IGNORECASE)
+        word = "" if mention.attribute or doubled else class_word
+        prompt = prompt[: mention.start] + word + rest
     plain = " ".join(_without_weights(prompt).split())
     if not plain:
         raise EvaluationError("The prompt is empty. Write what the pictures were made of.")

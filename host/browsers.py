@@ -1,5 +1,6 @@
 """How the pack speaks with browsers: its routes, and messages to all of them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from server import PromptServer
@@ -13,13 +14,34 @@ def host_routes() -> Any:
     return None if server is None else server.routes
 
 
+def before_each_prompt(look: Callable[[dict[str, Any], str], None]) -> None:
+    """Call `look` with every prompt that is queued, in the API format, and the id of its page."""
+    server = getattr(PromptServer, "instance", None)
+    if server is None:
+        return
+
+    def handle(request: dict[str, Any]) -> dict[str, Any]:
+        prompt = request.get("prompt")
+        if isinstance(prompt, dict):
+            look(prompt, str(request.get("client_id", "")))
+        return request
+
+    server.add_on_prompt_handler(handle)
+
+
 def tell_browsers(
-    event: str, content: dict[str, Any] | None = None, *, only_asking: bool = False
+    event: str,
+    content: dict[str, Any] | None = None,
+    *,
+    only_asking: bool = False,
+    page: str = "",
 ) -> None:
     """Send a message to every open page; the event's name begins with `personalize.`.
 
     only_asking: to the page alone that queued the prompt which runs now, if it is still open
+    page: to the page of that id alone
     """
     server = getattr(PromptServer, "instance", None)
     if server is not None:
-        server.send_sync(event, content or {}, server.client_id if only_asking else None)
+        only = server.client_id if only_asking else page
+        server.send_sync(event, content or {}, only or None)

@@ -60,6 +60,12 @@ def current_prompt() -> str:
     return "" if context is None else context.prompt_id
 
 
+def current_node() -> str:
+    """Execution id of the node that runs now, such as "12:7" in a subgraph, "" outside of one."""
+    context = get_executing_context()
+    return "" if context is None else str(context.node_id)
+
+
 def stop_if_cancelled() -> None:
     """Raise the host's own exception, Cancelled, when the user has cancelled the run."""
     throw_exception_if_processing_interrupted()

@@ -35,6 +35,11 @@ def shelf() -> list[dict[str, Any]]:
     return [entry for name in saved_concepts() if (entry := _entry(name))]
 
 
+def saved_placeholders() -> set[str]:
+    """Of all saved concepts that can be read."""
+    return {entry["card"]["placeholder"] for entry in shelf() if entry["card"]}
+
+
 def picture_of(name: str, kind: str) -> Path | None:
     """A concept's `thumbnail` or `sheet`, None when it has none. Raises ConceptFileError."""
     path = known_path(name)

@@ -14,10 +14,11 @@ from torch import Tensor
 from ..concepts.concept import Concept
 from ..concepts.errors import PlaceholderError
 from ..concepts.methods import ClassWord
-from ..concepts.placeholders import attribute_placeholder, find_placeholders
+from ..concepts.placeholders import attribute_placeholder, replace_placeholders
 from ..host.base_models import towers_of
 from ..host.bases.host_base import Tower
 from ..host.word_tokenizer import WordTokens, with_words, written_as_embedding
+from .prompt_report import tell_prompt
 from .strength import Strength
 
 if TYPE_CHECKING:
@@ -138,13 +139,8 @@ class PlaceholderWords:
         return tokens
 
     def rewrite(self, text: str) -> str:
-        pieces, end = [], 0
-        for start, stop, placeholder, attribute in find_placeholders(text):
-            name = attribute_placeholder(placeholder, attribute) if attribute else placeholder
-            if name in self._texts:
-                pieces += [text[end:start], self._texts[name]]
-                end = stop
-        return "".join([*pieces, text[end:]])
+        tell_prompt(text, self._texts)
+        return replace_placeholders(text, self._texts)
 
     def read(self, text: str) -> tuple[WordTokens, str, str] | None:
         match = _LEADING.match(text)

@@ -4,7 +4,9 @@ from personalize.concepts.placeholders import (
     attribute_placeholder,
     check_placeholder,
     find_placeholders,
+    nearest_word,
     placeholder_from_name,
+    replace_placeholders,
 )
 
 
@@ -86,15 +88,44 @@ def test_placeholders_made_from_names_are_good_ones(name, expected):
         ("<my-dog><my-dog>", [("<my-dog>", ""), ("<my-dog>", "")]),
         ("<my-dog:pose2> and <my-dog:a:b>", [("<my-dog>", "pose2")]),
         ("<<my-dog>>", [("<my-dog>", "")]),
-        ("<lora:name:0.5>", []),
+        ("<lora:name:0.5>, <LoRA:name>, <lyco:a:1>, <hypernet:b:.5>", []),
+        ("<lora> and <lora-face:2>", [("<lora>", ""), ("<lora-face>", "", "2")]),
+        ("<my-dog:0.8>", [("<my-dog>", "", "0.8")]),
+        ("<my-dog:1>, <my-dog:.5>, <my-dog:2.>", [("<my-dog>", "", w) for w in ("1", ".5", "2.")]),
+        ("<my-dog:pose2:1.2>", [("<my-dog>", "pose2", "1.2")]),
+        ("<my-dog:-0.8>, <my-dog:0.8:pose2>, <my-dog:1.2.3>", [("<my-dog>", "1.2.3")]),
     ],
 )
 def test_placeholders_in_prompts(prompt, found):
     hits = find_placeholders(prompt)
-    assert [(placeholder, attribute) for _, _, placeholder, attribute in hits] == found
-    for start, end, placeholder, attribute in hits:
-        whole = attribute_placeholder(placeholder, attribute) if attribute else placeholder
-        assert prompt[start:end] == whole
+    told = [(hit.placeholder, hit.attribute, hit.weight) for hit in hits]
+    assert told == [(*one, "")[:3] for one in found]
+    for hit in hits:
+        weight = f":{hit.weight}>" if hit.weight else ">"
+        assert prompt[hit.start : hit.end] == hit.word[:-1] + weight
+
+
+def test_a_weight_in_the_brackets_is_the_one_of_the_prompt():
+    texts = {"<my-dog>": "dog", "<my-dog:pose2>": "sitting"}
+    prompt = "a <my-dog:0.8>, <my-dog>, <my-dog:pose2:1.2> and <cat:0.8>"
+    replaced = replace_placeholders(prompt, texts)
+    assert replaced == "a (dog:0.8), dog, (sitting:1.2) and <cat:0.8>"
+
+
+@pytest.mark.parametrize(
+    ("word", "nearest"),
+    [
+        ("<my-dgo>", "<my-dog>"),
+        ("<My-Dog>", "<my-dog>"),
+        ("<mydog>", "<my-dog>"),
+        ("<my-dog:pos2>", "<my-dog:pose2>"),
+        ("<ME>", "<me>"),
+        ("<castle>", ""),
+    ],
+)
+def test_the_word_that_may_be_meant(word, nearest):
+    assert nearest_word(word, ["<me>", "<my-dog>", "<my-dog:pose2>"]) == nearest
+    assert nearest_word(word, []) == ""
 
 
 def test_an_attribute_is_written_inside_the_brackets():
