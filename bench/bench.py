@@ -45,6 +45,8 @@ from .random_weights import make_sd15
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..training.pictures import EncodedPictures
+
 SEED = 0
 INIT_WORD = "dog"
 VARIANTS = ("ours", "catversion", "diffusers", "forward")
@@ -78,12 +80,11 @@ class Ours:
         model, clip = _load(checkpoint)
         self.backbone = Backbone(model, clip)
         stack.enter_context(self.backbone.session((1, 4, latents, latents)))
-        config, self.learner = self.start()
         posterior = LatentPosterior(_randn(1, latents), torch.zeros(1, 4, latents, latents))
-        self.pictures = EncodedPictures(posterior, None)
+        config, self.learner = self.start(EncodedPictures(posterior, None))
         self.training = Training(self.learner, config, self.backbone, self.draw)
 
-    def start(self) -> tuple[Any, Any]:
+    def start(self, pictures: EncodedPictures) -> tuple[Any, Any]:
         """The method's config and learner."""
         from ..training.textual_inversion import (
             TextualInversion,
@@ -91,12 +92,10 @@ class Ours:
         )
 
         config = TextualInversionConfig(placeholder="<x>", init_word=INIT_WORD)
-        return config, TextualInversion(config, self.backbone)
+        return config, TextualInversion(config, self.backbone, pictures)
 
     def draw(self, _: int, generator: Any) -> Any:
-        from ..training.batch import draw_batch
-
-        return draw_batch(self.pictures, self.backbone, 1, self.learner.prompts, generator)
+        return self.learner.draw(self.backbone, generator)
 
     def step(self) -> None:
         self.training._one_step()
@@ -127,11 +126,11 @@ class Ours:
 class OursCatVersion(Ours):
     """The same with CatVersion: residuals in the last three text layers."""
 
-    def start(self) -> tuple[Any, Any]:
+    def start(self, pictures: EncodedPictures) -> tuple[Any, Any]:
         from ..training.catversion import CatVersion, CatVersionConfig
 
         config = CatVersionConfig(placeholder="<x>", class_word=INIT_WORD)
-        return config, CatVersion(config, self.backbone)
+        return config, CatVersion(config, self.backbone, pictures)
 
 
 class Diffusers:

@@ -67,7 +67,6 @@ def compare(model: Any, clip: Any, checkpoint: Path, latents: int, rounds: int) 
 def ours(model: Any, clip: Any, latents: int) -> Iterator[dict[str, Callable[[], None]]]:
     """Steps of `training.loop` inside one session, on one set of projections."""
     from ..host.backbone import Backbone
-    from ..training.batch import draw_batch
     from ..training.custom_diffusion import CustomDiffusion, CustomDiffusionConfig
     from ..training.detex import Detex, DetexConfig
     from ..training.loop import Training
@@ -75,15 +74,15 @@ def ours(model: Any, clip: Any, latents: int) -> Iterator[dict[str, Callable[[],
     shared: dict[str, Any] = {"placeholder": "<x>", "class_word": CLASS_WORD, "batch_size": 1}
     backbone, pictures = Backbone(model, clip), encoded(latents)
     with backbone.session((2, 4, latents, latents)):
-        custom = CustomDiffusion(CustomDiffusionConfig(**shared), backbone)
-        detex = Detex(DetexConfig(**shared), backbone, pictures.views)
+        custom = CustomDiffusion(CustomDiffusionConfig(**shared), backbone, pictures)
+        detex = Detex(DetexConfig(**shared), backbone, pictures)
         custom.projections = detex.projections  # a session computes with one set of copies
         without = copy(detex)
         without.config = replace(detex.config, attention_weight=0.0)
 
         def step_of(learner: Any) -> Callable[[], None]:
             def draw(_: int, generator: Any) -> Any:
-                return draw_batch(pictures, backbone, 1, learner.prompts, generator)
+                return learner.draw(backbone, generator)
 
             config = CustomDiffusionConfig(**shared)
             return Training(learner, config, backbone, draw)._one_step
@@ -97,7 +96,8 @@ def encoded(latents: int) -> Any:
     import torch
 
     from ..host.latents import LatentPosterior
-    from ..training.pictures import EncodedPictures, Views
+    from ..training.detex import DetexPictures
+    from ..training.pictures import EncodedPictures
 
     def some(seed: int) -> EncodedPictures:
         means = randn(PICTURES, latents, seed)
@@ -106,7 +106,9 @@ def encoded(latents: int) -> Any:
     embeddings = torch.randn(PICTURES, 768, generator=torch.Generator().manual_seed(2))
     masks = torch.zeros(PICTURES, 8 * latents, 8 * latents)
     masks[:, 2 * latents : 6 * latents, 2 * latents : 6 * latents] = 1
-    return replace(some(0), prior=some(1), views=Views(embeddings, masks, some(3)))
+    return DetexPictures(
+        **vars(some(0)), prior=some(1), embeddings=embeddings, masks=masks, blanked=some(3)
+    )
 
 
 class Plain:

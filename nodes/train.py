@@ -15,8 +15,9 @@ from ..training.config import TrainConfig
 from ..training.cross_init import PRESETS, CrossInitConfig, InitFrom, Regulariser
 from ..training.custom_diffusion import CustomDiffusionConfig
 from ..training.detex import DetexConfig, PoseWord
-from ..training.learn import Material, learn
+from ..training.learn import learn
 from ..training.loop import StepReport
+from ..training.sources import Sources
 from ..training.textual_inversion import TextualInversionConfig
 from .inputs import (
     HIDDEN_OF_TRAINERS,
@@ -57,33 +58,34 @@ class TrainNode(io.ComfyNode):
         images, masks = lists.pop("images"), lists.pop("masks", ())
         prior_images = lists.pop("prior_images", ())
         values = {name: value[0] for name, value in lists.items()}
-        model, clip, vae = (values.pop(name) for name in ("model", "clip", "vae"))
         with watched(cls.hidden, values) as monitor:
             config = cls.make_config(values)
 
             def draw(report: StepReport, prompt: str) -> Tensor:
-                patched = apply_concept(model, clip, report.learner.to_concept())
-                return text_to_image(*patched, vae, prompt, config.resolution)
+                concept = report.learner.to_concept()
+                patched = apply_concept(values["model"], values["clip"], concept)
+                return text_to_image(*patched, values["vae"], prompt, config.resolution)
 
             config = monitor.begin(config, cls.shown_prompts(config, values), draw)
+            sources = Sources(
+                model=values["model"],
+                clip=values["clip"],
+                vae=values["vae"],
+                images=images,
+                masks=masks,
+                mask_marks=mask_marks_of(values),
+                warn=monitor.warn,
+                clip_vision=values.get("clip_vision"),
+                prior_images=prior_images,
+                prior_folder=prior_folder(),
+                on_prior=monitor.tell_prior,
+            )
             learned = learn(
                 config,
-                model,
-                clip,
-                vae,
-                images,
-                monitor,
-                states_folder(),
-                values.get("resume", True),
-                Material(
-                    prior_images=prior_images,
-                    prior_folder=prior_folder(),
-                    on_prior=monitor.tell_prior,
-                    masks=masks,
-                    mask_marks=mask_marks_of(values),
-                    warn=monitor.warn,
-                    clip_vision=values.get("clip_vision"),
-                ),
+                sources,
+                on_step=monitor,
+                states=states_folder(),
+                resume=values.get("resume", True),
             )
             monitor.finish(config.steps, learned.losses)
         losses = plottable(learned.losses["loss"])

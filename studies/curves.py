@@ -82,6 +82,7 @@ def learning_curves(
     from ..training.cross_init import CrossInitConfig, InitFrom
     from ..training.learn import learn
     from ..training.pictures import encode_pictures
+    from ..training.sources import Sources
     from ..training.textual_inversion import TextualInversionConfig
 
     shared: dict[str, Any] = {
@@ -93,7 +94,7 @@ def learning_curves(
     ti = TextualInversionConfig(init_word=settings.class_word, vectors=WORDS, **shared)
     ci = CrossInitConfig(class_word=settings.class_word, init_from=names, **shared)
     starts = {
-        "Textual Inversion": lambda text: textual_inversion.initial_words(
+        "Textual Inversion": lambda text: textual_inversion.vocabulary_words(
             text, settings.class_word, WORDS
         ),
         "Cross Initialization": lambda text: cross_init.initial_words(text, ci),
@@ -102,7 +103,8 @@ def learning_curves(
     curves = {}
     for (method, start), config in zip(starts.items(), (ti, ci), strict=True):
         curve = Curve(start, pictures, settings.every)
-        learn(config, model, clip, vae, images, curve)
+        sources = Sources(model=model, clip=clip, vae=vae, images=images)
+        learn(config, sources, on_step=curve)
         curves[method] = curve.points
     return curves
 
@@ -137,12 +139,16 @@ class Curve:
         learner, backbone = report.learner, report.backbone
         with torch.no_grad():
             self.start = self._start(backbone.text)
-        self._held = draw_batch(self._pictures, backbone, self.HELD, learner.prompts, generator)
+        self._held = draw_batch(
+            self._pictures, backbone, generator, size=self.HELD, prompts=learner.prompts
+        )
         self._measure(report, 0, self.start)
 
     def _measure(self, report: StepReport, step: int, words: Tensor) -> None:
         import torch
         from torch.nn.functional import cosine_similarity
+
+        from ..training.cross_init import encoded_words
 
         start, learned = self.start, report.learner.parameters["words"]
         with torch.no_grad():
@@ -160,15 +166,6 @@ class Curve:
             loss=loss,
         )
         self.points.append(point)
-
-
-def encoded_words(text: TextEncoder, words: Tensor) -> Tensor:
-    """E(v) of words alone in a prompt, (n, d) -> (n, d)."""
-    import torch
-
-    embeds = text.embed(torch.tensor([text.pad([0] * len(words))]))
-    embeds[0, 1 : 1 + len(words)] = words
-    return text.encode(embeds)[0, 1 : 1 + len(words)]
 
 
 # --- drawing ----------------------------------------------------------------------------------

@@ -148,22 +148,15 @@ class Study:
         return load_concept(file)
 
     def learn(self, subject: Subject, way: Way) -> Concept:
-        from ..training.learn import Material, learn
+        from ..training.learn import learn
         from .miniature_models import SIZE
 
-        models, seen = self.models, subject.references
+        seen = subject.references
         settings = {"placeholder": PLACEHOLDER, "resolution": SIZE, "flip": False, "save_every": 0}
-        material = Material(
-            prior_folder=self.folder / "prior", masks=[seen.masks], clip_vision=models.vision
+        sources = self.models.sources(
+            [seen.pictures], masks=[seen.masks], prior_folder=self.folder / "prior"
         )
-        return learn(
-            config_of(subject, way, settings),
-            models.model,
-            models.clip,
-            models.vae,
-            [seen.pictures],
-            material=material,
-        ).concept
+        return learn(config_of(subject, way, settings), sources).concept
 
     def leaks(self, subject: Subject, way: Way, concept: Concept | None) -> dict[str, float]:
         """Shares of pictures with a pose or place of the references where another was asked for."""

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..miniature.files import CHECKPOINT, VISION, WEIGHTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from ..training.sources import Sources
 
 SIZE = 128
 STEPS, GUIDANCE = 20, 4.0
@@ -18,6 +25,13 @@ class Miniature:
     clip: Any  # CLIP
     vae: Any  # VAE
     vision: Any  # CLIP_VISION
+
+    def sources(self, images: Sequence[Tensor], **others: Any) -> Sources:
+        """What to learn from on these models; others: masks and the like."""
+        from ..training.sources import Sources
+
+        models = {"model": self.model, "clip": self.clip, "vae": self.vae}
+        return Sources(images=images, clip_vision=self.vision, **models, **others)
 
 
 def load_miniature(folder: Path = WEIGHTS) -> Miniature:

@@ -55,13 +55,12 @@ class Studio:
         views: Views,
         on_step: Callable[[StepReport], None] = lambda report: None,
     ) -> Concept:
-        from ..training.learn import Material, learn
+        from ..training.learn import learn
 
-        models = (self.models.model, self.models.clip, self.models.vae)
-        material = Material(
-            prior_folder=self.folder / "prior", masks=[views.masks], clip_vision=self.models.vision
+        sources = self.models.sources(
+            [views.pictures], masks=[views.masks], prior_folder=self.folder / "prior"
         )
-        return learn(config, *models, [views.pictures], on_step, material=material).concept
+        return learn(config, sources, on_step=on_step).concept
 
     def encode(self, encoder: Path, subject: Subject, views: Views) -> Concept:
         """ELITE: a concept in one pass."""

@@ -26,7 +26,6 @@ from torch import Tensor
 from ..cli.comfyui import ROOT, device_name, wants_cpu
 from ..miniature.files import CHECKPOINT, JUDGES, VISION, WEIGHTS, BadWeights
 from ..miniature.subjects import Jury, Scores, Subject, face, mean_scores, prompts_for, thing
-from .curves import encoded_words
 from .miniature_models import SIZE
 from .recipes import DRAWING, RECIPES, Recipe
 from .sheets import to_image
@@ -285,6 +284,8 @@ class Gallery:
 
 def _word_figures(report: StepReport) -> tuple[float, float] | tuple[()]:
     """Mean norm of the learned words and mean cosine to E(v), for methods that learn words only."""
+    from ..training.cross_init import encoded_words
+
     parameters = report.learner.parameters
     if set(parameters) != {"words"}:
         return ()

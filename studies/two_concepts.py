@@ -49,8 +49,7 @@ def learned(models: Miniature, number: int, steps: int) -> Concept:
         placeholder=NAMES[number], class_word=subject.class_word, resolution=128, steps=steps,
         batch_size=4, learning_rate=5e-4, prior_weight=0.0, flip=False, save_every=0,
     )  # fmt: skip
-    pictures = [subject.references.pictures]
-    return learn(config, models.model, models.clip, models.vae, pictures).concept
+    return learn(config, models.sources([subject.references.pictures])).concept
 
 
 def encoded(clip: Any, text: str) -> Tensor:

@@ -27,9 +27,10 @@ from personalize.tests.stock import (
     text_lora,
     width_of,
 )
+from personalize.tests.training.test_learn import train as learn_from
+from personalize.tests.training.test_parity import no_pictures
 from personalize.training.batch import Batch
 from personalize.training.catversion import CatVersion, CatVersionConfig
-from personalize.training.learn import learn
 
 pytestmark = pytest.mark.host
 
@@ -151,7 +152,7 @@ def test_gradient_of_one_step_equals_the_plain_computation(tiny, n, bias):
     )
     backbone = Backbone(tiny.model, tiny.clip)
     with backbone.session(LATENTS):
-        learner = CatVersion(config, backbone)
+        learner = CatVersion(config, backbone, no_pictures())
         batch = Batch(x0, noise, t, torch.zeros(2).long(), torch.zeros(2).long())
         loss = learner.loss(backbone, batch)["denoising"]
         ours = torch.autograd.grad(loss, [learner.keys, learner.values])
@@ -302,10 +303,9 @@ def config(**changes):
     )
 
 
-def train(tiny, settings, *args, **kwargs):
+def train(tiny, settings, *args):
     pictures = [torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(0))]
-    with torch.inference_mode():
-        return learn(settings, tiny.model, tiny.clip, tiny.vae, pictures, *args, **kwargs)
+    return learn_from(tiny, settings, pictures, *args)
 
 
 def test_learns_and_round_trips(tiny, tmp_path):
@@ -343,7 +343,7 @@ def test_what_it_trains_on_is_what_a_prompt_gets(tiny):
     """The encoding of the training prompt is the stock node's of the bare placeholder."""
     backbone = Backbone(tiny.model, tiny.clip)
     with backbone.session(LATENTS):
-        learner = CatVersion(config(), backbone)
+        learner = CatVersion(config(), backbone, no_pictures())
         zeros = torch.zeros(LATENTS)
         batch = Batch(zeros, zeros, *[torch.zeros(1).long()] * 3)
         trained = learner.context(backbone, batch).rows.detach().clone()

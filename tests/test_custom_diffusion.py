@@ -27,12 +27,13 @@ from personalize.tests.training.test_learn import (
 )
 from personalize.tests.training.test_parity import (
     make_batch,
+    no_pictures,
     relative,
     shape_of,
     tokenizer_folder,
 )
 from personalize.training.custom_diffusion import CustomDiffusion, CustomDiffusionConfig
-from personalize.training.learn import Material
+from personalize.training.preservation import BatchWithPrior
 from personalize.training.prior import SAMPLING, ClassPictures
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -61,8 +62,8 @@ def cd(**changes):
 
 
 def learned(tiny, pictures, dogs, *args, material=None, **changes):
-    material = material or Material(prior_images=dogs)
-    return train(tiny, cd(**changes), pictures, *args, material=material)
+    material = material or {"prior_images": dogs}
+    return train(tiny, cd(**changes), pictures, *args, **material)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def projections_of(unet, theirs):
 
 
 def with_prior(batch, seed=9):
-    return replace(batch, prior=make_batch(seed=seed))
+    return BatchWithPrior(**vars(batch), prior=make_batch(seed=seed))
 
 
 @pytest.mark.parametrize("prior_weight", [0.0, 0.7])
@@ -107,9 +108,9 @@ def test_gradients_equal_diffusers(tiny, prior_weight):
 
     reference = Reference(tiny.path, shape_of(tiny.kind), tokenizer_folder(), words=1)
     backbone, batch = Backbone(tiny.model, tiny.clip), make_batch(prompt=(0, 0))
-    batch = with_prior(batch) if prior_weight else batch
+    batch = with_prior(batch) if prior_weight else BatchWithPrior(**vars(batch))
     with backbone.session(LATENTS):
-        learner = CustomDiffusion(cd(prior_weight=prior_weight), backbone)
+        learner = CustomDiffusion(cd(prior_weight=prior_weight), backbone, no_pictures())
         theirs = projections_of(reference.unet, learner.projections.weights)
         terms = learner.loss(backbone, batch)
         parameters = learner.parameters
@@ -136,7 +137,7 @@ def test_gradient_checkpointing_and_other_precisions_change_little(tiny_sd1):
     def step(**options):
         backbone = Backbone(tiny_sd1.model, tiny_sd1.clip, **options)
         with backbone.session(LATENTS):
-            learner = CustomDiffusion(cd(), backbone)
+            learner = CustomDiffusion(cd(), backbone, no_pictures())
             loss = sum(learner.loss(backbone, with_prior(make_batch(prompt=(0, 0)))).values())
             return torch.autograd.grad(loss, list(learner.parameters.values()))
 
@@ -183,7 +184,7 @@ def test_a_stopped_training_resumes_bit_equal(tiny_sd1, pictures, dogs, stop, tm
 def test_other_class_pictures_are_another_training(tiny_sd1, pictures, dogs, tmp_path):
     learned(tiny_sd1, pictures, dogs, lambda report: None, tmp_path)
     seen = []
-    other = Material(prior_images=[dogs[0].flip(1)])
+    other = {"prior_images": [dogs[0].flip(1)]}
     on_step = lambda report: seen.append(report.step)  # noqa: E731
     learned(tiny_sd1, pictures, dogs, on_step, tmp_path, True, material=other)
     assert seen == [1, 2, 3]
@@ -237,7 +238,7 @@ def test_prior_weight_0_needs_no_class_pictures(tiny_sd1, pictures, dogs, monkey
 
 def self_made(tiny, pictures, folder, counts=None, **changes):
     told = counts if counts is not None else []
-    material = Material(prior_folder=folder, on_prior=lambda *count: told.append(count))
+    material = {"prior_folder": folder, "on_prior": lambda *count: told.append(count)}
     settings = {"prior_count": 6, "steps": 1} | changes
     return learned(tiny, pictures, None, material=material, **settings).concept
 
@@ -343,7 +344,7 @@ def test_a_cancel_while_class_pictures_are_made(tiny_sd1, pictures, tmp_path, mo
     with pytest.raises(Stop):
         learned(
             tiny_sd1, pictures, None, prior_count=8,
-            material=Material(prior_folder=tmp_path, on_prior=cancel),
+            material={"prior_folder": tmp_path, "on_prior": cancel},
         )  # fmt: skip
     assert len(list(tmp_path.glob("*/*.png"))) == 4
     assert_same(sample(tiny_sd1, "a dog"), before)
@@ -494,7 +495,7 @@ def test_settings_that_cannot_work_are_refused(changes, message):
 
 
 def test_bad_class_pictures_are_named(tiny_sd1, pictures):
-    bad = Material(prior_images=[torch.rand(1, 64, 64, 3), torch.rand(1, 64, 20, 3)])
+    bad = {"prior_images": [torch.rand(1, 64, 64, 3), torch.rand(1, 64, 20, 3)]}
     with pytest.raises(PictureError, match="Prior picture 2 has 20 x 64 pixels"):
         learned(tiny_sd1, pictures, None, material=bad)
 

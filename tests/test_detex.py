@@ -19,14 +19,13 @@ from personalize.tests.test_custom_diffusion import projections_of, same_concept
 from personalize.tests.training.test_learn import Stop, sample, stop_after, train, weights
 from personalize.tests.training.test_parity import (
     make_batch,
+    no_pictures,
     relative,
     shape_of,
     tokenizer_folder,
 )
 from personalize.training.custom_diffusion import CustomDiffusion, CustomDiffusionConfig
-from personalize.training.detex import Detex, DetexConfig
-from personalize.training.learn import Material
-from personalize.training.pictures import Views
+from personalize.training.detex import Detex, DetexBatch, DetexConfig, DetexPictures
 
 pytestmark = pytest.mark.host
 
@@ -58,7 +57,8 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def material(vision):
-    return Material(prior_images=[noise(2, 80, 66, 3, seed=2)], masks=[disc()], clip_vision=vision)
+    dogs = [noise(2, 80, 66, 3, seed=2)]
+    return {"prior_images": dogs, "masks": [disc()], "clip_vision": vision}
 
 
 def detex(**changes):
@@ -68,7 +68,7 @@ def detex(**changes):
 
 
 def learned(tiny, pictures, material, *args, **changes):
-    return train(tiny, detex(**changes), pictures, *args, material=material)
+    return train(tiny, detex(**changes), pictures, *args, **material)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,13 @@ def concept(tiny_sd1, pictures, material):
 
 
 def views(count=2):
-    return Views(noise(count, 16, seed=3) - 0.5, disc(count, 64, 64), None)
+    return DetexPictures(
+        **vars(no_pictures(count)),
+        prior=None,
+        embeddings=noise(count, 16, seed=3) - 0.5,
+        masks=disc(count, 64, 64),
+        blanked=None,
+    )
 
 
 def detex_batch(removed=(False, True), prior=True):
@@ -85,9 +91,8 @@ def detex_batch(removed=(False, True), prior=True):
     batch = replace(make_batch(), index=torch.tensor([1, 0]))
     blanked = noise(*LATENTS, seed=4) - 0.5
     chance = torch.tensor([0.0 if r else 0.99 for r in removed])
-    return replace(
-        batch, prior=make_batch(seed=9) if prior else None, blanked=blanked, chance=chance
-    )
+    class_batch = make_batch(seed=9) if prior else None
+    return DetexBatch(**vars(batch), prior=class_batch, blanked=blanked, chance=chance)
 
 
 # --- one step against plain torch and diffusers -----------------------------------------------
@@ -298,7 +303,7 @@ def test_prior_weight_0_and_no_class_pictures(tiny_sd1, pictures, material):
     alone = terms_of(tiny_sd1, detex_batch(prior=False), prior_weight=0.0)
     assert set(alone) == {"denoising", "attention"}
     assert all(alone[name] == pytest.approx(whole[name], rel=1e-5) for name in alone)
-    none_given = replace(material, prior_images=[])
+    none_given = material | {"prior_images": []}
     losses = learned(tiny_sd1, pictures, none_given, steps=1, prior_weight=0.0).losses
     assert set(losses) == {"loss", "denoising", "attention"}
 
@@ -331,7 +336,7 @@ def test_without_attention_removal_and_attributes_it_is_custom_diffusion(tiny_sd
             placeholder="<x>", class_word="dog", resolution=64,
             templates="photo of a {} with red pose in big background",
         )  # fmt: skip
-        theirs = CustomDiffusion(config, backbone)
+        theirs = CustomDiffusion(config, backbone, no_pictures())
         terms = theirs.loss(backbone, batch)
         their_kv = torch.autograd.grad(
             sum(terms.values()), list(theirs.projections.weights.values())
@@ -345,11 +350,11 @@ def test_masked_out_pixels_give_no_gradient_when_the_background_is_removed(
     tiny_sd1, pictures, material, monkeypatch
 ):
     """With gamma 1 the background may be anything; its image embedding is held here."""
-    from personalize.training import learn as module
+    from personalize.training import detex as module
 
     held = noise(2, 16, seed=3)
     monkeypatch.setattr(module, "image_embeddings", lambda *_: held)
-    mask = material.masks[0][..., None]
+    mask = material["masks"][0][..., None]
     other = [pictures[0] * mask + noise(2, 64, 70, 3, seed=8) * (1 - mask)]
     for gamma, same in ((1.0, True), (0.5, False)):
         pair = [
@@ -422,7 +427,7 @@ def test_other_masks_or_another_vision_encoder_are_another_training(
     for changes in ({"masks": [disc().flip(1)]}, {"clip_vision": clip_vision(seed=1)}):
         seen = []
         on_step = lambda report, seen=seen: seen.append(report.step)  # noqa: E731
-        learned(tiny_sd1, pictures, replace(material, **changes), on_step, tmp_path, True)
+        learned(tiny_sd1, pictures, material | changes, on_step, tmp_path, True)
         assert seen == [1, 2, 3]
 
 
@@ -541,34 +546,34 @@ BAD_MASKS = {
 def test_masks_that_cannot_be(case, tiny_sd1, pictures, material):
     masks, message = BAD_MASKS[case]
     with pytest.raises(PersonalizeError, match=message):
-        learned(tiny_sd1, pictures, replace(material, masks=masks))
+        learned(tiny_sd1, pictures, material | {"masks": masks})
 
 
 def test_masks_of_cut_outs_are_turned_over_and_told(tiny_sd1, pictures, material):
     """Load Image's MASK of a cut-out teaches the very concept that the subject's mask teaches."""
     told = []
-    transparent = replace(material, masks=[1 - disc()], warn=told.append)
+    transparent = material | {"masks": [1 - disc()], "warn": told.append}
     one, other = (learned(tiny_sd1, pictures, m).concept for m in (material, transparent))
     assert same_concept(one, other)
     assert len(told) == 2 and all("turned over" in line for line in told)
 
 
 def test_masks_of_another_size_are_resized(tiny_sd1, pictures, material):
-    larger = replace(material, masks=[disc().repeat_interleave(2, 1).repeat_interleave(2, 2)])
+    larger = material | {"masks": [disc().repeat_interleave(2, 1).repeat_interleave(2, 2)]}
     one, other = (learned(tiny_sd1, pictures, m).concept for m in (material, larger))
     assert same_concept(one, other)
 
 
 def test_one_picture_works_with_a_warning(tiny_sd1, pictures, material, caplog):
-    one = replace(material, masks=[disc(1)])
+    one = material | {"masks": [disc(1)]}
     concept = learned(tiny_sd1, [pictures[0][:1]], one).concept
     assert list(concept.words) == ["", "pose1", "background1"]
     assert "DETEX learns from one picture" in caplog.text
 
 
 def test_another_kind_of_vision_encoder_is_refused(tiny_sd1, pictures, material):
-    siglip = replace(material, clip_vision=clip_vision(model_type="siglip_vision_model"))
+    siglip = material | {"clip_vision": clip_vision(model_type="siglip_vision_model")}
     with pytest.raises(BaseModelError, match="siglip_vision_model.*Expected a CLIP vision"):
         learned(tiny_sd1, pictures, siglip)
     with pytest.raises(BaseModelError, match="Expected a CLIP vision"):
-        learned(tiny_sd1, pictures, replace(material, clip_vision=None))
+        learned(tiny_sd1, pictures, material | {"clip_vision": None})

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from personalize.training import learn as module
 from personalize.training.learn import learn
+from personalize.training.sources import Sources
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ROOT / "docs", ROOT / "web" / "docs"
@@ -36,8 +36,7 @@ def test_files_named_in_code_font_are_there(page):
 
 
 @pytest.fixture
-def guide(monkeypatch):
-    monkeypatch.setattr(module, "METHODS", dict(module.METHODS))
+def guide():
     names = {"__name__": __name__}
     for code in CODE.findall(GUIDE.read_text(encoding="utf-8")):
         exec(compile(code, GUIDE.name, "exec"), names)  # noqa: S102
@@ -50,10 +49,11 @@ def test_the_guides_method_learns_a_direction(guide, tiny_sd1, tmp_path):
         config = guide["DirectionConfig"](
             placeholder="<my-dog>", init_word="dog", steps=steps, resolution=64
         )
-        models = (tiny_sd1.model, tiny_sd1.clip, tiny_sd1.vae)
+        pictures = [torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(1))]
+        models = {"model": tiny_sd1.model, "clip": tiny_sd1.clip, "vae": tiny_sd1.vae}
         with torch.inference_mode():
-            pictures = [torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(1))]
-            return learn(config, *models, pictures, states=tmp_path, resume=True).concept.words[""]
+            sources = Sources(images=pictures, **models)
+            return learn(config, sources, states=tmp_path, resume=True).concept.words[""]
 
     first, later = train(1), train(8)
     assert first.shape == (1, 64)

@@ -14,7 +14,8 @@ from personalize.training.custom_diffusion import CustomDiffusionConfig
 from personalize.training.detex import DetexConfig
 from personalize.training.elite.config import EliteConfig, TrainingStage
 from personalize.training.elite.train import EliteModels, GivenSubjects, train_elite
-from personalize.training.learn import Material, learn
+from personalize.training.learn import learn
+from personalize.training.sources import Sources
 from personalize.training.textual_inversion import TextualInversionConfig
 from torch import Tensor
 
@@ -51,15 +52,16 @@ def _of_concept(concept: Concept) -> dict[str, Tensor]:
 def _learning(config: type[TrainConfig], **own: Any) -> Callable[..., Result]:
     def run(tiny: Any, on_step=lambda report: None, states=None, resume=False, **changes) -> Result:
         chosen = config(placeholder="<my-dog>", **SETTINGS | own | changes)
-        material = Material(
-            prior_images=[] if "prior_count" in changes else [noise(2, 64, 64, 3, seed=2)],
+        sources = Sources(
+            model=tiny.model,
+            clip=tiny.clip,
+            vae=tiny.vae,
+            images=[noise(2, 64, 64, 3, seed=1)],
             masks=[square_masks(2)],
             clip_vision=clip_vision(),
+            prior_images=[] if "prior_count" in changes else [noise(2, 64, 64, 3, seed=2)],
         )
-        learned = learn(
-            chosen, tiny.model, tiny.clip, tiny.vae, [noise(2, 64, 64, 3, seed=1)],
-            on_step, states, resume, material,
-        )  # fmt: skip
+        learned = learn(chosen, sources, on_step=on_step, states=states, resume=resume)
         return Result(_of_concept(learned.concept), learned.losses)
 
     return run

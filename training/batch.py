@@ -1,7 +1,7 @@
 """One step's random draw, and the denoising loss that every method shares."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
@@ -15,13 +15,11 @@ from .pictures import EncodedPictures
 
 @dataclass(frozen=True)
 class Batch:
-    """Clean latents, noise and timesteps of one step, on the model's device.
+    """Clean latents, noise and timesteps of one step, on the model's device. A method that draws
+    more extends it.
 
     x0, noise: (B, C, h, w) at the UNet's scale; t: (B,); index: picture of each row, (B,);
     prompt: training prompt of each row, (B,); mirrored: which rows are mirror images, (B,)
-    prior: as many pictures of the class, to preserve it
-    blanked: the same latents as x0, of the pictures without their background; chance: a number in
-        0..1 for each row, by which a method may choose between x0 and blanked
     """
 
     x0: Tensor
@@ -30,17 +28,21 @@ class Batch:
     index: Tensor
     prompt: Tensor
     mirrored: Tensor | None = None
-    prior: "Batch | None" = None
-    blanked: Tensor | None = None
-    chance: Tensor | None = None
 
 
 def draw_batch(
-    pictures: EncodedPictures, backbone: Backbone, size: int, prompts: int, generator: Generator
+    pictures: EncodedPictures,
+    backbone: Backbone,
+    generator: Generator,
+    *,
+    size: int,
+    prompts: int = 1,
 ) -> Batch:
-    """Pictures, flips, posterior samples, noise, timesteps and prompts for one step.
+    """Pictures, prompts, flips, posterior samples, noise and timesteps for one step.
 
-    All of it comes from one generator on the CPU, so that it is the same on every device.
+    All of it comes from one generator on the CPU, so that it is the same on every device. It is
+    drawn in this order, whether it is needed or not: what is drawn decides what comes after it, so
+    a training that is resumed by a later version must draw the same numbers.
     """
     index = torch.randint(len(pictures), (size,), generator=generator)
     prompt = torch.randint(prompts, (size,), generator=generator)
@@ -48,17 +50,14 @@ def draw_batch(
     latents = pictures.sample(index, mirrored, generator)
     noise = torch.randn(latents.shape, generator=generator)
     t = torch.randint(backbone.denoiser.timesteps, (size,), generator=generator)
-    device, scaled = backbone.device, backbone.denoiser.scale_latents
-    batch = Batch(scaled(latents.to(device)), noise.to(device), t, index, prompt, mirrored)
-    if pictures.mirrored is None:
-        batch = replace(batch, mirrored=torch.zeros_like(mirrored))
-    if pictures.prior is not None:
-        batch = replace(batch, prior=draw_batch(pictures.prior, backbone, size, 1, generator))
-    if pictures.views is not None and pictures.views.blanked is not None:
-        blanked = pictures.views.blanked.sample(index, mirrored, generator)
-        chance = torch.rand(size, generator=generator)
-        batch = replace(batch, blanked=scaled(blanked.to(device)), chance=chance.to(device))
-    return batch
+    return Batch(
+        x0=backbone.denoiser.scale_latents(latents.to(backbone.device)),
+        noise=noise.to(backbone.device),
+        t=t,
+        index=index,
+        prompt=prompt,
+        mirrored=torch.zeros_like(mirrored) if pictures.mirrored is None else mirrored,
+    )
 
 
 def denoising_loss(backbone: Backbone, batch: Batch, context: Conditioning) -> Tensor:
@@ -79,26 +78,3 @@ def squared_errors(
     prediction = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, context, attention)
     target = backbone.denoiser.target(batch.x0, batch.noise, batch.t)
     return mse_loss(prediction, target, reduction="none")
-
-
-def with_prior(
-    backbone: Backbone,
-    batch: Batch,
-    context: Conditioning,
-    prior_context: Conditioning,
-    prior_weight: float,
-) -> dict[str, Tensor]:
-    """L_LDM and the weighted loss of the class pictures, from one pass of the UNet (Kumari et al.
-    2023, section 3.2). prior_context: of one prompt. Without class pictures the first term alone.
-    """
-    prior = batch.prior
-    if prior is None:
-        return {"denoising": denoising_loss(backbone, batch, context)}
-    both = Batch(
-        *(torch.cat([getattr(b, name) for b in (batch, prior)]) for name in ("x0", "noise", "t")),
-        index=batch.index,
-        prompt=batch.prompt,
-    )
-    contexts = Conditioning.cat([context, prior_context.expand(len(prior.t))])
-    subject, other = squared_errors(backbone, both, contexts).split([len(batch.t), len(prior.t)])
-    return {"denoising": subject.mean(), "prior": prior_weight * other.mean()}

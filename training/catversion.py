@@ -18,6 +18,8 @@ from ..host.text_attention import LayerAttentions
 from ..host.text_encoder import HiddenState
 from .batch import Batch, denoising_loss
 from .config import TrainConfig, check_class_word
+from .learner import ConceptLearner
+from .pictures import EncodedPictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +50,21 @@ class CatVersionConfig(TrainConfig):
         check_class_word(self.class_word)
 
 
-class CatVersion:
+class CatVersion(ConceptLearner):
     """Trainable residual keys and values, each (layers, n, width of a word).
 
     changed: for each row of them the layers that it is of, one in each text encoder
     """
 
-    def __init__(self, config: CatVersionConfig, backbone: Backbone) -> None:
+    config_type = CatVersionConfig
+    method = CATVERSION
+
+    def __init__(
+        self, config: CatVersionConfig, backbone: Backbone, pictures: EncodedPictures
+    ) -> None:
+        super().__init__(config, backbone, pictures)
         text = backbone.text
-        self.config, self.base, self.split = config, backbone.base, backbone.split
+        self.split = backbone.split
         columns = [
             [TextLayer(last.encoder, n) for n in changed_layers(config, last.index + 1)]
             for last in text.last_layers
@@ -72,10 +80,6 @@ class CatVersion:
     @property
     def parameters(self) -> dict[str, Tensor]:
         return {"keys": self.keys, "values": self.values}
-
-    @property
-    def prompts(self) -> int:
-        return 1
 
     def loss(self, backbone: Backbone, batch: Batch) -> dict[str, Tensor]:
         """L_LDM (eq. 6) on the bare class word, encoded with the residuals."""
@@ -107,14 +111,8 @@ class CatVersion:
         return pairs
 
     def to_concept(self) -> Concept:
-        return Concept(
-            method=CATVERSION,
-            base=self.base.key,
-            text_width=self.keys.shape[-1],
-            placeholder=self.config.placeholder,
-            class_word=self.config.class_word,
-            tensors=residual_tensors(self.base, self._pairs(), self.config.logit_bias),
-        )
+        tensors = residual_tensors(self.base, self._pairs(), self.config.logit_bias)
+        return self.concept(tensors=tensors)
 
 
 def changed_layers(config: CatVersionConfig, available: int) -> list[int]:

@@ -13,6 +13,7 @@ from ..host.text_encoder import TextEncoder, Token
 from .batch import Batch
 from .config import TrainConfig
 from .names import known_names
+from .pictures import EncodedPictures
 from .prompts import Piece, PromptTable
 from .word_learner import WordLearner
 
@@ -73,14 +74,16 @@ class CrossInitConfig(TrainConfig):
 class CrossInit(WordLearner):
     """The trainable words of one concept, (n, d), and where they started, v_init."""
 
+    config_type = CrossInitConfig
     method = CROSS_INIT
 
-    def __init__(self, config: CrossInitConfig, backbone: Backbone) -> None:
-        self.config = config
+    def __init__(
+        self, config: CrossInitConfig, backbone: Backbone, pictures: EncodedPictures
+    ) -> None:
         with torch.no_grad():
             self.initial = initial_words(backbone.text, config)
         subject = subject_pieces(config.class_word, len(self.initial))
-        super().__init__(config, backbone.text, self.initial, subject, config.class_word)
+        super().__init__(config, backbone, pictures, words=self.initial, subject=subject)
 
     def loss(self, backbone: Backbone, batch: Batch) -> dict[str, Tensor]:
         """L_LDM + lambda L_reg (eq. 5)."""
@@ -116,9 +119,14 @@ def initial_words(text: TextEncoder, config: CrossInitConfig) -> Tensor:
         words = mean_name(text)
     else:
         words = text.embed(torch.tensor(class_tokens(text, config.class_word)))
+    return encoded_words(text, words).clone()
+
+
+def encoded_words(text: TextEncoder, words: Tensor) -> Tensor:
+    """E(v) of words alone in a prompt, (n, d) -> (n, d)."""
     table = PromptTable(text, [[range(len(words))]])
     prompts = table.embed(text, torch.tensor([0]), words)
-    return text.as_words(prompts)[0, 1 : 1 + len(words)].clone()
+    return text.as_words(prompts)[0, 1 : 1 + len(words)]
 
 
 def mean_name(text: TextEncoder) -> Tensor:

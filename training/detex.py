@@ -21,13 +21,26 @@ from ..concepts.errors import TrainingError
 from ..concepts.methods import DETEX
 from ..host.backbone import Backbone
 from ..host.conditioning import Conditioning
-from .batch import Batch, with_prior
-from .custom_diffusion import PriorConfig, Projections, encoded_prompt
-from .pictures import Views
-from .prompts import Piece, PromptTable
-from .textual_inversion import initial_words
+from ..host.vision import image_embeddings
+from ..pictures.images import single_pictures, square_pictures
+from ..pictures.masks import square_masks
+from .batch import Batch
+from .learner import ConceptLearner
+from .pictures import EncodedPictures, encode_squares
+from .preservation import (
+    BatchWithPrior,
+    PicturesWithPrior,
+    PriorConfig,
+    draw_with_prior,
+    encode_prior,
+    losses_with_prior,
+)
+from .projections import TrainedProjections
+from .prompts import Piece, PromptTable, encoded_prompt
+from .sources import Sources
+from .textual_inversion import vocabulary_words
 
-LAYERS = 3
+MAPPER_LAYERS = 3
 BLANK = 1.0  # what a pixel of a removed background becomes
 
 
@@ -70,31 +83,59 @@ class DetexConfig(PriorConfig):
             )
 
 
-class Detex:
+@dataclass(frozen=True, kw_only=True)
+class DetexPictures(PicturesWithPrior):
+    """embeddings: CLIP's of the pictures, (N, e); masks: 1 on the subject, (N, size, size)
+
+    blanked: the pictures without their background, None when they are not needed
+    """
+
+    embeddings: Tensor
+    masks: Tensor
+    blanked: EncodedPictures | None
+
+    def tensors(self) -> list[Tensor]:
+        blanked = self.blanked.tensors() if self.blanked is not None else []
+        return [*super().tensors(), self.embeddings, self.masks, *blanked]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetexBatch(BatchWithPrior):
+    """blanked: the same latents as x0, of the pictures without their background; chance: a number
+    in 0..1 for each row, which chooses between x0 and blanked. None when nothing is to be removed
+    """
+
+    blanked: Tensor | None = None
+    chance: Tensor | None = None
+
+
+class Detex(ConceptLearner):
     """The subject word v (1, d), pose words p and background words b (N, d), the projections."""
 
+    config_type = DetexConfig
     method = DETEX
 
-    def __init__(self, config: DetexConfig, backbone: Backbone, views: Views) -> None:
-        text, count = backbone.text, len(views.masks)
-        self.config, self.base, self.width = config, backbone.base.key, backbone.width
+    def __init__(self, config: DetexConfig, backbone: Backbone, pictures: DetexPictures) -> None:
+        super().__init__(config, backbone, pictures)
+        text, count = backbone.text, len(pictures.masks)
         if count == 1:
             logging.warning(
                 "DETEX learns from one picture: what is subject and what is pose can hardly be "
                 "told apart. Better give it 4 pictures in other poses and places."
             )
-        self.word = initial_words(text, config.init_word, 1).detach().clone().requires_grad_(True)
+        word = vocabulary_words(text, config.init_word, 1)
+        self.word = word.detach().clone().requires_grad_(True)
         generator = Generator().manual_seed(config.train_seed)
-        embeddings = views.embeddings.to(text.device)
+        embeddings = pictures.embeddings.to(text.device)
         sizes = text.word_sizes()
-        mappers = [Mapper.started(embeddings, sizes, generator) for _ in range(2)]
+        mappers = [WordMapper.started(embeddings, sizes, generator) for _ in range(2)]
         self.pose, self.background = (
             mapper if config.mappers else FreeWords(mapper.words().detach()) for mapper in mappers
         )
         self.table = prompt_table(config, backbone, count)
         self.prior_context = encoded_prompt(backbone, config.prior_prompt)
-        self.projections = Projections(backbone)
-        self.masks = views.masks.to(backbone.device)
+        self.projections = TrainedProjections(backbone)
+        self.masks = pictures.masks.to(backbone.device)
         if config.attention_weight:
             side = backbone.latent_side // 2  # 32 of the paper's 64
             self.reader = backbone.attention_reader(side)
@@ -108,25 +149,59 @@ class Detex:
             **self.projections.weights,
         }
 
-    @property
-    def prompts(self) -> int:
-        return 1
+    @classmethod
+    def prepare(cls, config: DetexConfig, sources: Sources, backbone: Backbone) -> DetexPictures:
+        squares = square_pictures(sources.images, config.resolution)
+        pictures = encode_squares(sources.vae, squares, config.flip)
+        masks = square_masks(
+            sources.masks,
+            list(single_pictures(sources.images)),
+            config.resolution,
+            sources.mask_marks,
+            sources.warn,
+        )
+        blanked = None
+        if config.mask_probability:
+            inside = masks[..., None]
+            without = squares * inside + BLANK * (1 - inside)
+            blanked = encode_squares(sources.vae, without, config.flip)
+        return DetexPictures(
+            **vars(pictures),
+            embeddings=image_embeddings(sources.clip_vision, squares),
+            masks=masks,
+            blanked=blanked,
+            prior=encode_prior(config, sources, backbone, pictures),
+        )
 
-    def loss(self, backbone: Backbone, batch: Batch) -> dict[str, Tensor]:
+    def draw(self, backbone: Backbone, generator: Generator) -> DetexBatch:
+        """As with any class pictures, and then the same pictures without their background."""
+        pictures, size = self.pictures, self.config.batch_size
+        batch = draw_with_prior(pictures, backbone, generator, size=size)
+        if pictures.blanked is None or batch.mirrored is None:
+            return DetexBatch(**vars(batch))
+        blanked = pictures.blanked.sample(batch.index, batch.mirrored, generator)
+        chance = torch.rand(size, generator=generator)
+        return DetexBatch(
+            **vars(batch),
+            blanked=backbone.denoiser.scale_latents(blanked.to(backbone.device)),
+            chance=chance.to(backbone.device),
+        )
+
+    def loss(self, backbone: Backbone, batch: DetexBatch) -> dict[str, Tensor]:
         """L = L_LDM + prior_weight L_prior + attention_weight L_CA (eq. 5 of the paper)."""
         removed = self.removed(batch)
         if batch.blanked is not None:
             batch = replace(batch, x0=torch.where(_column(removed), batch.blanked, batch.x0))
         context = self.context(backbone, batch, removed)
-        weight = self.config.prior_weight
+        prior = {"prior_context": self.prior_context, "prior_weight": self.config.prior_weight}
         if not self.config.attention_weight:
-            return with_prior(backbone, batch, context, self.prior_context, weight)
+            return losses_with_prior(backbone, batch, context, **prior)
         with self.reader.reading():
-            terms = with_prior(backbone, batch, context, self.prior_context, weight)
+            terms = losses_with_prior(backbone, batch, context, **prior)
         attention = self.config.attention_weight * self.attention_loss(batch, removed)
         return {**terms, "attention": attention}
 
-    def removed(self, batch: Batch) -> Tensor:
+    def removed(self, batch: DetexBatch) -> Tensor:
         """Which rows lose their background, (B,), with probability gamma."""
         if batch.chance is None:
             return torch.zeros(len(batch.t), dtype=torch.bool, device=batch.x0.device)
@@ -171,13 +246,8 @@ class Detex:
             f"{name}{n + 1}": word[None] for name, words in named.items() for n, word in
             enumerate(words)
         }  # fmt: skip
-        return Concept(
-            method=self.method,
-            base=self.base,
-            text_width=self.width,
-            placeholder=self.config.placeholder,
-            class_word=self.config.class_word,
-            words={"": self.word.detach(), **attributes},
+        return self.concept(
+            words={"": self.word, **attributes},
             tensors=difference_tensors(self.projections.differences()),
         )
 
@@ -222,7 +292,7 @@ class FreeWords:
 
 
 @dataclass(frozen=True)
-class Mapper:
+class WordMapper:
     """M: three linear layers with LeakyReLU between, from image embeddings (N, e) to words (N, d).
 
     parameters: `0.weight`, `0.bias`, `1.weight` ..., (out, in) and (out,)
@@ -234,7 +304,7 @@ class Mapper:
     @classmethod
     def started(
         cls, embeddings: Tensor, sizes: Sequence[tuple[int, float]], generator: Generator
-    ) -> "Mapper":
+    ) -> "WordMapper":
         """Uniform weights of torch's linear layers; the last layer is scaled so that the words have
         these norms in the mean.
 
@@ -242,8 +312,8 @@ class Mapper:
         """
         size, width = embeddings.shape[1], sum(width for width, _ in sizes)
         parameters = {}
-        for layer in range(LAYERS):
-            out = width if layer == LAYERS - 1 else size
+        for layer in range(MAPPER_LAYERS):
+            out = width if layer == MAPPER_LAYERS - 1 else size
             for name, shape in (("weight", (out, size)), ("bias", (out,))):
                 uniform = torch.rand(shape, generator=generator) * 2 - 1
                 parameters[f"{layer}.{name}"] = (uniform / size**0.5).to(embeddings.device)
@@ -254,13 +324,13 @@ class Mapper:
                 for part, (part_width, norm) in zip(parts, sizes, strict=True)
             ]
         )
-        parameters[f"{LAYERS - 1}.weight"] *= scale[:, None]
-        parameters[f"{LAYERS - 1}.bias"] *= scale
+        parameters[f"{MAPPER_LAYERS - 1}.weight"] *= scale[:, None]
+        parameters[f"{MAPPER_LAYERS - 1}.bias"] *= scale
         return cls(embeddings, {k: p.requires_grad_(True) for k, p in parameters.items()})
 
     def words(self) -> Tensor:
         x = self.embeddings
-        for layer in range(LAYERS):
+        for layer in range(MAPPER_LAYERS):
             x = leaky_relu(x) if layer else x
             x = linear(x, self.parameters[f"{layer}.weight"], self.parameters[f"{layer}.bias"])
         return x

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor
 
-from ..concepts.concept import Concept
 from ..concepts.errors import TrainingError
 from ..concepts.tensors import is_finite
 from ..host.backbone import Backbone
@@ -30,19 +29,6 @@ class Learner(Protocol):
 
     def loss(self, backbone: Backbone, batch: Any) -> dict[str, Tensor]:
         """Terms of the loss by name, weights included; their sum is minimised."""
-        ...
-
-
-class ConceptLearner(Learner, Protocol):
-    """A method that learns a concept from a few pictures."""
-
-    @property
-    def prompts(self) -> int:
-        """How many training prompts there are to draw from."""
-        ...
-
-    def to_concept(self) -> Concept:
-        """What was learned so far."""
         ...
 
 

@@ -10,7 +10,7 @@ from .config import LoopConfig
 
 
 @contextmanager
-def told_what_to_lower(config: LoopConfig) -> Iterator[None]:
+def explain_out_of_memory(config: LoopConfig) -> Iterator[None]:
     """Turn a lack of memory into a sentence that names the settings that need it."""
     try:
         yield

@@ -15,48 +15,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Views:
-    """What DETEX knows of each picture besides its latents.
-
-    embeddings: CLIP's of the pictures, (N, e); masks: 1 on the subject, (N, size, size);
-    blanked: the pictures without their background, None when they are not needed
-    """
-
-    embeddings: Tensor
-    masks: Tensor
-    blanked: "EncodedPictures | None"
-
-    def tensors(self) -> list[Tensor]:
-        blanked = self.blanked.tensors() if self.blanked is not None else []
-        return [self.embeddings, self.masks, *blanked]
-
-
-@dataclass(frozen=True)
 class EncodedPictures:
-    """Posteriors of the training pictures, encoded once; `mirrored` when flips are wanted.
-
-    prior: pictures of the class that do not show the subject, for methods that preserve it
-    """
+    """Posteriors of the training pictures, encoded once; `mirrored` when flips are wanted. A method
+    that learns from more than pictures extends it."""
 
     upright: LatentPosterior
     mirrored: LatentPosterior | None
-    prior: "EncodedPictures | None" = None
-    views: Views | None = None
 
     def __len__(self) -> int:
         return len(self.upright)
 
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
+    def batch_shape(self, size: int) -> tuple[int, int, int, int]:
+        """Shape of all latents (B, C, h, w) that go through the UNet for a batch of that size."""
         _, channels, height, width = self.upright.mean.shape
-        return channels, height, width
+        return size, channels, height, width
 
     def tensors(self) -> list[Tensor]:
-        """All numbers that a training could see."""
+        """All numbers that a training could see, in an order that never changes: training states
+        of earlier versions are found by them."""
         parts = [p for p in (self.upright, self.mirrored) if p is not None]
-        own = [tensor for p in parts for tensor in (p.mean, p.std)]
-        others = [part.tensors() for part in (self.prior, self.views) if part is not None]
-        return [*own, *(tensor for tensors in others for tensor in tensors)]
+        return [tensor for p in parts for tensor in (p.mean, p.std)]
 
     def sample(self, index: Tensor, mirrored: Tensor, generator: Generator) -> Tensor:
         """Latents of the indexed pictures, (B, C, h, w), sampled anew from their posteriors.
@@ -71,7 +49,7 @@ class EncodedPictures:
 
 
 def encode_pictures(
-    vae: "VAE", images: Iterable[Tensor], size: int, flip: bool, what: str = "Picture"
+    vae: "VAE", images: Iterable[Tensor], size: int, flip: bool, *, what: str = "Picture"
 ) -> EncodedPictures:
     """Crop, resize and encode the pictures, and their mirror images when flip is on."""
     return encode_squares(vae, square_pictures(images, size, what), flip)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ..concepts.errors import TrainingError
-from ..host.conditioning import EmbeddedPrompts
+from ..host.backbone import Backbone
+from ..host.conditioning import Conditioning, EmbeddedPrompts
 from ..host.text_encoder import TextEncoder, Token
 
 Piece = str | range
@@ -57,6 +58,13 @@ def template_pieces(template: str, subject: Sequence[Piece]) -> list[Piece]:
     """``a photo of a {}`` with the subject's pieces in the place of ``{}``."""
     before, _, after = template.partition("{}")
     return [before, *subject, after]
+
+
+def encoded_prompt(backbone: Backbone, prompt: str) -> Conditioning:
+    """Conditioning of one prompt without learned words."""
+    table = PromptTable(backbone.text, [[prompt]])  # refuses one that is too long
+    with torch.no_grad():
+        return backbone.text.encode(table.plain(backbone.text, torch.tensor([0])))
 
 
 def _row(text: TextEncoder, pieces: Sequence[Piece]) -> tuple[list[Token], list[int]]:

@@ -11,6 +11,7 @@ from ..concepts.methods import TEXTUAL_INVERSION
 from ..host.backbone import Backbone
 from ..host.text_encoder import TextEncoder
 from .config import TrainConfig
+from .pictures import EncodedPictures
 from .word_learner import WordLearner
 
 
@@ -32,19 +33,27 @@ class TextualInversionConfig(TrainConfig):
                 "tokens, and some must be left for its other words; 1 is usual."
             )
 
+    @property
+    def class_word(self) -> str:
+        return self.init_word
+
 
 class TextualInversion(WordLearner):
     """New words of the text encoder, (vectors, d), started from a vocabulary word's embedding."""
 
+    config_type = TextualInversionConfig
     method = TEXTUAL_INVERSION
 
-    def __init__(self, config: TextualInversionConfig, backbone: Backbone) -> None:
-        words = initial_words(backbone.text, config.init_word, config.vectors)
-        super().__init__(config, backbone.text, words, [range(config.vectors)], config.init_word)
+    def __init__(
+        self, config: TextualInversionConfig, backbone: Backbone, pictures: EncodedPictures
+    ) -> None:
+        words = vocabulary_words(backbone.text, config.init_word, config.vectors)
+        subject = [range(config.vectors)]
+        super().__init__(config, backbone, pictures, words=words, subject=subject)
 
 
-def initial_words(text: TextEncoder, init_word: str, vectors: int) -> Tensor:
-    """Embeddings of the initial word, (vectors, d); its last token is repeated as needed."""
+def vocabulary_words(text: TextEncoder, init_word: str, vectors: int) -> Tensor:
+    """Embeddings of a word's tokens, (vectors, d); the last token is repeated as needed."""
     tokens = text.tokenize(init_word)
     if not tokens:
         raise TrainingError(

@@ -1,42 +1,38 @@
 """What Textual Inversion and Cross Initialization share: words in prompt templates, in training."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any
 
 from torch import Tensor
 
 from ..concepts.concept import Concept
-from ..concepts.methods import Method
 from ..host.backbone import Backbone
 from ..host.conditioning import Conditioning
-from ..host.text_encoder import TextEncoder
 from .batch import Batch, denoising_loss
-from .config import TrainConfig
+from .learner import ConceptLearner
 from .prompts import Piece, PromptTable, template_pieces
 from .templates import parse_templates
 
 
-class WordLearner:
+class WordLearner(ConceptLearner):
     """The trainable words of one concept, (n, d), and the prompts that they stand in.
 
-    subject: what takes the place of ``{}`` in a template
+    words: where they start; subject: what takes the place of ``{}`` in a template
     """
-
-    method: ClassVar[Method]
 
     def __init__(
         self,
-        config: TrainConfig,
-        text: TextEncoder,
+        config: Any,
+        backbone: Backbone,
+        pictures: Any,
+        *,
         words: Tensor,
         subject: Sequence[Piece],
-        class_word: str,
     ) -> None:
-        self.base, self.width = text.base.key, text.width
-        self.placeholder, self.class_word = config.placeholder, class_word
+        super().__init__(config, backbone, pictures)
         self.words = words.detach().clone().requires_grad_(True)
         self.table = PromptTable(
-            text, [template_pieces(t, subject) for t in parse_templates(config.templates)]
+            backbone.text, [template_pieces(t, subject) for t in parse_templates(config.templates)]
         )
 
     @property
@@ -56,11 +52,4 @@ class WordLearner:
         return backbone.text.encode(self.table.embed(backbone.text, batch.prompt, self.words))
 
     def to_concept(self) -> Concept:
-        return Concept(
-            method=self.method,
-            base=self.base,
-            text_width=self.width,
-            placeholder=self.placeholder,
-            class_word=self.class_word,
-            words={"": self.words.detach()},
-        )
+        return self.concept(words={"": self.words})

@@ -21,6 +21,7 @@ from personalize.nodes.train import (
     TrainTextualInversion,
 )
 from personalize.tests.elite_models import clip_vision
+from personalize.tests.training.test_learn import sources
 from personalize.training.cross_init import PRESETS
 from personalize.training.learn import learn
 from personalize.training.prior import SAMPLING
@@ -198,7 +199,7 @@ def test_bad_pictures(case, tiny_sd1):
 def test_no_picture_at_all(tiny_sd1):
     config = TextualInversionConfig(placeholder="<x>", init_word="dog", steps=1, resolution=64)
     with pytest.raises(PictureError, match="no picture to learn from"):
-        learn(config, tiny_sd1.model, tiny_sd1.clip, tiny_sd1.vae, [])
+        learn(config, sources(tiny_sd1, []))
 
 
 @pytest.mark.parametrize("node", [TrainTextualInversion, TrainCrossInit])

@@ -88,7 +88,7 @@ def when_loading_after_a_preview(tiny, patch):
 def when_saving(tiny, patch):
     from personalize.training import states
 
-    patch.setattr(states, "write_safetensors", fail)
+    patch.setattr(states, "write_tensors", fail)
 
 
 POINTS = {

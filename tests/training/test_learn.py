@@ -20,6 +20,7 @@ from personalize.training import loop, states
 from personalize.training.cross_init import CrossInitConfig
 from personalize.training.learn import learn
 from personalize.training.loop import LossScale
+from personalize.training.sources import Sources
 from personalize.training.states import KEPT_STATES, StateFolder
 from personalize.training.textual_inversion import TextualInversionConfig
 
@@ -43,9 +44,18 @@ def ci(**changes):
     return CrossInitConfig(placeholder="<me>", **settings | changes)
 
 
-def train(tiny, config, pictures, *args, **kwargs):
+def sources(tiny, pictures, **others):
+    models = {"model": tiny.model, "clip": tiny.clip, "vae": tiny.vae}
+    return Sources(images=pictures, **models | others)
+
+
+def train(tiny, config, pictures, on_step=lambda report: None, states=None, resume=False, **others):
+    """others: what a method learns from besides pictures"""
     with torch.inference_mode():  # as a node runs
-        return learn(config, tiny.model, tiny.clip, tiny.vae, pictures, *args, **kwargs)
+        return learn(
+            config, sources(tiny, pictures, **others),
+            on_step=on_step, states=states, resume=resume,
+        )  # fmt: skip
 
 
 def words(learned):
@@ -124,6 +134,7 @@ def test_a_killed_process_resumes_bit_equal(tiny_sd1, pictures, tmp_path):
         tiny = conftest.load_tiny(Path({str(tiny_sd1.path)!r}), "sd1")
         from personalize.training.cross_init import CrossInitConfig
         from personalize.training.learn import learn
+        from personalize.training.sources import Sources
         def die(report):
             if report.step == 5:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -131,8 +142,9 @@ def test_a_killed_process_resumes_bit_equal(tiny_sd1, pictures, tmp_path):
                                  save_every=2)
         folder = Path({str(tmp_path)!r})
         pictures = torch.load(folder / "pictures.pt")
+        sources = Sources(model=tiny.model, clip=tiny.clip, vae=tiny.vae, images=pictures)
         with torch.inference_mode():
-            learn(config, tiny.model, tiny.clip, tiny.vae, pictures, die, folder / "states")
+            learn(config, sources, on_step=die, states=folder / "states")
     """)
     killed = subprocess.run([sys.executable, "-c", script], env=os.environ, check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -164,8 +176,7 @@ def test_resume_never_takes_the_state_of_another_training(tiny_sd1, pictures, tm
     ):
         seen = []
         note = lambda report, seen=seen: seen.append(report.step)  # noqa: E731
-        with torch.inference_mode():
-            learn(config, tiny_sd1.model, clip, tiny_sd1.vae, images, note, tmp_path, True)
+        train(tiny_sd1, config, images, note, tmp_path, True, clip=clip)
         assert seen == [1, 2, 3, 4]
 
 
@@ -326,8 +337,7 @@ def test_learns_on_lora_patched_models(tiny, pictures):
         noise = 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(2))
         patcher.add_patches({key: ("diff", (noise,))})
     plain = train(tiny, ci(), pictures)
-    with torch.inference_mode():
-        patched = learn(ci(), model, clip, tiny.vae, pictures)
+    patched = train(tiny, ci(), pictures, model=model, clip=clip)
     assert not torch.allclose(words(plain), words(patched))
     assert torch.equal(words(plain), words(train(tiny, ci(), pictures)))
 
@@ -432,7 +442,7 @@ def test_a_bad_placeholder_is_refused():
 def test_models_that_do_not_belong_together_are_refused(tiny_sd1, tiny_sd2, pictures):
     message = r"MODEL is Stable Diffusion 2.*96.*CLIP is Stable Diffusion 1.*64.*one checkpoint"
     with pytest.raises(BaseModelError, match=message):
-        learn(ci(), tiny_sd2.model, tiny_sd1.clip, tiny_sd1.vae, pictures)
+        learn(ci(), sources(tiny_sd1, pictures, model=tiny_sd2.model))
 
 
 def test_a_changed_sampling_is_refused(tiny_sd1, pictures):
@@ -440,4 +450,4 @@ def test_a_changed_sampling_is_refused(tiny_sd1, pictures):
 
     model = ModelSamplingDiscrete().patch(tiny_sd1.model, "lcm", False)[0]
     with pytest.raises(BaseModelError, match="samples with .*LCM.*remove the node"):
-        learn(ci(), model, tiny_sd1.clip, tiny_sd1.vae, pictures)
+        learn(ci(), sources(tiny_sd1, pictures, model=model))

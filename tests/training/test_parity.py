@@ -7,10 +7,12 @@ import pytest
 import torch
 from personalize.host.backbone import Backbone, Precision
 from personalize.host.conditioning import Conditioning
+from personalize.host.latents import LatentPosterior
 from personalize.host.text_encoder import TextEncoder
 from personalize.training.batch import Batch
 from personalize.training.cross_init import CrossInit, CrossInitConfig, initial_words
 from personalize.training.names import known_names
+from personalize.training.pictures import EncodedPictures
 from personalize.training.textual_inversion import TextualInversion, TextualInversionConfig
 
 pytestmark = pytest.mark.host
@@ -56,6 +58,12 @@ def make_batch(timesteps=(30, 700), prompt=(0, 1), seed=0):
     generator = torch.Generator().manual_seed(seed)
     x0, noise = (torch.randn(LATENTS, generator=generator) for _ in range(2))
     return Batch(x0, noise, torch.tensor(timesteps), torch.zeros(2).long(), torch.tensor(prompt))
+
+
+def no_pictures(count=2):
+    """Stand in for what a learner would draw its batches from."""
+    zeros = torch.zeros(count, *LATENTS[1:])
+    return EncodedPictures(LatentPosterior(zeros, zeros), None)
 
 
 def settings(**changes):
@@ -188,7 +196,7 @@ def test_textual_inversion_gradient_equals_diffusers(tiny, reference, timesteps)
     backbone, batch = Backbone(tiny.model, tiny.clip), make_batch(timesteps)
     with backbone.session(LATENTS):
         config = TextualInversionConfig(**settings(init_word="dog", vectors=2))
-        learner = move(TextualInversion(config, backbone))
+        learner = move(TextualInversion(config, backbone, no_pictures()))
         loss, gradient = loss_and_gradient(backbone, learner, batch)
     words = learner.words.detach().clone().requires_grad_()
     prompts = [template.format("<v0> <v1>") for template in TEMPLATES]
@@ -204,7 +212,7 @@ def test_cross_init_gradient_equals_diffusers(tiny, reference, regulariser):
     backbone, batch = Backbone(tiny.model, tiny.clip), make_batch()
     with backbone.session(LATENTS):
         config = CrossInitConfig(**settings(regulariser=regulariser, reg_weight=0.01))
-        learner = move(CrossInit(config, backbone))
+        learner = move(CrossInit(config, backbone, no_pictures()))
         loss, gradient = loss_and_gradient(backbone, learner, batch)
     words = learner.words.detach().clone().requires_grad_()
     prompts = [template.format("face of <v0> <v1> person") for template in TEMPLATES]
@@ -231,7 +239,7 @@ def test_finite_differences_agree_with_the_gradient(tiny, reg_weight):
 
 
 def cross_init(backbone, **changes):
-    return move(CrossInit(CrossInitConfig(**settings(**changes)), backbone))
+    return move(CrossInit(CrossInitConfig(**settings(**changes)), backbone, no_pictures()))
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from ...pictures.masks import MaskMarks, Warn, has_own_masks, read_masks
 from ...version import __version__
 from ..descent import Alone, Descent, Processes
 from ..loop import Check, NoStates, OnStep, StateKeeper, Training, TrainState
-from ..memory import told_what_to_lower
+from ..memory import explain_out_of_memory
 from ..states import StateFolder, training_key
 from .alignment import AlignedElite
 from .batches import EliteBatches, examples_for
@@ -145,7 +145,7 @@ def train_elite(
     batches = EliteBatches(examples, backbone, models.vae, models.clip_vision, processes)
     cells = config.resolution // CELL
     with (
-        told_what_to_lower(config),
+        explain_out_of_memory(config),
         backbone.session((batches.size, 4, cells, cells)),
         batches.working(threads),
     ):
@@ -164,7 +164,7 @@ def train_elite(
             learner.shares,
             processes,
         )
-        training = Training(learner, config, backbone, batches, descent)
+        training = Training(learner, config, backbone, batches, descent=descent)
         keeper: StateKeeper = NoStates()
         if states is not None:
             key = training_key(
