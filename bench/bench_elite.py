@@ -226,7 +226,8 @@ def random_encoder(model: Any) -> Any:
     """An encoder of the official shapes."""
     import torch
 
-    from ..concepts.elite import EliteEncoder, EliteStage, VisionShape, mapper_shapes
+    from ..concepts.elite import EliteEncoder, EliteStage, mapper_shapes
+    from ..concepts.vision import VisionShape
     from ..tests.elite_models import moved, random_weights, weights_of
 
     own = weights_of(model)

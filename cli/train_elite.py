@@ -197,7 +197,8 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
     subjects = subjects_of(args, config)
     start = load_encoder_files(args.elite, None) if args.elite else None
     if config.stage is TrainingStage.ALIGN:
-        check_projection(args.checkpoint)
+        advice = "The stage align compares there: begin with the stage global instead."
+        check_projection(args.checkpoint, advice)
     models = models_of(args)
     log = None
     if processes.index == 0:

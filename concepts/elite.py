@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from .errors import ConceptFileError, shown
 from .schema import SchemaError, text, whole_number
 from .tensors import digest_of
+from .vision import VisionShape
 
 DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)
 """Layers 24, 4, 8, 12, 16 of CLIP ViT-L/14, which the mappers read, as parts of its depth."""
@@ -57,30 +58,19 @@ class EliteStage:
         return digest_of(stage_tensors(self))
 
 
-@dataclass(frozen=True)
-class VisionShape:
-    """What the mappers expect of a vision encoder."""
+def read_layers(shape: VisionShape) -> list[int]:
+    """Hidden states that the mappers read, 0 being the embeddings: 24, 4, 8, 12, 16 of 24.
 
-    width: int
-    layers: int
-    patches: int
-
-    @property
-    def read_layers(self) -> list[int]:
-        """Hidden states that the mappers read, 0 being the embeddings: 24, 4, 8, 12, 16 of 24.
-
-        Encoders of another depth are read at the same parts of their depth.
-        """
-        return [max(1, round(part * self.layers)) for part in DEPTHS]
-
-    def __str__(self) -> str:
-        return f"width {self.width}, {self.layers} layers and {self.patches} patches"
+    Encoders of another depth are read at the same parts of their depth.
+    """
+    return [max(1, round(part * shape.layers)) for part in DEPTHS]
 
 
 @dataclass(frozen=True, eq=False)
 class EliteEncoder:
     """A trained encoder. Without a local stage it makes words only.
 
+    vision: the vision encoder that its mappers expect
     known_digest: the digest of the whole, of one that came with a concept
     """
 

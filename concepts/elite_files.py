@@ -25,7 +25,6 @@ from .elite import (
     EliteEncoder,
     EliteStage,
     ProjectionPairs,
-    VisionShape,
     encoder_digest,
     mapper_shapes,
     stage_tensors,
@@ -36,6 +35,7 @@ from .schema import SchemaError, text, whole_number
 from .tensor_files import TensorFile, read_header, read_tensors, write_tensors
 from .tensors import is_finite
 from .unet_paths import host_block
+from .vision import VisionShape
 
 FORMAT = "personalize-elite/1"
 OFFICIAL_VISION = VisionShape(width=1024, layers=24, patches=256)  # CLIP ViT-L/14 at 224 px

@@ -7,6 +7,7 @@ from math import isqrt
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 
@@ -63,8 +64,7 @@ class AttentionReader:
             if s.queries is not None and s.keys is not None
         ]
         mean = torch.stack(maps).mean(dim=0)
-        side = isqrt(mean.shape[-1])
-        return mean.view(*mean.shape[:2], side, side)
+        return rearrange(mean, "b n (h w) -> b n h w", h=isqrt(mean.shape[-1]))
 
 
 def word_attention(queries: Tensor, keys: Tensor, heads: int, places: Tensor) -> Tensor:
@@ -73,11 +73,12 @@ def word_attention(queries: Tensor, keys: Tensor, heads: int, places: Tensor) ->
     queries: (B, N, heads * d); keys: (B, T, heads * d); places: (B, n) rows of the keys
     Returns (B, n, N) in fp32: softmax(Q K^T / sqrt(d)) over all T keys, columns `places`.
     """
-    q, k = (x.unflatten(-1, (heads, -1)).transpose(1, 2).float() for x in (queries, keys))
-    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)  # (B, heads, N, T)
+    q = rearrange(queries, "b n (h d) -> b h n d", h=heads).float()
+    k = rearrange(keys, "b t (h d) -> b h d t", h=heads).float()
+    logits = (q * q.shape[-1] ** -0.5) @ k
     columns = places.to(logits.device)[:, None, None, :].expand(*logits.shape[:3], -1)
     shares = logits.softmax(dim=-1).gather(-1, columns)
-    return shares.mean(dim=1).transpose(1, 2)
+    return rearrange(shares.mean(dim=1), "b n t -> b t n")
 
 
 def cross_attentions(unet: nn.Module) -> dict[str, nn.Module]:

@@ -93,7 +93,7 @@ def is_hybrid(tensor: Tensor) -> bool:
 
 
 @contextmanager
-def standing_in(weights: Mapping[nn.Module, nn.Parameter]) -> Iterator[None]:
+def replaced_weights(weights: Mapping[nn.Module, nn.Parameter]) -> Iterator[None]:
     """Let the host's layers compute with other weights, cast to their input's type.
 
     Autograd reaches the weights given; those that the layers own stay as they are.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..concepts.bases import Base
 from ..concepts.errors import BaseModelError
 from .attention_maps import AttentionReader, cross_attentions, nearest_side
-from .autograd import checkpointed, differentiable, repeatable_kernels, standing_in
+from .autograd import checkpointed, differentiable, repeatable_kernels, replaced_weights
 from .base_models import base_of_model, check_pair
 from .denoiser import Denoiser
 from .text_encoder import TextEncoder
@@ -118,7 +118,7 @@ class Backbone:
         layers = self._host_base.projections(self._model.model.diffusion_model)
         copies = {path: _fp32_copy(layer.weight) for path, layer in layers.items()}
         self._trained |= {layers[path]: copy for path, copy in copies.items()}
-        self._stack.enter_context(standing_in(self._trained))
+        self._stack.enter_context(replaced_weights(self._trained))
         return copies
 
     def attention_reader(self, wanted_side: int) -> AttentionReader:
@@ -172,7 +172,7 @@ class Backbone:
             )
         self._stack.enter_context(repeatable_kernels())
         self._stack.enter_context(differentiable(self._model.model, self._clip.cond_stage_model))
-        self._stack.enter_context(standing_in(self._trained))
+        self._stack.enter_context(replaced_weights(self._trained))
         if self._checkpointing:
             self._stack.enter_context(checkpointed(self._model.model.diffusion_model))
 

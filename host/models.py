@@ -62,10 +62,11 @@ def load_checkpoint(path: Path) -> tuple[ModelPatcher, CLIP, VAE]:
     return model, clip, vae
 
 
-def check_projection(path: Path) -> None:
+def check_projection(path: Path, advice: str) -> None:
     """Refuse a checkpoint whose text encoder lacks its projection into CLIP's space.
 
     Most of SD1.x lack it. The host leaves it uninitialised then, and nothing tells so later.
+    advice: a sentence that says what needs the projection, and what to do without one
     """
     keys: list[str] = []
     if path.suffix == ".safetensors" and path.is_file():
@@ -74,7 +75,7 @@ def check_projection(path: Path) -> None:
     if not any(key.endswith(("text_projection", "text_projection.weight")) for key in keys):
         raise BaseModelError(
             f"{path} has no projection of its text encoder into CLIP's space, or is no "
-            ".safetensors. The stage align compares there: begin with the stage global instead."
+            f".safetensors. {advice}"
         )
 
 

@@ -8,8 +8,8 @@ from comfy import model_management
 from comfy.clip_model import clip_preprocess
 from torch import Tensor
 
-from ..concepts.elite import VisionShape
 from ..concepts.errors import BaseModelError
+from ..concepts.vision import VisionShape
 
 _TOGETHER = 8
 

@@ -1,7 +1,8 @@
 """A small CLIP vision encoder and random ELITE encoders that fit it and the tiny models."""
 
 import torch
-from personalize.concepts.elite import EliteEncoder, EliteStage, VisionShape, mapper_shapes
+from personalize.concepts.elite import EliteEncoder, EliteStage, mapper_shapes
+from personalize.concepts.vision import VisionShape
 
 VISION = {
     "model_type": "clip_vision_model",

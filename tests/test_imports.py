@@ -19,6 +19,7 @@ HOST = {
 }
 API = {"comfy_api"}
 REQUIRED = {"segment_anything": "segment-anything"}  # what requirements.txt adds to the host
+NAMED = {"einops"}  # what comes with the host and is named there, too
 
 # folder of the pack -> (folders of the pack, third-party packages) that it may import
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
@@ -27,9 +28,9 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "concepts": (set(), {"torch", "safetensors"}),
     "pictures": ({"concepts"}, ENGINE | {"scipy"}),
     "segment": ({"concepts", "host", "pictures"}, ENGINE),
-    "host": ({"concepts", "version"}, ENGINE | HOST | set(REQUIRED)),
+    "host": ({"concepts", "version"}, ENGINE | HOST | NAMED | set(REQUIRED)),
     "training": ({"concepts", "host", "pictures", "version"}, ENGINE),
-    "samplers": ({"concepts", "host"}, ENGINE),
+    "samplers": ({"concepts", "host"}, ENGINE | NAMED),
     "evaluation": ({"concepts", "pictures"}, ENGINE | {"transformers"}),
     "cli": (
         {"concepts", "host", "pictures", "samplers", "training"},
@@ -40,7 +41,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
             *("concepts", "host", "pictures", "version"),
             *("training", "samplers", "segment", "evaluation"),
         },
-        ENGINE | HOST | API | {"typing_extensions", "aiohttp"},
+        ENGINE | API | {"typing_extensions", "aiohttp"},
     ),
 }
 
@@ -136,6 +137,43 @@ def test_imports_go_one_way(folder: str) -> None:
     )
 
 
+METHODS_MODULES = {"methods", "elite", "elite_files", "differences", "residuals"}
+METHODS_MODULES |= {"residual_attention", "concept"}
+
+
+def test_host_knows_no_method() -> None:
+    """What a method means stands in concepts, training and samplers, which hand it to the host."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{found.line} imports {found.module}"
+        for path in sources("host")
+        for found in imports(path)
+        if found.top == "concepts" and found.module.split(".")[1] in METHODS_MODULES
+    ]
+    assert not wrong, wrong
+
+
+PRIVATE_SHAPES = (
+    *("cond_or_uncond", "model_conds", "c_crossattn", "cross_attn", "transformer_options"),
+    *("patches_replace", "encode_token_weights", "_try_get_embedding", "embedding_directory"),
+    *("get_key_patches", "add_patches", "add_object_patch", "get_model_object", "model_sampling"),
+    *("cond_stage_model", "diffusion_model"),
+)
+"""Names of the host's own that may change with its version."""
+
+
+@pytest.mark.parametrize(
+    "folder", ["nodes", "cli", "training", "samplers", "segment", "evaluation"]
+)
+def test_only_host_knows_the_hosts_shapes(folder: str) -> None:
+    pattern = re.compile(r"(?<!\w)(" + "|".join(PRIVATE_SHAPES) + r")(?!\w)")
+    wrong = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in sources(folder)
+        if (match := pattern.search(path.read_text(encoding="utf-8")))
+    ]
+    assert not wrong, f"ask a module of host/ instead: {wrong}"
+
+
 def test_the_root_imports_nothing_before_the_host_asks() -> None:
     early = [found.module for found in imports(ROOT / "__init__.py") if not found.lazy]
     assert not early, f"__init__.py imports {early} at its top; import inside comfy_entrypoint"
@@ -160,10 +198,10 @@ def test_third_party_packages_come_with_the_host() -> None:
     """The host must require all that the pack imports and requirements.txt does not name."""
     host = importlib.metadata.packages_distributions()
     shipped = {
-        *("torch", "numpy", "Pillow", "safetensors", "scipy", "transformers"),
+        *("torch", "numpy", "Pillow", "safetensors", "scipy", "transformers", "einops"),
         *("aiohttp", "typing_extensions"),
     }
-    for name in ENGINE | {"scipy", "transformers", "typing_extensions", "aiohttp"}:
+    for name in ENGINE | NAMED | {"scipy", "transformers", "typing_extensions", "aiohttp"}:
         names = {distribution.replace("-", "_").lower() for distribution in host.get(name, [])}
         assert names & {package.replace("-", "_").lower() for package in shipped}, name
 
@@ -172,7 +210,7 @@ def test_what_the_host_lacks_is_required_and_imported_late() -> None:
     """Late, since it brings torchvision along, which takes seconds."""
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     required = {re.split("[<>= ]", line)[0] for line in lines if line and not line.startswith("#")}
-    assert required == set(REQUIRED.values())
+    assert required == set(REQUIRED.values()) | NAMED
     early = [
         f"{path.relative_to(ROOT)}:{found.line}"
         for folder in pack_folders()

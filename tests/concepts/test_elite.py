@@ -9,11 +9,11 @@ from personalize.concepts.bases import BASES
 from personalize.concepts.elite import (
     EliteEncoder,
     EliteStage,
-    VisionShape,
     map_patches,
     map_words,
     mapper_shapes,
     mask_patches,
+    read_layers,
     stage_tensors,
 )
 from personalize.concepts.elite_files import (
@@ -25,6 +25,7 @@ from personalize.concepts.elite_files import (
 )
 from personalize.concepts.errors import ConceptFileError
 from personalize.concepts.tensor_files import DIGEST
+from personalize.concepts.vision import VisionShape
 from personalize.tests.elite_models import random_weights
 from torch.nn import LayerNorm, LeakyReLU, Linear, ModuleDict, Sequential
 
@@ -35,7 +36,7 @@ WIDE, TEXT = 16, 12
     ("layers", "picked"), [(24, [24, 4, 8, 12, 16]), (12, [12, 2, 4, 6, 8]), (8, [8, 1, 3, 4, 5])]
 )
 def test_encoders_of_any_depth_are_read_at_the_same_parts(layers, picked):
-    assert VisionShape(32, layers, 16).read_layers == picked
+    assert read_layers(VisionShape(32, layers, 16)) == picked
 
 
 def plain_mlp(wide, text):

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from personalize.concepts.elite import VisionShape
 from personalize.concepts.errors import BaseModelError
+from personalize.concepts.vision import VisionShape
 from personalize.host.vision import layer_features, vision_shape
 from personalize.tests.elite_models import SHAPE, VISION, clip_vision
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from ...concepts.elite import BRANCHES, EliteEncoder, ProjectionPairs, VisionShape, map_words
+from ...concepts.elite import BRANCHES, EliteEncoder, ProjectionPairs, map_words
 from ...concepts.errors import BaseModelError
+from ...concepts.vision import VisionShape
 from ...host.backbone import Backbone
 from ..prompts import PromptTable
 from .captions import captions

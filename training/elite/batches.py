@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Generator, Tensor
 
+from ...concepts.elite import read_layers
 from ...host.backbone import Backbone
 from ...host.denoiser import CELL
 from ...host.latents import LatentPosterior, encode_posterior
@@ -115,7 +116,7 @@ class EliteBatches:
         )
 
     def _features(self, pictures: Sequence[Tensor]) -> Tensor:
-        layers = vision_shape(self.clip_vision).read_layers
+        layers = read_layers(vision_shape(self.clip_vision))
         return layer_features(self.clip_vision, _stacked(pictures), layers)
 
     def _posterior(self, examples: Sequence[Example]) -> LatentPosterior:

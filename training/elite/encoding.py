@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from ...concepts.concept import Concept
-from ...concepts.elite import EliteEncoder, grid_of, map_patches, map_words, mask_patches
+from ...concepts.elite import (
+    EliteEncoder,
+    grid_of,
+    map_patches,
+    map_words,
+    mask_patches,
+    read_layers,
+)
 from ...concepts.errors import BaseModelError, PersonalizeError
 from ...concepts.methods import ELITE
 from ...host.versions import host_versions
@@ -48,7 +55,7 @@ def encode_elite(
     if local is not None:
         first = seen[:1] if masks is None else seen[:1] * masks[:1].movedim(1, -1).to(seen)
         seen = torch.cat([seen, first])
-    features = layer_features(clip_vision, seen, encoder.vision.read_layers)
+    features = layer_features(clip_vision, seen, read_layers(encoder.vision))
     words = map_words(encoder.global_stage.mapper, features[:, : len(pictures)]).mean(dim=0)
     tensors = {}
     if local is not None:

@@ -6,13 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...concepts.elite import (
-    BRANCHES,
-    EliteEncoder,
-    ProjectionPairs,
-    VisionShape,
-    map_words,
-)
+from ...concepts.elite import BRANCHES, EliteEncoder, ProjectionPairs, map_words
+from ...concepts.vision import VisionShape
 from ...host.backbone import Backbone
 from ..batch import Batch, denoising_loss
 from ..prompts import PromptTable

@@ -6,14 +6,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Generator, Tensor
 
-from ...concepts.elite import (
-    LINEAR,
-    EliteStage,
-    ProjectionPairs,
-    VisionShape,
-    mapper_shapes,
-)
+from ...concepts.elite import LINEAR, EliteStage, ProjectionPairs, mapper_shapes
 from ...concepts.errors import BaseModelError
+from ...concepts.vision import VisionShape
 from ...host.backbone import Backbone
 from .config import EliteConfig
 

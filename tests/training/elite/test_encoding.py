@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from personalize.concepts import methods
-from personalize.concepts.elite import VisionShape, map_patches, map_words
+from personalize.concepts.elite import map_patches, map_words, read_layers
 from personalize.concepts.errors import BaseModelError, PersonalizeError
 from personalize.concepts.files import load_concept, save_concept
+from personalize.concepts.vision import VisionShape
 from personalize.host.vision import layer_features
 from personalize.pictures.masks import MaskMarks
 from personalize.tests.elite_models import clip_vision, random_encoder
@@ -45,11 +46,11 @@ def test_one_picture(encoder, vision, tmp_path):
     assert (concept.placeholder, concept.class_word) == ("<rex>", "dog")
     assert list(concept.words) == ["", "word1", "word2", "word3", "word4"]
     assert concept.encoder is encoder and len(concept.pictures) == 1
-    features = layer_features(vision, picture, encoder.vision.read_layers)
+    features = layer_features(vision, picture, read_layers(encoder.vision))
     expected = map_words(encoder.global_stage.mapper, features)[0]
     for n, word in enumerate(concept.words.values()):
         assert torch.allclose(word[0], expected[n], atol=1e-5)
-    masked = layer_features(vision, picture * mask[..., None], encoder.vision.read_layers)
+    masked = layer_features(vision, picture * mask[..., None], read_layers(encoder.vision))
     local = map_patches(encoder.local_stage.mapper, masked)[0].view(4, 4, 64)
     local[:, 2:] = 0
     assert torch.allclose(concept.tensors["local"].view(4, 4, 64), local, atol=1e-5)
