@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ...cli.client import ClientError, Message, Run, RunError, Workflow
+from ...cli.comfyui import wants_cpu
 from ...tools.server.server import ComfyServer, ServerError
 
-PATIENCE = 120.0  # seconds for one workflow
+PATIENCE = {"gpu": 120.0, "cpu": 900.0}  # seconds for one workflow
 NONCES = itertools.count(1)
 Tensors = dict[str, Any]
 
@@ -70,7 +71,8 @@ def run(
 
     try:
         _peak(server)
-        done = server.client.run(workflow, listen, PATIENCE)
+        patience = PATIENCE["cpu" if wants_cpu() else "gpu"]
+        done = server.client.run(workflow, listen, patience)
         seconds, peak = time.perf_counter() - began, _peak(server)
         return _read(done, seconds, clock.step, peak)
     except RunError as error:
