@@ -83,7 +83,7 @@ class Run:
 
 
 class ComfyClient:
-    def __init__(self, base_url: str, timeout: float = 30.0):
+    def __init__(self, base_url: str, timeout: float = 120.0):
         self.base_url = base_url
         self.client_id = uuid.uuid4().hex
         self._timeout = timeout

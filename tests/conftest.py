@@ -13,12 +13,15 @@ from __future__ import annotations
 import os
 import runpy
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_HOST = "no ComfyUI checkout: run `make setup` or set COMFYUI_PATH"
@@ -28,6 +31,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Wherever a test runs it means the same: PERSONALIZE_DEVICE=cuda asks for the GPU.
 os.environ.setdefault("PERSONALIZE_DEVICE", "cpu")
 
+
+# No test fails because the machine is busy.
+hypothesis_settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("patient")
 
 runpy.run_path(str(ROOT / "cli" / "run.py"))["register_pack"]()
 
@@ -49,8 +58,15 @@ def pytest_configure() -> None:
         raise pytest.UsageError(NO_DEVICE)
 
 
-def pytest_unconfigure() -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the base directory, and say last of all what was skipped."""
     shutil.rmtree(BASE_DIRECTORY, ignore_errors=True)
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter is not None else []
+    counts = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
+    if counts:
+        told = "; ".join(f"{count} because {reason}" for reason, count in counts.most_common())
+        reporter.write_line(f"{counts.total()} SKIPPED: {told}", yellow=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -18,23 +18,11 @@ def test_the_pack_loads_without_a_warning(server):
     assert "Traceback" not in log
 
 
-def seconds_of_the_pack(log: str) -> float:
-    """The host prints how long each pack took, rounded to 0.1 s."""
-    pattern = rf"([\d.]+) seconds( \([^)]*\))?: .*[/\\]{PACK}$"
-    times = re.findall(pattern, log, re.MULTILINE)
-    assert len(times) == 1, f"expected one import time of the pack in the log:\n{log}"
-    seconds, failed = times[0]
+def test_the_host_imported_the_pack(server):
+    """It tells of each pack how long its import took, and whether it failed."""
+    pattern = rf"[\d.]+ seconds( \([^)]*\))?: .*[/\\]{PACK}$"
+    (failed,) = re.findall(pattern, server.start_log, re.MULTILINE)
     assert not failed
-    return float(seconds)
-
-
-def test_the_pack_starts_in_less_than_0_3_seconds(server):
-    """In the best of three starts: other work on the machine may fall into one of them."""
-    for _ in range(2):
-        if seconds_of_the_pack(server.start_log) < 0.3:
-            return
-        server.restart()
-    assert seconds_of_the_pack(server.start_log) < 0.3
 
 
 def test_the_server_knows_every_node(server):
@@ -60,7 +48,7 @@ def test_the_tiny_checkpoints_are_listed(server):
 def test_stock_text_to_image(server, kind):
     workflow = text_to_image(f"tiny_{kind}.safetensors", "a photo of a dog")
     seen = []
-    run = server.client.run(workflow, seen.append, timeout=60)
+    run = server.client.run(workflow, seen.append)
     picture = server.client.fetch(run.files("images")[0])
     assert picture.startswith(b"\x89PNG")
     assert {"progress", "executed", "execution_success"} <= {message.kind for message in seen}

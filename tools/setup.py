@@ -1,4 +1,4 @@
-"""Set up everything for tests and demo: a .venv, a ComfyUI checkout, and what both need.
+"""Set up everything for tests and demo: a .venv, a ComfyUI checkout, a Chromium.
 
     make setup                            (python3 tools/run.py setup)
 
@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..cli.comfyui import ROOT
+from .server.page import HOW_TO_GET_IT, on_path
 
 VENV = ROOT / ".venv"
-STAMP = VENV / "installed.sha256"
+STAMP, BROWSER = VENV / "installed.sha256", VENV / "browser.txt"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 REQUIREMENTS = [ROOT / "requirements.txt", ROOT / "requirements-dev.txt"]
 
@@ -43,12 +44,50 @@ def set_up() -> None:
     host = _host()
     files = [*REQUIREMENTS, host / "requirements.txt"]
     digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
-    if STAMP.is_file() and STAMP.read_text() == digest:
-        return
-    print("installing requirements into .venv (minutes, the first time)", flush=True)
-    options = [word for file in files for word in ("-r", file)]
-    _run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options)
-    STAMP.write_text(digest)
+    if not STAMP.is_file() or STAMP.read_text() != digest:
+        print("installing requirements into .venv (minutes, the first time)", flush=True)
+        options = [word for file in files for word in ("-r", file)]
+        _run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options)
+        STAMP.write_text(digest)
+    if not BROWSER.is_file():
+        BROWSER.write_text(browser() or "none")
+
+
+def browser() -> str | None:
+    """How the tests get a Chromium, tried once: one that is there, Debian's, Playwright's own.
+
+    Without one they are skipped, which set-up tells and does not fail for.
+    """
+    playwright = [PYTHON, "-m", "playwright", "install", "chromium"]
+    ways = {"Playwright's": [[*playwright, *(["--with-deps"] if _is_root() else [])]]}
+    if _is_root() and "ID=debian" in _release():
+        apt = ["apt-get", "-qq", "-y"]
+        ways = {"Debian's": [[*apt, "update"], [*apt, "install", "chromium"]], **ways}
+    found = on_path()
+    for name, commands in ways.items() if found is None else ():
+        print(f"getting {name} Chromium for the tests in a browser", flush=True)
+        if all(_succeeds(*command) for command in commands):
+            return name
+    if found is None:
+        print(f"There is no Chromium, so the tests in a browser are skipped: {HOW_TO_GET_IT}, then "
+              f"remove {BROWSER.relative_to(ROOT)}", file=sys.stderr)  # fmt: skip
+    return found
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _release() -> list[str]:
+    file = Path("/etc/os-release")
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+
+
+def _succeeds(*command: str | Path) -> bool:
+    try:
+        return subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
+    except OSError:
+        return False
 
 
 def _host() -> Path:

@@ -1,12 +1,13 @@
 """Chromium on the test server: fixture `page`, once in each of the frontend's two renderers.
 
-Chromium is Debian's (apt-get install chromium) or any other on the PATH; none is downloaded. Each
-test leaves a screenshot of its end in .screenshots/, and fails when the console showed an error
+Chromium is the one on the PATH, or Playwright's own; `make setup` gets one where it can. Each test
+leaves a screenshot of its end in .screenshots/, and fails when the console showed an error
 that is not the frontend's own (see KNOWN_ERRORS in tools/server/page.py).
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -27,6 +28,8 @@ def browser() -> Iterator[Any]:
         with chromium() as running:
             yield running
     except NoBrowser as missing:
+        if os.environ.get("PERSONALIZE_BROWSER") == "required":
+            pytest.fail(f"PERSONALIZE_BROWSER is required, but there is {missing}")
         pytest.skip(str(missing))
 
 

@@ -18,8 +18,8 @@ def test_a_workflow_is_loaded_queued_and_shows_its_picture(page, renderer):
 @pytest.mark.parametrize("renderer", [Renderer.CANVAS])
 def test_an_error_in_the_console_is_noted(page):
     page.tab.evaluate("console.error('Cannot read properties of undefined')")
-    page.tab.evaluate("setTimeout(() => { throw new Error('thrown later') })")
-    page.tab.wait_for_timeout(100)
+    with page.tab.expect_event("pageerror"):
+        page.tab.evaluate("setTimeout(() => { throw new Error('thrown later') })")
     first, second = page.errors
     assert "Cannot read properties" in first and "thrown later" in second
     page.errors.clear()

@@ -58,9 +58,8 @@ def test_killed_and_run_again_it_goes_on_where_it_was(server, command, capsys):
     arguments = [*arguments, "--only", "ball", "--methods", "CatVersion"]
     tool = [sys.executable, str(ROOT / "cli" / "run.py"), "benchmark"]
     first = subprocess.Popen([*tool, *arguments], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
     while not files(output):
-        assert first.poll() is None and time.monotonic() < deadline
+        assert first.poll() is None, "it ended before it had written a file"
         time.sleep(0.05)
     first.kill()
     first.wait()

@@ -280,7 +280,7 @@ def test_of_several_programs_one_gets_a_name(act, tmp_path):
     for racer in racers:
         racer.start()
     start.set()
-    winners = dict(won.get(timeout=60) for _ in range(40))
+    winners = dict(won.get(timeout=600) for _ in range(40))
     for racer in racers:
         racer.join()
     assert won.empty() and len(winners) == 40

@@ -155,7 +155,7 @@ def test_on_a_server(server):
         "kept": ("SaveImage", {"images": ["shown", 0], "filename_prefix": "candidates"}),
     }
     graph = {key: {"class_type": kind, "inputs": given} for key, (kind, given) in nodes.items()}
-    run = server.client.run(graph, timeout=60)
+    run = server.client.run(graph)
     kept = [file for file in run.files("images") if file["type"] == "output"]
     assert len(kept) == 3
     with Image.open(files.BytesIO(server.client.fetch(kept[0]))) as picture:

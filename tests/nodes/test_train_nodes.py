@@ -150,6 +150,25 @@ def test_a_preset_sets_steps_and_learning_rate(preset):
     assert TrainCrossInit.make_config(values).learning_rate == 0.1
 
 
+def test_a_cancel_takes_effect_at_the_step_that_is_under_way(tiny_sd1, monkeypatch, host_base):
+    from comfy import model_management
+    from personalize.nodes.live import LiveRun
+
+    record, steps = LiveRun.record, []
+
+    def cancelled_in_the_second(self, step, *values):
+        steps.append(step)
+        model_management.interrupt_current_processing(step == 2)
+        record(self, step, *values)
+
+    monkeypatch.setattr(LiveRun, "record", cancelled_in_the_second)
+    with pytest.raises(model_management.InterruptProcessingException):
+        run(TrainCrossInit, tiny_sd1, steps=9, train_seed=92)
+    assert steps == [1, 2]
+    kept = (host_base / "output" / "personalize" / "training").glob("*/step_000002.safetensors")
+    assert list(kept)
+
+
 def test_a_cancel_during_a_preview_takes_effect_at_once_and_keeps_the_step(
     tiny_sd1, monkeypatch, host_base
 ):

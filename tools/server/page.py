@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from .server import ComfyServer
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+HOW_TO_GET_IT = "apt-get install chromium, or .venv/bin/playwright install chromium"
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 SCREENSHOTS = ROOT / ".screenshots"
-PATIENCE = 180.0  # seconds; a busy processor is slow
+PATIENCE = 600.0  # seconds; a busy processor is slow
 
 KNOWN_ERRORS = {
     r"404 \(Not Found\) .*/user\.css": "a new user has no style sheet",
@@ -45,20 +46,25 @@ class Renderer(Enum):
 
 
 class NoBrowser(RuntimeError):
-    """Neither Chromium nor what drives it is downloaded unasked."""
+    """Chromium, or what drives it, is missing."""
+
+
+def on_path() -> str | None:
+    """A Chromium that is installed."""
+    return next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The Chromium on the PATH. Raises NoBrowser when it, or Playwright, is missing."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        raise NoBrowser("no Chromium on the PATH: apt-get install chromium")
+    """The Chromium on the PATH, else Playwright's own. Raises NoBrowser when there is neither."""
     try:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError as error:
-        raise NoBrowser("playwright is not installed: see requirements-dev.txt") from error
+        raise NoBrowser("no Playwright: see requirements-dev.txt") from error
     with sync_playwright() as driver:
+        program = on_path() or driver.chromium.executable_path
+        if not Path(program).is_file():
+            raise NoBrowser(f"no Chromium: {HOW_TO_GET_IT}")
         browser = driver.chromium.launch(executable_path=program, args=OPTIONS)
         yield browser
         browser.close()
@@ -253,5 +259,5 @@ def _linked(node: dict[str, Any], ids: dict[str, int]) -> dict[str, Any]:
 def _post(address: str, content: Any) -> None:
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(address, json.dumps(content).encode(), headers)
-    with urllib.request.urlopen(request, timeout=30):
+    with urllib.request.urlopen(request, timeout=PATIENCE):
         pass

@@ -17,8 +17,8 @@ from types import TracebackType
 from ...cli.client import ComfyClient
 from ...cli.comfyui import wants_cpu
 
-START_SECONDS = 180.0
-STOP_SECONDS = 20.0
+START_SECONDS = 600.0  # a busy processor is slow, and a server that fails ends before
+STOP_SECONDS = 60.0
 
 
 MODEL_FOLDERS = (
