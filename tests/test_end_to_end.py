@@ -165,7 +165,8 @@ def test_from_pictures_to_a_picture(server, names):
     assert not np.array_equal(ours, stock)
 
     new = server.log()[log:]
-    assert not [line for line in new.splitlines() if re.search("WARNING|ERROR|Traceback", line)]
+    trouble = [line for line in new.splitlines() if re.search("WARNING|ERROR|Traceback", line)]
+    assert len(trouble) == 1 and "stock_positive: <rex> stays plain text" in trouble[0]
 
 
 def assert_progress_was_seen(client, messages, steps):

@@ -21,6 +21,7 @@ import nodes, server  # what the host has imported when it comes to the packs
 
 before = set(sys.modules)
 extension = asyncio.run(importlib.import_module("personalize").comfy_entrypoint())
+asyncio.run(extension.on_load())
 found = asyncio.run(extension.get_node_list())
 for node in found:
     node.GET_SCHEMA()
