@@ -30,7 +30,7 @@ class Row:
         """
         written = line.replace("{}", card_of(self.concept).write)
         written = written.replace("{class}", self.concept.class_word)
-        names = {placeholder for _, _, placeholder, _ in find_placeholders(written)}
+        names = {mention.placeholder for mention in find_placeholders(written)}
         if self.concept.placeholder not in names:
             raise PersonalizeError(
                 f"The prompt '{line}' does not name {self.concept.placeholder}, so that row would "
