@@ -17,8 +17,11 @@ _NAME = r"[^\W_][\w.+-]*"
 _PLACEHOLDER = re.compile(rf"<{_NAME}>")
 _WEIGHT = r"\d+(?:\.\d*)?|\.\d+"
 _OTHERS = r"(?:lora|lyco|hypernet):"  # of other programs
+_OPEN, _CLOSE = r"[<\uff1c]\s*", r"\s*[>\uff1e]"  # also the full-width brackets of other keyboards
 _WRITTEN = re.compile(
-    rf"<(?!{_OTHERS})({_NAME})(?::(?!(?:{_WEIGHT})>)({_NAME}))?(?::({_WEIGHT}))?>", re.IGNORECASE
+    rf"(?:embedding:)?{_OPEN}(?!{_OTHERS})({_NAME})"
+    rf"(?::(?!(?:{_WEIGHT}){_CLOSE})({_NAME}))?(?::({_WEIGHT}))?{_CLOSE}",
+    re.IGNORECASE,
 )
 _NEAR = 0.7  # of difflib's ratio: one or two letters of a short word
 _HOW = "Write a name in angle brackets, such as <my-dog>: letters, digits, '-', '_' and '.'."
@@ -80,7 +83,8 @@ class Mention:
 
 
 def find_placeholders(text: str) -> list[Mention]:
-    """All written placeholders. What other programs read in angle brackets, such as
+    """All written placeholders, also as ``< my-dog >``, in full-width brackets, and as
+    ``embedding:<my-dog>``. What other programs read in angle brackets, such as
     ``<lora:name:0.8>``, is none."""
     return [
         Mention(m.start(), m.end(), f"<{m[1]}>", m[2] or "", m[3] or "")

@@ -45,18 +45,20 @@ class PromptReport:
 def report_on(prompt: str, applied: Iterable[str]) -> PromptReport:
     """applied: the words of all concepts that are applied where the prompt is encoded."""
     applied = tuple(applied)
-    words = tuple(dict.fromkeys(mention.word for mention in find_placeholders(prompt)))
-    unknown = [word for word in words if word not in applied]
+    exact = {m.word: prompt[m.start : m.end].startswith("<" + m.word[1]) for m in
+             find_placeholders(prompt)}  # fmt: skip
+    unknown = [(word, nearest_word(word, applied)) for word in exact if word not in applied]
     return PromptReport(
-        recognised=tuple(word for word in words if word in applied),
-        unknown=tuple((word, nearest_word(word, applied)) for word in unknown),
+        recognised=tuple(word for word in exact if word in applied),
+        # "a < b > c" is no placeholder, unless it comes near to one
+        unknown=tuple((word, nearest) for word, nearest in unknown if nearest or exact[word]),
         applied=applied,
     )
 
 
 def tell_prompt(prompt: str, applied: Iterable[str]) -> None:
     """Tell of a prompt that has a placeholder, once in each run of a node."""
-    if "<" in prompt:
+    if find_placeholders(prompt):
         _tell(current_prompt(), current_node(), prompt, tuple(applied))
 
 

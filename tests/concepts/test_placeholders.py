@@ -82,7 +82,6 @@ def test_placeholders_made_from_names_are_good_ones(name, expected):
         ("a dog", []),
         ("<my-dog", []),
         ("a < b and c > d", []),
-        ("< my-dog >", []),
         ("<my-dog>", [("<my-dog>", "")]),
         ("a (<my-dog>:1.2), <hat>.", [("<my-dog>", ""), ("<hat>", "")]),
         ("<my-dog><my-dog>", [("<my-dog>", ""), ("<my-dog>", "")]),
@@ -130,3 +129,20 @@ def test_the_word_that_may_be_meant(word, nearest):
 
 def test_an_attribute_is_written_inside_the_brackets():
     assert attribute_placeholder("<my-dog>", "pose2") == "<my-dog:pose2>"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["<my-dog>", "< my-dog >", "\uff1cmy-dog\uff1e", "\uff1c my-dog>", "embedding:<my-dog>"],
+)
+def test_other_spellings_are_the_same_word(written):
+    prompt = f"a photo of {written} on the beach"
+    (mention,) = find_placeholders(prompt)
+    assert (mention.word, prompt[mention.start : mention.end]) == ("<my-dog>", written)
+    assert replace_placeholders(prompt, {"<my-dog>": "X"}) == "a photo of X on the beach"
+    assert replace_placeholders(prompt, {}) == prompt
+
+
+def test_weights_and_attributes_in_other_spellings():
+    (mention,) = find_placeholders("\uff1cmy-dog:pose2:0.8 >")
+    assert (mention.word, mention.weight) == ("<my-dog:pose2>", "0.8")

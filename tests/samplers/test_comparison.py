@@ -59,7 +59,7 @@ def test_a_line_is_each_concepts_own_prompt(line):
 def test_a_line_must_name_the_concept():
     mine, other = rows_of([concept(), concept("<me>")], [1])
     assert mine.prompt("a <my-dog> and <my-dog:pose1>") == "a <my-dog> and <my-dog:pose1>"
-    for line in ("a dog", "a <my-dog>", "a < me >"):
+    for line in ("a dog", "a <my-dog>", "a <mee>"):
         with pytest.raises(PersonalizeError, match=f"'{line}' does not name <me>.*Write {{}}"):
             other.prompt(line)
 

@@ -28,6 +28,11 @@ def test_words_are_recognised_or_unknown_with_the_nearest():
     )
 
 
+def test_comparisons_are_no_placeholders_and_near_spellings_are():
+    assert report_on("a < b > c", ["<me>"]).unknown == ()
+    assert report_on("< My-Dog > and <My-Dog>", ["<my-dog>"]).unknown == (("<My-Dog>", "<my-dog>"),)
+
+
 @pytest.fixture
 def told(monkeypatch):
     events = []
