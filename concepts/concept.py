@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from .bases import BASES
 from .elite import EliteEncoder
 from .errors import ConceptFileError, PersonalizeError, shown
-from .methods import Method
+from .methods import METHODS, Method
 from .placeholders import check_placeholder
 from .schema import MOST_TEXT
 from .tensors import copied, is_finite
@@ -72,9 +72,26 @@ class Concept:
     def base_title(self) -> str:
         return f"{BASES[self.base].title} (text width {self.text_width})"
 
+    def __copy__(self) -> "Concept":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Concept":
+        """Itself: nothing in it changes, and its tensors may be large."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, which knows no read-only mapping and should not hold the method's code."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+        return _unpickled, ({**plain, "method": self.method.key},)
+
     def renamed(self, placeholder: str) -> "Concept":
         """The same concept under another placeholder."""
         return replace(self, placeholder=placeholder)
+
+
+def _unpickled(values: dict[str, Any]) -> Concept:
+    return Concept(**{**values, "method": METHODS[values["method"]]})
 
 
 def check_class_word(written: str) -> str:

@@ -5,7 +5,7 @@ dictionary. A pass of the UNet reads several at once, and its transformer option
 `cond_or_uncond` from which list each part of the batch is, and in `uuids` which one it is there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -17,22 +17,33 @@ BatchPart = tuple[int, Any]
 """A part of a batch: the list that its conditioning is from, and the uuid in it."""
 
 
-def parts_with(conds: Conds, key: str) -> dict[BatchPart, Any]:
-    """What conditionings have under a key of ours, by the part of a batch that reads them.
+def parts_with(conds: Conds, key: str) -> Iterator[tuple[BatchPart, Any]]:
+    """What conditionings have under a key of ours, with the part of a batch that reads them.
 
     To an area of one list the host adds one to the others, with all keys of the first, the uuid
     too, but another text. So the text decides, not the keys.
     """
     everything = [cond for group in conds for cond in group or ()]
     owners = {id(cond.get("cross_attn")): cond for cond in everything}
-    found = {}
     for which, group in enumerate(conds):
         for cond in group or ():
-            text = cond.get("model_conds", {}).get("c_crossattn")
-            owner = owners.get(id(getattr(text, "cond", None)), cond)
+            owner = owners.get(id(_text_of(cond)), cond)
             if key in owner:
-                found[which, cond["uuid"]] = owner[key]
-    return found
+                yield (which, cond["uuid"]), owner[key]
+
+
+def texts_of(conds: Conds) -> Iterator[tuple[BatchPart, Tensor]]:
+    """The rows (B, T, d) that each part of a batch reads."""
+    for which, group in enumerate(conds):
+        for cond in group or ():
+            text = _text_of(cond)
+            if text is not None:
+                yield (which, cond["uuid"]), text
+
+
+def _text_of(cond: dict[str, Any]) -> Tensor | None:
+    text = cond.get("model_conds", {}).get("c_crossattn")
+    return getattr(text, "cond", None)
 
 
 def batch_parts(options: Mapping[str, Any]) -> list[BatchPart]:

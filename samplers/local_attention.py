@@ -24,7 +24,7 @@ from ..host.attention import (
     with_wrapped_attention,
 )
 from ..host.conditionings import BatchPart, Conds, acts_at, batch_parts
-from .mentions import mentions_in
+from .mentions import Mentions
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class LocalPart:
     def __init__(self, concept: Concept, features: Tensor, details: Details, weight: float) -> None:
         self.placeholder, self.features = concept.placeholder, features
         self.details, self.weight = details, weight  # lambda times the concept's strength
+        self.mentions = Mentions(concept.placeholder)
 
     @property
     def key(self) -> str:
@@ -62,7 +63,7 @@ class LocalPart:
     def prepare(self, model: Any, conds: Conds, timestep: Tensor) -> Any:
         """Where in which conditioning the word is, in the part of sampling in which it acts."""
         acts = acts_at(model, timestep, self.details.start, self.details.end)
-        return mentions_in(conds, self.placeholder) if acts else None
+        return self.mentions.rows_in(conds) if acts else None
 
 
 class LocalAttention:

@@ -21,7 +21,7 @@ from ..host.attention import (
     with_wrapped_attention,
 )
 from ..host.conditionings import BatchPart, Conds, batch_parts
-from .mentions import mentions_in
+from .mentions import Mentions
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -39,7 +39,7 @@ class LocalWeights:
     def __init__(
         self, placeholder: str, differences: Mapping[str, Tensor], strength: float
     ) -> None:
-        self.placeholder = placeholder
+        self.mentions = Mentions(placeholder)
         self.key = f"personalize_weights_{placeholder}"
         self._pairs = {
             patch_place(path.removesuffix(".attn2.to_k")): tuple(
@@ -53,7 +53,7 @@ class LocalWeights:
 
     def prepare(self, model: Any, conds: Conds, timestep: Tensor) -> Any:
         """Which conditionings name the concept."""
-        return mentions_in(conds, self.placeholder)
+        return self.mentions.rows_in(conds)
 
     def patches_of(
         self, named: Container[BatchPart], options: Mapping[str, Any], texts: Tensor | None

@@ -27,8 +27,19 @@ if TYPE_CHECKING:
 _LEADING = re.compile(r"<[^<>\s]+>")
 
 
+class NeverCopied:
+    """Stays itself in a copy. Packs deep-copy the tokens of a prompt, and those of one concept must
+    still be told from those of another by which object they belong to."""
+
+    def __copy__(self) -> "NeverCopied":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "NeverCopied":
+        return self
+
+
 @dataclass(frozen=True, eq=False)
-class AppliedConcept:
+class AppliedConcept(NeverCopied):
     """A concept in use.
 
     own_prompts: its changes of the MODEL's weights act in prompts that name it, nowhere else
@@ -45,7 +56,7 @@ class AppliedConcept:
 
 
 @dataclass(frozen=True)
-class Mark:
+class Mark(NeverCopied):
     """Marks a token as part of a written placeholder.
 
     attribute: the attribute word of the concept that was written, "" for the bare placeholder
@@ -85,14 +96,11 @@ def tokenizer_with_concept(clip: "CLIP", new: AppliedConcept) -> Any:
             "them with the placeholder input of Load Concept or of its Train node."
         )
     applied, text = (*applied, new), towers_of(clip)
-    stock = getattr(clip.tokenizer, "personalize_stock", clip.tokenizer)
     words = {
         tower.name: PlaceholderWords(tower, lambda word, n=n: text.split(word)[n], applied)
         for n, tower in enumerate(text.towers)
     }
-    tokenizer = with_words(stock, words)
-    tokenizer.personalize_applied, tokenizer.personalize_stock = applied, stock
-    return tokenizer
+    return with_words(clip.tokenizer, words, personalize_applied=applied)
 
 
 class PlaceholderWords:

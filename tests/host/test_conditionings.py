@@ -46,7 +46,7 @@ def marked(clip, text, mark=None):
 
 def marks_by_row(seen):
     """What the parts of the batch are marked with, in the order of its rows."""
-    parts = parts_with(seen.conds[0], "mark")
+    parts = dict(parts_with(seen.conds[0], "mark"))
     (options,) = seen.options
     return [parts.get(part) for part in batch_parts(options)]
 
@@ -66,7 +66,7 @@ def test_of_what_the_host_adds_for_areas_the_text_decides(tiny):
 
     area = ConditioningSetArea().append(marked(tiny.clip, "a dog", "dog"), 32, 64, 0, 0, 1.0)[0]
     seen = sampled(tiny, area + marked(tiny.clip, "a cat", "cat"), marked(tiny.clip, "", "empty"))
-    parts = parts_with(seen.conds[0], "mark")
+    parts = dict(parts_with(seen.conds[0], "mark"))
     assert {mark for (which, _), mark in parts.items() if which == 1} == {"empty"}
     assert {mark for (which, _), mark in parts.items() if which == 0} == {"dog", "cat"}
 
