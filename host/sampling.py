@@ -1,14 +1,16 @@
-"""Plain text-to-image with the host's sampler, for previews and class pictures."""
+"""Plain text-to-image with the host's sampler, for previews, class pictures and comparisons."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from comfy import sample as host_sample
-from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.model_patcher import ModelPatcher
 from comfy.samplers import KSampler
 from comfy.sd import CLIP, VAE
 from torch import Generator, Tensor
+
+from .progress import stop_if_cancelled
 
 SAMPLERS: list[str] = KSampler.SAMPLERS
 SCHEDULERS: list[str] = KSampler.SCHEDULERS
@@ -22,36 +24,65 @@ def text_to_image(
     prompt: str,
     size: int,
     *,
-    negative: str = "",
     count: int = 1,
+    **settings: Any,
+) -> Tensor:
+    """Pictures (count, size, size, 3) in 0..1, fp32, CPU; the global random state is left alone.
+
+    settings: of `text_to_latents`. A cancel of the user takes effect within one step.
+    """
+    latent_format: Any = model.get_model_object("latent_format")
+    empty = torch.zeros(count, latent_format.latent_channels, size // 8, size // 8)
+    latents = text_to_latents(model, clip, prompt, empty, **settings)
+    with torch.random.fork_rng(devices=[]):
+        return vae.decode(latents).float().cpu()
+
+
+@torch.inference_mode()
+def text_to_latents(
+    model: ModelPatcher,
+    clip: CLIP,
+    prompt: str,
+    empty: Tensor,
+    *,
+    negative: str = "",
     seed: int = 0,
     steps: int = 20,
     cfg: float = 7.0,
     sampler: str = "euler",
     scheduler: str = "normal",
+    on_step: Callable[[int], None] = lambda count: None,
 ) -> Tensor:
-    """Pictures (count, size, size, 3) in 0..1, fp32, CPU; the global random state is left alone.
+    """Latents of the size of an empty latent (B, C, h, w); the global random state is left alone.
 
     A cancel of the user takes effect within one step.
     """
-    positive_cond = clip.encode_from_tokens_scheduled(clip.tokenize(prompt), show_pbar=False)
-    negative_cond = clip.encode_from_tokens_scheduled(clip.tokenize(negative), show_pbar=False)
-    latent_format: Any = model.get_model_object("latent_format")
-    shape = (count, latent_format.latent_channels, size // 8, size // 8)
-    noise = torch.randn(shape, generator=Generator().manual_seed(seed))
+
+    def callback(step: int, *_: Any) -> None:
+        stop_if_cancelled()
+        on_step(step + 1)
+
+    positive, negative_cond = (encode_prompt(clip, text) for text in (prompt, negative))
+    empty = host_sample.fix_empty_latent_channels(model, empty)
+    noise = torch.randn(empty.shape, generator=Generator().manual_seed(seed))
     with torch.random.fork_rng(devices=[]):
-        latents = host_sample.sample(
+        return host_sample.sample(
             model,
             noise,
             steps,
             cfg,
             sampler,
             scheduler,
-            positive_cond,
+            positive,
             negative_cond,
-            torch.zeros(shape),
-            callback=lambda *_: throw_exception_if_processing_interrupted(),
+            empty,
+            callback=callback,
             disable_pbar=True,
             seed=seed,
         )
-        return vae.decode(latents).float().cpu()
+
+
+@torch.inference_mode()
+def encode_prompt(clip: CLIP, text: str) -> Any:
+    """The conditioning of a prompt, as CLIP Text Encode gives it."""
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text), show_pbar=False)

@@ -1,5 +1,6 @@
 """The pack's nodes, by the ids that saved workflows know."""
 
+from .attention_maps import ShowAttentionMaps
 from .compare import CompareConcepts
 from .concept import ApplyConcept, LoadConcept, SaveConcept
 from .elite import EncodeELITE, LoadELITE, SaveELITE
@@ -31,6 +32,7 @@ NODE_CLASS_MAPPINGS = {
     "PersonalizeApplyConcept": ApplyConcept,
     "PersonalizeEvaluate": EvaluateConcept,
     "PersonalizeCompare": CompareConcepts,
+    "PersonalizeAttentionMaps": ShowAttentionMaps,
     "PersonalizeLoadSAM": LoadSAM,
     "PersonalizeSegmentSubject": SegmentSubject,
 }

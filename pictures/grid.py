@@ -26,15 +26,15 @@ def labelled_grid(
 ) -> Tensor:
     """One picture of many, (1, H, W, 3) in 0..1.
 
-    pictures: (R * C, h, w, 3) in 0..1, row by row
-    rows: the lines beside each row; columns: the text above each column
+    pictures: (N, h, w, 3) in 0..1, row by row, N up to R * C
+    rows: the lines beside each row; columns: the text above each column; empty ones take no room
     captions: a line below each picture, none for no line
     """
     size = _tile_size(pictures.shape[2], pictures.shape[1])
-    heads = [_wrapped(text, size[0]) for text in columns]
+    heads = [_wrapped(text, size[0]) if text else [] for text in columns]
     top = MARGIN + max(map(len, heads)) * LINE + GAP
     down = size[1] + GAP + (LINE if captions else 0)
-    left = MARGIN + LABEL
+    left = MARGIN + (LABEL if any(rows) else 0)
     page = Image.new(
         "RGB",
         (left + len(columns) * (size[0] + GAP) + MARGIN, top + len(rows) * down + MARGIN),

@@ -136,6 +136,15 @@ PROMISED = {
         ],
         ["report", "images"],
     ),
+    "PersonalizeAttentionMaps": (
+        "Show Attention Maps",
+        ["model", "clip", "prompt", "latent"],
+        [
+            *("words", "vae", "steps", "layers", "same_scale", "start_percent", "end_percent"),
+            *("sample_seed", "cfg", "negative"),
+        ],
+        ["images", "maps", "report"],
+    ),
     "PersonalizeLoadSAM": (
         "Load SAM",
         ["sam_name"],
@@ -156,7 +165,7 @@ OUTPUT_NODES = {
     *(name for name in PROMISED if name.startswith("PersonalizeTrain")),  # alone, they run
     *("PersonalizeSaveConcept", "PersonalizeSaveELITE", "PersonalizeSaveLoRA"),
     "PersonalizeEvaluate",  # shows its report, and may write a file
-    "PersonalizeCompare",
+    *("PersonalizeCompare", "PersonalizeAttentionMaps"),
 }
 TYPES = {
     "model": "MODEL",
