@@ -55,7 +55,7 @@ def noisy_passes(
     percents: noise levels as parts of the sampling, 0 for noise alone and 1 for the picture
     """
     sampling: Any = model.get_model_object("model_sampling")
-    sigmas = torch.tensor([float(sampling.percent_to_sigma(percent)) for percent in percents])
+    sigmas = torch.tensor([sigma_at(model, percent) for percent in percents])
     guider = CFGGuider(model)
     guider.set_conds(positive, positive)
     guider.set_cfg(1.0)  # the host then leaves the negative prompt out
@@ -64,3 +64,9 @@ def noisy_passes(
         guider.sample(
             noise, latent, _Passes(sampling, on_pass), sigmas, disable_pbar=True, seed=seed
         )
+
+
+def sigma_at(model: ModelPatcher, percent: float) -> float:
+    """The noise level at a part of the sampling, 0 for noise alone and 1 for the picture."""
+    sampling: Any = model.get_model_object("model_sampling")
+    return float(sampling.percent_to_sigma(percent))

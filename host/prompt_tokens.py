@@ -17,6 +17,8 @@ Entry = tuple[Any, ...]
 Chunk = list[Entry]
 Tokens = dict[str, list[Chunk]]
 
+_WORD_ENDS = "</w>"  # in the vocabulary of CLIP
+
 Encoded = tuple[Any, ...]
 """Rows, pooled and, from 0.18 at the latest, what else comes into the conditioning, by its key."""
 
@@ -36,6 +38,23 @@ def rows_where(tokens: Tokens, wanted: Callable[[Any], bool]) -> tuple[int, ...]
         entries = (entry for chunk in chunks for entry in chunk)
         rows |= {row for row, entry in enumerate(entries) if wanted(entry[0])}
     return tuple(sorted(rows))
+
+
+def body_of(chunk: Chunk, tower: Tower) -> list[tuple[int, Any]]:
+    """Columns and tokens of a chunk's words, without its begin, its end and padding."""
+    end = _end_of(chunk, tower.tokenizer.end_token)
+    return [(column, entry[0]) for column, entry in enumerate(chunk[:end])][1:]
+
+
+def ends_word(token: int, tower: Tower) -> bool:
+    """Whether a number of the vocabulary is the last piece of a word."""
+    piece: dict[int, str] = tower.tokenizer.inv_vocab
+    return piece.get(int(token), _WORD_ENDS).endswith(_WORD_ENDS)
+
+
+def text_of(tokens: Sequence[int], tower: Tower) -> str:
+    """What numbers of the vocabulary spell."""
+    return tower.tokenizer.tokenizer.decode([int(token) for token in tokens]).strip()
 
 
 def with_tokens(

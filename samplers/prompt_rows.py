@@ -1,18 +1,22 @@
 """The words of a prompt, and the rows of the conditioning in which each of them stands."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..concepts.errors import PersonalizeError
 from ..concepts.placeholders import attribute_placeholder
 from ..host.base_models import towers_of
+from ..host.bases.host_base import Tower
+from ..host.prompt_tokens import body_of, ends_word, text_of
 from .prompt_words import Mark, mark_of
 
 MOST_WORDS = 24
-_WORD_ENDS = "</w>"
 _EMBEDDING = "embedding"
+
+Row = tuple[int, Any]
+"""A row of the conditioning, and the token that stands there."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,11 @@ def written_words(clip: Any, prompt: str) -> tuple[list[WrittenWord], int]:
     are the same.
     """
     tower = towers_of(clip).towers[0]
-    chunks = clip.tokenize(prompt)[tower.key]
     words: list[WrittenWord] = []
     start = 0
-    for chunk in chunks:
-        words += _words_of(chunk, start, tower.tokenizer)
+    for chunk in clip.tokenize(prompt)[tower.key]:
+        tokens = ((start + column, token) for column, token in body_of(chunk, tower))
+        words += [_word(group, tower) for group in _groups(tokens, tower)]
         start += len(chunk)
     return [word for word in words if word.plain], start
 
@@ -80,29 +84,23 @@ def _find(words: Sequence[WrittenWord], name: str) -> WrittenWord:
     return WrittenWord(name, tuple(rows))
 
 
-def _words_of(chunk: Sequence[Any], start: int, tokenizer: Any) -> Iterator[WrittenWord]:
-    """The words in one chunk of tokens, without its begin, end and padding."""
-    group: list[tuple[int, Any]] = []  # rows and tokens of the word that is not complete yet
-    for column, (token, *_) in enumerate(chunk[1:], start=1):
-        if _is_id(token) and token == tokenizer.end_token:
-            break
+def _groups(tokens: Iterable[Row], tower: Tower) -> Iterator[list[Row]]:
+    """The tokens of a chunk, word by word."""
+    group: list[Row] = []
+    for row, token in tokens:
         if group and _begins(token, group[-1][1]):
-            yield _word(group, tokenizer)
+            yield group
             group = []
-        group.append((start + column, token))
-        if mark_of(token) is None and _is_id(token) and _ends_word(token, tokenizer):
-            yield _word(group, tokenizer)
+        group.append((row, token))
+        if mark_of(token) is None and _is_id(token) and ends_word(token, tower):
+            yield group
             group = []
     if group:
-        yield _word(group, tokenizer)
+        yield group
 
 
 def _is_id(token: Any) -> bool:
     return isinstance(token, int)
-
-
-def _ends_word(token: int, tokenizer: Any) -> bool:
-    return str(tokenizer.inv_vocab.get(int(token), _WORD_ENDS)).endswith(_WORD_ENDS)
 
 
 def _begins(token: Any, before: Any) -> bool:
@@ -113,15 +111,12 @@ def _begins(token: Any, before: Any) -> bool:
     return mark.first or (mark.applied, mark.attribute) != (last.applied, last.attribute)
 
 
-def _word(group: Sequence[tuple[int, Any]], tokenizer: Any) -> WrittenWord:
-    rows = tuple(row for row, _ in group)
-    first = group[0][1]
-    mark = mark_of(first)
+def _word(group: Sequence[Row], tower: Tower) -> WrittenWord:
+    rows, tokens = zip(*group, strict=True)
+    mark = mark_of(tokens[0])
     if mark is not None:
         return WrittenWord(_written(mark), rows)
-    if not _is_id(first):
-        return WrittenWord(_EMBEDDING, rows)
-    return WrittenWord(tokenizer.tokenizer.decode([int(token) for _, token in group]).strip(), rows)
+    return WrittenWord(text_of(tokens, tower) if _is_id(tokens[0]) else _EMBEDDING, rows)
 
 
 def _written(mark: Mark) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..concepts.errors import PersonalizeError
 from ..host.attention_maps import AttentionRecorder
-from ..host.noisy_passes import noisy_passes
+from ..host.noisy_passes import noisy_passes, sigma_at
 from ..host.sampling import encode_prompt, text_to_latents
 from .prompt_rows import WrittenWord, chosen_words, written_words
 
@@ -78,13 +78,12 @@ def word_maps(
     written, tokens = written_words(clip, prompt)
     chosen = chosen_words(written, words)
     latent = latent[:1]
-    sigma_at = model.get_model_object("model_sampling").percent_to_sigma
     recorder = AttentionRecorder(
         [word.rows for word in chosen],
         tokens,
         (latent.shape[-2], latent.shape[-1]),
         scale=LAYERS[look.layers],
-        sigmas=(float(sigma_at(look.start)), float(sigma_at(look.end))),
+        sigmas=(sigma_at(model, look.start), sigma_at(model, look.end)),
     )
     model = recorder.attached(model)
     if torch.count_nonzero(latent):

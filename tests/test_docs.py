@@ -24,7 +24,7 @@ def test_links_lead_to_files(page):
 
 def test_each_help_page_has_a_picture():
     pages = sorted((ROOT / "web" / "docs").glob("*.md"))
-    assert len(pages) == 17
+    assert len(pages) == 18
     assert [p.stem for p in pages if f"](pictures/{p.stem}.webp)" not in p.read_text("utf-8")] == []
 
 

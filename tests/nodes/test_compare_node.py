@@ -163,9 +163,11 @@ def test_cancel_is_heard_and_the_models_are_untouched(tiny_sd1):
 
     before, kept = sample(tiny_sd1, "a dog"), weights(tiny_sd1.model)
     interrupt_current_processing(True)
-    with pytest.raises(InterruptProcessingException):
-        compare_on(tiny_sd1, detex(tiny_sd1))
-    interrupt_current_processing(False)
+    try:
+        with pytest.raises(InterruptProcessingException):
+            compare_on(tiny_sd1, detex(tiny_sd1))
+    finally:
+        interrupt_current_processing(False)
     compare_on(tiny_sd1, detex(tiny_sd1))
     assert torch.equal(sample(tiny_sd1, "a dog")[1], before[1])
     now = weights(tiny_sd1.model)

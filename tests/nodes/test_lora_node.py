@@ -12,7 +12,6 @@ from personalize.host.weights import own_weights
 from personalize.nodes import lora
 from personalize.nodes.lora import SaveLoRA
 from personalize.samplers.apply import apply_concept
-from personalize.samplers.differences import weight_key
 from personalize.tests.nodes.test_concept_nodes import run
 from personalize.tests.samplers.test_local_weights import detex
 from personalize.tests.stock import make_concept
@@ -124,7 +123,7 @@ def test_a_name_that_is_taken_meanwhile_leaves_no_half(tiny_sd1, monkeypatch):
 
 def test_whole_weights_need_the_model(tiny_sd1):
     path = "middle_block.1.transformer_blocks.0.attn2.to_k"
-    own = own_weights(tiny_sd1.model, [weight_key(path)])[weight_key(path)]
+    own = own_weights(tiny_sd1.model, [path])[path]
     concept = detex(tiny_sd1)
     whole = replace(concept, tensors=whole_tensors({path: own + 0.25}))
     with pytest.raises(PersonalizeError, match="Connect the MODEL"):

@@ -199,6 +199,8 @@ def test_cancel_is_heard(tiny_sd1):
 
     for latent in (PICTURE, EMPTY):
         interrupt_current_processing(True)
-        with pytest.raises(InterruptProcessingException):
-            maps_of(tiny_sd1.model, tiny_sd1.clip, latent=latent)
-    interrupt_current_processing(False)
+        try:
+            with pytest.raises(InterruptProcessingException):
+                maps_of(tiny_sd1.model, tiny_sd1.clip, latent=latent)
+        finally:
+            interrupt_current_processing(False)
