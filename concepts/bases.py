@@ -20,7 +20,7 @@ class Base:
     encoders: name and width of each text encoder, in the order in which a word's row holds them;
         the names are those of the host, which are also the keys of stock embeddings
     context_width: of the conditioning that the UNet reads
-    resolution: side in pixels of the pictures that the models were trained on
+    resolution: side in pixels of the pictures that its best known models were trained on
     """
 
     key: str
@@ -80,5 +80,4 @@ BASES = {
         Base("sd2", "Stable Diffusion 2.x", (("clip_h", 1024),), 1024, 768),
     )
 }
-"""Every base by its key, which is what a concept file says. 2.x has models of 512 px too; its best
-known ones, with v-prediction, are of 768."""
+"""Every base by its key, which is what a concept file says."""

@@ -64,6 +64,11 @@ class Backbone:
         return self._host_base.base
 
     @property
+    def resolution(self) -> int:
+        """Side in pixels of the pictures that the MODEL was trained on."""
+        return self._host_base.resolution(self._model)
+
+    @property
     def width(self) -> int:
         """Width of a word: its vectors in all text encoders, side by side."""
         return self.text.width

@@ -137,7 +137,7 @@ def _drawn(
 ) -> Iterator[Tensor]:
     """Each picture (1, side, side, 3), row by row."""
     model, clip, vae = values["model"], values["clip"], values["vae"]
-    side = values.get("resolution") or base_of_model(model).base.resolution
+    side = values.get("resolution") or base_of_model(model).resolution(model)
     prompts = [[row.prompt(line) for line in lines] for row in rows]  # refuses before it draws
     done = 0
     for row, texts in zip(rows, prompts, strict=True):

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 from comfy_api.latest import io
 
 from ..host.backbone import Precision
-from ..pictures.images import MIN_RESOLUTION
 from ..pictures.masks import MaskMarks
 from ..training.config import LoopConfig, TrainConfig
 
@@ -153,9 +152,9 @@ def common_options(
     return [
         io.Int.Input(
             "resolution", default=default_of(config, "resolution"),
-            min=MIN_RESOLUTION, max=2048, step=8, optional=True,
-            tooltip="Side of the training pictures: 512 for SD1.x and SD2.x base, 768 for SD2.x "
-            "with v-prediction.",
+            min=0, max=2048, step=8, optional=True,
+            tooltip="Side of the training pictures. 0: what the base model was made for, 512 for "
+            "SD1.x and SD2.x base, 768 for SD2.x with v-prediction.",
         ),
         io.Combo.Input(
             "precision", options=Precision, default=Precision.AUTO, optional=True, advanced=True,

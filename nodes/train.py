@@ -64,7 +64,8 @@ class TrainNode(io.ComfyNode):
             def draw(report: StepReport, prompt: str) -> Tensor:
                 concept = report.learner.to_concept()
                 patched = apply_concept(values["model"], values["clip"], concept)
-                return text_to_image(*patched, values["vae"], prompt, config.resolution)
+                side = config.resolution or report.backbone.resolution
+                return text_to_image(*patched, values["vae"], prompt, side)
 
             config = monitor.begin(config, cls.shown_prompts(config, values), draw)
             sources = Sources(

@@ -126,7 +126,8 @@ class TrainELITE(io.ComfyNode):
                     marks=MaskMarks.SUBJECT,
                 )
                 patched = apply_concept(models.model, models.clip, concept)
-                return text_to_image(*patched, models.vae, prompt, config.resolution)
+                side = config.resolution or report.backbone.resolution
+                return text_to_image(*patched, models.vae, prompt, side)
 
             config = monitor.begin(config, prompts, draw)
             trained = train_elite(

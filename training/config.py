@@ -1,8 +1,8 @@
 """What every training has to know, and what those of concepts have to know besides. Each method
 extends it and sets its paper's numbers."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 from ..concepts.errors import TrainingError
 from ..concepts.placeholders import check_placeholder
@@ -12,7 +12,8 @@ from ..pictures.images import MIN_RESOLUTION
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """resolution: side of the training pictures in pixels, a multiple of 8
+    """resolution: side of the training pictures in pixels, a multiple of 8; 0 for what the base
+        model was made for
 
     templates: one prompt template a line, empty for the method's own
     save_every: steps between saved training states, 0 to save only at the end and when cancelled
@@ -22,7 +23,7 @@ class LoopConfig:
     batch_size: int
     learning_rate: float
     train_seed: int = 0
-    resolution: int = 512
+    resolution: int = 0
     flip: bool = True
     templates: str = ""
     weight_decay: float = 1e-2
@@ -41,10 +42,10 @@ class LoopConfig:
             raise TrainingError(
                 f"Expected a learning_rate above 0, got {self.learning_rate}. 0.005 is usual."
             )
-        if self.resolution < MIN_RESOLUTION or self.resolution % 8:
+        if self.resolution and (self.resolution < MIN_RESOLUTION or self.resolution % 8):
             raise TrainingError(
                 f"Expected a resolution of at least {MIN_RESOLUTION} that 8 divides, got "
-                f"{self.resolution}. 512 is usual."
+                f"{self.resolution}. 0 takes what the base model was made for."
             )
 
     def identity(self) -> dict[str, Any]:
@@ -76,6 +77,14 @@ class TrainConfig(LoopConfig):
     def __post_init__(self) -> None:
         object.__setattr__(self, "placeholder", check_placeholder(self.placeholder))
         super().__post_init__()
+
+
+AnyConfig = TypeVar("AnyConfig", bound=LoopConfig)
+
+
+def with_resolution(config: AnyConfig, own: int) -> AnyConfig:
+    """The config with the base model's own resolution in the place of 0."""
+    return config if config.resolution else replace(config, resolution=own)
 
 
 def check_class_word(class_word: str) -> None:

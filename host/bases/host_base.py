@@ -108,6 +108,10 @@ class HostBase:
         """
         return {}
 
+    def resolution(self, model: ModelPatcher) -> int:
+        """Side in pixels of the pictures that a MODEL was trained on."""
+        return self.base.resolution
+
     def noising(self, sampling: Any) -> Noising:
         """sampling: the MODEL's `model_sampling`; raises BaseModelError for a kind without one."""
         return discrete_noising(sampling)

@@ -71,3 +71,8 @@ def test_the_projections_are_all_keys_and_values_of_the_cross_attention(tiny):
     ]
     width = towers_of(tiny.clip).width
     assert all(layer.weight.shape[1] == width for layer in found.values())
+
+
+def test_the_resolution_is_what_the_model_was_made_for(tiny):
+    """2.x has models of two sizes, and what they predict tells them apart."""
+    assert base_of_model(tiny.model).resolution(tiny.model) == (768 if tiny.kind == "sd2v" else 512)

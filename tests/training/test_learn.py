@@ -15,6 +15,7 @@ import torch
 from personalize.concepts import methods
 from personalize.concepts.errors import BaseModelError, PlaceholderError, TrainingError
 from personalize.concepts.files import save_concept
+from personalize.host.bases.host_base import HostBase
 from personalize.samplers.apply import apply_concept
 from personalize.training import loop, states
 from personalize.training.cross_init import CrossInitConfig
@@ -161,6 +162,18 @@ def test_resume_adds_steps_to_a_finished_training(tiny_sd1, pictures, tmp_path):
     train(tiny_sd1, ci(steps=3), pictures, states=tmp_path)
     longer = train(tiny_sd1, ci(steps=5), pictures, states=tmp_path, resume=True)
     assert torch.equal(words(longer), words(train(tiny_sd1, ci(steps=5), pictures)))
+
+
+def test_resolution_0_is_the_same_training_as_the_models_own(
+    tiny_sd1, pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(HostBase, "resolution", lambda self, model: 64)
+    own = train(tiny_sd1, ti(resolution=0, steps=2), pictures, states=tmp_path).concept
+    written = train(tiny_sd1, ti(steps=2), pictures, states=tmp_path).concept
+    assert own.training["config"]["resolution"] == 64
+    assert own.training == written.training
+    assert torch.equal(own.words[""], written.words[""])
+    assert len(list(tmp_path.iterdir())) == 1  # one folder of states for both
 
 
 def test_resume_never_takes_the_state_of_another_training(tiny_sd1, pictures, tmp_path):
