@@ -10,7 +10,7 @@ from aiohttp import web
 
 from ..concepts import methods
 from ..concepts.errors import PersonalizeError
-from ..concepts.methods import ClassWord, Method
+from ..concepts.methods import ClassWord, Method, Part
 from ..host.browsers import CONCEPTS_CHANGED, tell_browsers
 from ..host.card_pictures import content_type
 from ..host.shelf import picture_of, rename, shelf, to_trash
@@ -41,7 +41,18 @@ def add_routes(routes: web.RouteTableDef | None) -> None:
 
 async def send_shelf(request: web.Request) -> web.StreamResponse:
     makers = {node_id: method_json(method) for node_id, method in MAKERS.items()}
-    return web.json_response({"concepts": await asyncio.to_thread(shelf), "makers": makers})
+    uses = {key: inputs_used(method) for key, method in methods.METHODS.items()}
+    concepts = await asyncio.to_thread(shelf)
+    return web.json_response({"concepts": concepts, "makers": makers, "uses": uses})
+
+
+def inputs_used(method: Method) -> list[str]:
+    """Those inputs of Apply Concept, beyond the ones of all, that do something with the method."""
+    details = ["local_strength", "start_percent", "end_percent"]
+    return [
+        *(details if Part.LOCAL_FEATURES in method.parts else []),
+        *(["own_prompts_only"] if method.changes_weights else []),
+    ]
 
 
 def method_json(method: Method) -> dict[str, str | bool]:

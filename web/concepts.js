@@ -2,28 +2,46 @@
 
 import { api } from "../../scripts/api.js"
 import { app } from "../../scripts/app.js"
+import { keepTold } from "./concepts/checks.js"
 import { watchTyping } from "./concepts/completion.js"
+import { lookAgain, watchMarks } from "./concepts/marks.js"
 import { addReminder, showReminders } from "./concepts/reminder.js"
 import { acceptDrops } from "./concepts/nodes.js"
 import { watchPromptFields } from "./concepts/prompt_fields.js"
 import { onShelfChange, refreshShelf } from "./concepts/shelf.js"
 import { sidebarTab } from "./concepts/sidebar.js"
+import { nodeAt } from "./graph.js"
 import { loadStyle } from "./node_elements.js"
 import { loadTexts } from "./texts.js"
 
 const CHANGED = "personalize.concepts_changed"
+const TOLD = ["personalize.prompt", "personalize.unapplied"]
 
 async function setup() {
   loadStyle("./concepts/concepts.css", import.meta.url)
   watchPromptFields()
   watchTyping()
+  watchMarks()
   acceptDrops()
-  onShelfChange(showReminders)
-  api.addEventListener("graphChanged", showReminders)
+  onShelfChange(showAll)
+  api.addEventListener("graphChanged", showAll)
+  for (const event of TOLD) api.addEventListener(event, ({ detail }) => onTold(detail))
   api.addEventListener(CHANGED, onConceptsChanged)
   app.extensionManager.registerSidebarTab(sidebarTab())
   await loadTexts()
   await refreshShelf()
+}
+
+function showAll() {
+  showReminders()
+  lookAgain()
+}
+
+/** The server says what became of a prompt's words. */
+function onTold(news) {
+  const node = nodeAt(news.node)
+  if (node) keepTold(node, news)
+  lookAgain()
 }
 
 async function onConceptsChanged() {
@@ -35,5 +53,5 @@ app.registerExtension({
   name: "personalize.concepts",
   setup,
   nodeCreated: addReminder,
-  afterConfigureGraph: showReminders,
+  afterConfigureGraph: showAll,
 })

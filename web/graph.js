@@ -1,9 +1,10 @@
-// The shown workflow: its nodes by execution id, what a node's input comes from, and free places.
+// The shown workflow: its nodes by execution id, where a node's input comes from, and free places.
 
 import { app } from "../../scripts/app.js"
 
 const GAP = 60
 const TITLE = 40 // pixels above a node's place that its title takes, and some air
+const MOST_HOPS = 100
 
 /** @returns {any} the graph of the whole workflow */
 export const rootGraph = () => app.rootGraph ?? app.graph
@@ -36,20 +37,89 @@ export function nodeAt(executionId) {
 }
 
 /**
+ * @param {any} node
+ * @param {string} name
+ * @returns {number} the input of that name, -1 for none
+ */
+export const inputSlot = (node, name) => node.inputs?.findIndex((input) => input.name === name) ?? -1
+
+/**
+ * What an input comes from: the node and its output, through reroutes and the borders of subgraphs.
+ * @param {any} node
+ * @param {string} name of the input
+ * @returns {{node: any, output: number} | null}
+ */
+export function sourceOf(node, name) {
+  let at = { node, slot: inputSlot(node, name) }
+  for (let hops = 0; at && at.slot >= 0 && hops < MOST_HOPS; hops++) {
+    const origin = originOf(at.node, at.slot)
+    if (!origin) return null
+    if (!origin.input) return origin
+    at = origin.input
+  }
+  return null
+}
+
+/** The node before an input; `input` instead, where the way goes on through another input. */
+function originOf({ graph, inputs }, slot) {
+  const link = graph?.getLink(inputs[slot]?.link)
+  if (!link) return null
+  if (link.originIsIoNode) {
+    const outside = holderOf(graph)
+    return outside && { input: { node: outside, slot: link.origin_slot } }
+  }
+  const node = graph.getNodeById(link.origin_id)
+  if (!node) return null
+  if (node.type === "Reroute") return { input: { node, slot: 0 } }
+  return node.subgraph ? insideOf(node.subgraph, link.origin_slot) : { node, output: link.origin_slot }
+}
+
+/** What comes out of a subgraph's output. */
+function insideOf(subgraph, output) {
+  const link = subgraph.getLink(subgraph.outputNode?.slots[output]?.linkIds?.[0])
+  if (!link) return null
+  if (link.originIsIoNode) return { input: { node: holderOf(subgraph), slot: link.origin_slot } }
+  const node = subgraph.getNodeById(link.origin_id)
+  if (!node) return null
+  if (node.type === "Reroute") return { input: { node, slot: 0 } }
+  return node.subgraph ? insideOf(node.subgraph, link.origin_slot) : { node, output: link.origin_slot }
+}
+
+/** The node that a subgraph is; of several the first. */
+function holderOf(subgraph) {
+  for (const node of allNodes()) if (node.subgraph === subgraph) return node
+  return null
+}
+
+/**
+ * Change a graph so that one undo takes all of it back.
+ * @param {any} graph
+ * @param {() => void} act
+ */
+export function inOneStep(graph, act) {
+  app.canvas.emitBeforeChange()
+  graph.beforeChange()
+  try {
+    act()
+  } finally {
+    graph.afterChange()
+    app.canvas.emitAfterChange()
+  }
+}
+
+/**
  * The first place at or below the wanted one where a node of this size lies on no other.
  * @param {any} graph
  * @param {[number, number]} size
  * @param {[number, number]} wanted
- * @param {any[]} but nodes that do not count
  * @returns {[number, number]}
  */
-export function freePlace(graph, size, wanted, but = []) {
+export function freePlace(graph, size, wanted) {
   const [x, top] = wanted
   const [width, height] = size
-  const others = graph.nodes.filter((node) => !but.includes(node))
   let y = top
   for (;;) {
-    const inTheWay = others.filter(
+    const inTheWay = graph.nodes.filter(
       ({ pos, size: other }) =>
         pos[0] < x + width + GAP / 2 && x < pos[0] + other[0] + GAP / 2 && pos[1] - TITLE < y + height && y - TITLE < pos[1] + other[1],
     )
@@ -58,5 +128,9 @@ export function freePlace(graph, size, wanted, but = []) {
   }
 }
 
-/** To the right of a node. */
+/**
+ * The place to the right of a node.
+ * @param {any} node
+ * @returns {[number, number]}
+ */
 export const besides = (node) => [node.pos[0] + node.size[0] + GAP, node.pos[1]]

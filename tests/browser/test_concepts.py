@@ -104,7 +104,7 @@ def test_cards_prompts_and_nodes(page):
     page.find(".personalize-shelf input").fill("")
     field.fill("")
     page.tab.keyboard.type("a <")
-    assert suggestions(page) == ["<my-dog>", "<rex>", "<my-dog:pose1>", "<my-dog:pose2>"]
+    assert suggestions(page) == ["<my-dog>", "<rex> dog", "<my-dog:pose1>", "<my-dog:pose2>"]
     page.tab.keyboard.press("Escape")
     assert suggestions(page) == []
     cards(page).nth(1).locator(".personalize-icon").first.click()
@@ -115,7 +115,7 @@ def test_cards_prompts_and_nodes(page):
         assert "Write <rex> dog in the prompt" in reminder.inner_text()
     field.fill("")
     page.tab.keyboard.type("a <")
-    assert suggestions(page)[0] == "<rex>"
+    assert suggestions(page)[0] == "<my-dog>"  # this prompt has no CLIP: nothing is applied to it
     page.screenshot(f"completion-{page.renderer.value}")
     page.tab.keyboard.type("my-dog:")
     page.tab.keyboard.press("ArrowDown")

@@ -13,6 +13,7 @@ from personalize.concepts.files import save_concept
 from personalize.host.card_pictures import write_pictures
 from personalize.nodes import NODE_CLASS_MAPPINGS
 from personalize.nodes import routes as module
+from personalize.nodes.concept import ApplyConcept
 from personalize.nodes.routes import MAKERS, PREFIX, add_routes
 from personalize.tests.nodes import routes_client
 
@@ -59,6 +60,10 @@ def test_the_list(folder):
     (entry,) = content["concepts"]
     assert entry["name"] == "my-dog.safetensors"
     assert entry["card"]["placeholder"] == "<my-dog>"
+    assert content["uses"]["cross_init"] == [] and "local_strength" in content["uses"]["elite"]
+    assert content["uses"]["detex"] == ["own_prompts_only"]
+    inputs = {one.id for one in ApplyConcept.GET_SCHEMA().inputs}
+    assert inputs.issuperset(name for names in content["uses"].values() for name in names)
     assert content["makers"]["PersonalizeTrainCrossInit"] == {
         "method": "cross_init",
         "method_name": "Cross Initialization",

@@ -2,10 +2,12 @@
 // It listens on the document and takes only keys that it uses while it is open, so no other handler is replaced.
 
 import { caretPosition } from "./caret.js"
-import { isPromptField, replaceText } from "./prompt_fields.js"
-import { allConcepts } from "./shelf.js"
+import { applyChosen } from "./choosing.js"
+import { lookAgain } from "./marks.js"
+import { isPromptField, nodeOf, replaceText } from "./prompt_fields.js"
+import { allConcepts, conceptNamed, pictureOf } from "./shelf.js"
 import { text } from "./texts.js"
-import { appliedCards } from "./workflow.js"
+import { appliedCards, appliedTo, isEncoder } from "./workflow.js"
 import { fittingWords, knownWords, openWord } from "./words.js"
 
 const MOST = 50
@@ -28,9 +30,15 @@ export function watchTyping() {
 function onInput({ target, isComposing }) {
   if (isComposing || !isPromptField(target)) return
   const open = openWord(target.value, target.selectionStart)
-  const words = open ? fittingWords(open.typed, knownWords(appliedCards(), allConcepts())) : []
+  const words = open ? fittingWords(open.typed, knownWords(cardsAt(target), allConcepts())) : []
   if (words.length) openList(target, words.slice(0, MOST))
   else close()
+}
+
+/** The concepts that a field's prompt knows; of a field on another node, those of the workflow. */
+function cardsAt(field) {
+  const node = nodeOf(field)
+  return node && isEncoder(node) ? appliedTo(node).cards : appliedCards()
 }
 
 function onKeyDown(event) {
@@ -63,10 +71,11 @@ function close() {
 
 function take() {
   const open = openWord(field.value, field.selectionStart)
-  const [target, caret, { word }] = [field, field.selectionStart, shown[active]]
+  const [target, caret, { write, placeholder, name, applied }] = [field, field.selectionStart, shown[active]]
   close()
-  if (open) replaceText(target, open.start, caret, word)
+  if (open) replaceText(target, open.start, caret, write)
   close()
+  if (!applied && applyChosen(target, placeholder, name)) lookAgain()
 }
 
 function move(step) {
@@ -84,21 +93,28 @@ function newList() {
   return element
 }
 
-function option({ word, name, method, applied }, index) {
+function option({ write, name, method, applied }, index) {
   const element = document.createElement("li")
   element.id = `${LIST}-${index}`
   element.setAttribute("role", "option")
   const code = document.createElement("code")
-  code.textContent = word
+  code.textContent = write
   const note = document.createElement("span")
   note.textContent = [applied ? text("applied_here") : "", method, name].filter(Boolean).join(" · ")
-  element.append(code, note)
+  element.append(thumbnail(name), code, note)
   element.addEventListener("pointerdown", (event) => {
     event.preventDefault() // the field keeps the focus
     active = index
     take()
   })
   return element
+}
+
+function thumbnail(name) {
+  const concept = conceptNamed(name)
+  const address = concept && pictureOf(concept, "thumbnail")
+  if (!address) return document.createElement("i")
+  return Object.assign(document.createElement("img"), { src: address, alt: "", width: 32, height: 32 })
 }
 
 function describe() {

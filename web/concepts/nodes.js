@@ -1,12 +1,14 @@
-// Load Concept and Apply Concept for a saved concept, made by a button or by dropping its card on the canvas.
+// Load Concept and Apply Concept for a saved concept: by a button, a choice in a prompt, or a card dropped on the canvas.
 
 import { app } from "../../../scripts/app.js"
-import { allNodes } from "../graph.js"
+import { allNodes, besides, freePlace, inOneStep, inputSlot } from "../graph.js"
 import { setWidget, widgetOf } from "../node_elements.js"
-import { APPLY, LOAD } from "./workflow.js"
+import { linksToMove, placeIn } from "./places.js"
+import { showUsed } from "./used_inputs.js"
+import { APPLY, LOAD, appliesOf, appliedTo } from "./workflow.js"
 
 export const DRAGGED = "application/x-personalize-concept"
-const GAP = 60
+const BELOW = 50
 
 /** Take cards that are dropped on the canvas, before the frontend looks for files in them. */
 export function acceptDrops() {
@@ -14,20 +16,56 @@ export function acceptDrops() {
   window.addEventListener("drop", onDrop, true)
 }
 
-/** Add both nodes, linked; position in canvas coordinates, by default the middle of the view. */
-export function addNodes(name, position = middle()) {
-  const graph = app.canvas.graph
-  const load = LiteGraph.createNode(LOAD)
-  const apply = LiteGraph.createNode(APPLY)
-  graph.beforeChange()
-  load.pos = [...position]
-  graph.add(load)
-  apply.pos = [position[0] + load.size[0] + GAP, position[1]]
-  graph.add(apply)
-  setName(load, name)
-  load.connect(0, apply, apply.inputs.findIndex((input) => input.name === "concept"))
-  graph.afterChange()
-  app.canvas.selectItems?.([load, apply])
+/**
+ * Load a concept and apply it: between the models of the shown graph and all that they feed, behind concepts that
+ * are applied already. Without models, both nodes are only added. One step of undo.
+ * @param {string} name of the saved concept
+ * @param {{position?: [number, number], prompt?: any}} where position in canvas coordinates; the node of a prompt
+ */
+export function insertConcept(name, { position, prompt } = {}) {
+  const graph = prompt?.graph ?? app.canvas.graph
+  const place = placeIn(graph, prompt)
+  inOneStep(graph, () => {
+    const load = LiteGraph.createNode(LOAD)
+    load.pos = freePlace(graph, load.size, position ?? (place ? below(place.clip.node) : middle()))
+    graph.add(load)
+    setName(load, name)
+    const apply = LiteGraph.createNode(APPLY)
+    apply.pos = freePlace(graph, apply.size, besides(load))
+    graph.add(apply)
+    load.connect(0, apply, inputSlot(apply, "concept"))
+    if (place) putBetween(apply, place)
+    showUsed(apply, true)
+    if (!prompt) app.canvas.selectItems?.([load, apply])
+  })
+}
+
+/** All that the models feed is fed by the new node. */
+function putBetween(apply, { model, clip }) {
+  for (const [output, end, input] of [[0, model, "model"], [1, clip, "clip"]]) {
+    for (const link of linksToMove(end)) apply.connect(output, apply.graph.getNodeById(link.target_id), link.target_slot)
+    end.node.connect(end.slot, apply, inputSlot(apply, input))
+  }
+}
+
+/**
+ * Make a prompt know a concept: by an Apply Concept that is there, else by a new one.
+ * @param {any} prompt the node
+ * @param {string} placeholder
+ * @param {string} [name] of the saved concept
+ * @returns {boolean} whether it could be done
+ */
+export function applyTo(prompt, placeholder, name) {
+  if (appliedTo(prompt).cards.some((card) => card.placeholder === placeholder)) return true
+  const there = appliesOf(placeholder).find((apply) => apply.graph === prompt.graph)
+  if (there) connectClip(there, prompt)
+  else if (name && placeIn(prompt.graph, prompt)) insertConcept(name, { prompt })
+  else return false
+  return true
+}
+
+function connectClip(apply, prompt) {
+  inOneStep(apply.graph, () => apply.connect(1, prompt, inputSlot(prompt, "clip")))
 }
 
 /** Nodes that load a renamed concept load it by its new name. */
@@ -37,6 +75,7 @@ export function followRename(name, wanted) {
 
 const nameWidget = (node) => widgetOf(node, "concept_name")
 const setName = (node, name) => setWidget(nameWidget(node), name)
+const below = (node) => [node.pos[0], node.pos[1] + node.size[1] + BELOW]
 
 function middle() {
   const { left, top, width, height } = app.canvas.canvas.getBoundingClientRect()
@@ -46,7 +85,8 @@ function middle() {
 function onDrop(event) {
   if (!isOurs(event)) return
   take(event)
-  addNodes(event.dataTransfer.getData(DRAGGED), app.clientPosToCanvasPos([event.clientX, event.clientY]))
+  const position = app.clientPosToCanvasPos([event.clientX, event.clientY])
+  insertConcept(event.dataTransfer.getData(DRAGGED), { position })
 }
 
 function isOurs(event) {

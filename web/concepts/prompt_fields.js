@@ -1,4 +1,8 @@
-// Prompt fields: which one was used last, and how text is put into one so that undo works and everybody notices.
+// Prompt fields: which one was used last, on which node, and how text is put into one so that undo works and everybody
+// notices.
+
+import { app } from "../../../scripts/app.js"
+import { allNodes } from "../graph.js"
 
 let last = null
 
@@ -8,7 +12,11 @@ export function watchPromptFields() {
   })
 }
 
-/** Is it a text area of several lines that can be written in, on a node? */
+/**
+ * Is it a text area of several lines that can be written in, on a node?
+ * @param {EventTarget | null} element
+ * @returns {element is HTMLTextAreaElement}
+ */
 export function isPromptField(element) {
   return (
     element instanceof HTMLTextAreaElement &&
@@ -21,7 +29,23 @@ export function isPromptField(element) {
 /** The field that has the focus or had it last, null when it is gone. */
 export const lastPromptField = () => (last?.isConnected ? last : null)
 
-/** Put a word where the caret is, with spaces around it where there are none. */
+/**
+ * The node that a field is on: in Nodes 2.0 the element says it, on the classic canvas the widget.
+ * @param {HTMLTextAreaElement} field
+ * @returns {any}
+ */
+export function nodeOf(field) {
+  const id = /** @type {HTMLElement | null} */ (field.closest("[data-node-id]"))?.dataset.nodeId
+  if (id !== undefined) return app.canvas.graph?.getNodeById(id) ?? null
+  for (const node of allNodes()) if (node.widgets?.some((widget) => widget.element === field)) return node
+  return null
+}
+
+/**
+ * Put a word where the caret is, with spaces around it where there are none.
+ * @param {HTMLTextAreaElement} field
+ * @param {string} word
+ */
 export function insertWord(field, word) {
   const { value, selectionStart: start, selectionEnd: end } = field
   const before = start > 0 && !/[\s(]$/.test(value.slice(0, start)) ? " " : ""
@@ -29,7 +53,13 @@ export function insertWord(field, word) {
   replaceText(field, start, end, before + word + after)
 }
 
-/** Replace characters of a field; the caret stands behind the new text. */
+/**
+ * Replace characters of a field; the caret stands behind the new text.
+ * @param {HTMLTextAreaElement} field
+ * @param {number} start
+ * @param {number} end
+ * @param {string} text
+ */
 export function replaceText(field, start, end, text) {
   field.focus({ preventScroll: true })
   field.setSelectionRange(start, end)

@@ -1,9 +1,11 @@
 // A line on Load Concept and Apply Concept: method, base model, and what to write in a prompt.
 
+import { app } from "../../../scripts/app.js"
 import { allNodes } from "../graph.js"
 import { addElement, afterwards } from "../node_elements.js"
-import { APPLY, LOAD, cardOf } from "./workflow.js"
 import { text } from "./texts.js"
+import { showUsed } from "./used_inputs.js"
+import { APPLY, LOAD, cardOf } from "./workflow.js"
 
 const NAME = "what_to_write"
 const HEIGHT = 62
@@ -17,7 +19,10 @@ export function addReminder(node) {
   addElement(node, NAME, "personalize_reminder", element, size)
   node.personalizeReminder = element
   afterwards(node, "onExecuted", (output) => keepCard(node, output))
-  afterwards(node, "onConnectionsChange", () => queueMicrotask(() => show(node)))
+  afterwards(node, "onConnectionsChange", () => {
+    const byUser = !app.configuringGraph
+    queueMicrotask(() => show(node, byUser)) // the link is set after this hook
+  })
   show(node)
 }
 
@@ -33,8 +38,9 @@ function keepCard(node, output) {
   showReminders()
 }
 
-function show(node) {
+function show(node, byUser = false) {
   const card = cardOf(node)
+  if (node.type === APPLY) showUsed(node, byUser)
   const lines = card ? [methodLine(card), writeLine(card)] : [line(text("reminder_unknown"))]
   const shown = lines.map((one) => one.textContent).join("\n")
   const element = node.personalizeReminder

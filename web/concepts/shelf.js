@@ -6,12 +6,17 @@ const ROUTE = "/personalize/concepts"
 const listeners = new Set()
 let concepts = []
 let makers = {}
+let uses = {}
 
 /** All saved concepts: {name, card, problem, changed, thumbnail, sheet}; card is null when there is a problem. */
 export const allConcepts = () => concepts
 
 /** What a node of this type makes: {method, method_name, with_class_word}, or undefined. */
 export const madeBy = (nodeType) => makers[nodeType]
+
+/** The inputs of Apply Concept that do something for some methods only: all of these, and those of one method. */
+export const sometimesUsed = () => new Set(Object.values(uses).flat())
+export const usedBy = (method) => uses[method] ?? [...sometimesUsed()]
 
 export const conceptNamed = (name) => concepts.find((concept) => concept.name === name)
 
@@ -24,7 +29,7 @@ export function onShelfChange(listener) {
 export async function refreshShelf() {
   const answer = await api.fetchApi(ROUTE, { cache: "no-store" })
   if (!answer.ok) return
-  ;({ concepts, makers } = await answer.json())
+  ;({ concepts, makers, uses } = await answer.json())
   listeners.forEach((listener) => listener())
 }
 

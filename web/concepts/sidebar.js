@@ -1,7 +1,9 @@
 // The sidebar: a card for each saved concept. Everything that comes from a file is shown as text.
 
 import { app } from "../../../scripts/app.js"
-import { DRAGGED, addNodes, followRename } from "./nodes.js"
+import { applyChosen } from "./choosing.js"
+import { lookAgain } from "./marks.js"
+import { DRAGGED, followRename, insertConcept } from "./nodes.js"
 import { insertWord, lastPromptField } from "./prompt_fields.js"
 import { allConcepts, deleteConcept, onShelfChange, pictureOf, refreshShelf, renameConcept } from "./shelf.js"
 import { text } from "./texts.js"
@@ -64,7 +66,7 @@ function newCard(concept) {
   if (card) {
     item.draggable = true
     item.addEventListener("dragstart", (event) => startDrag(event, name))
-    actions.append(newButton("pi-plus", text("add_nodes", { name }), () => addNodes(name)))
+    actions.append(newButton("pi-plus", text("add_nodes", { name }), () => insertConcept(name)))
   }
   actions.append(...sheetButton(concept, item))
   actions.append(newButton("pi-pencil", text("rename", { name }), () => askForName(concept)))
@@ -83,7 +85,7 @@ function insertButton(concept) {
   lines.append(newElement("strong", {}, stem(name)), newElement("code", {}, card.write), newElement("span", {}, about))
   if (card.class_word) lines.append(newElement("span", {}, text("class_word", { word: card.class_word })))
   const button = newElement("button", { type: "button", class: "personalize-main", title: tip, "aria-label": `${stem(name)}. ${tip}` }, thumbnail(concept), lines)
-  button.addEventListener("click", () => insert(card.write))
+  button.addEventListener("click", () => insert(concept))
   return button
 }
 
@@ -112,9 +114,13 @@ function startDrag(event, name) {
   event.dataTransfer.effectAllowed = "copy"
 }
 
-async function insert(word) {
+async function insert({ name, card: { write: word, placeholder } }) {
   const field = lastPromptField()
-  if (field) return insertWord(field, word)
+  if (field) {
+    insertWord(field, word)
+    if (applyChosen(field, placeholder, name)) lookAgain()
+    return
+  }
   const copied = await navigator.clipboard?.writeText(word).then(() => true, () => false)
   tell("info", text(copied ? "copied" : "no_prompt_field", { word }))
 }

@@ -1,6 +1,6 @@
-// What the shown workflow says of concepts: which are applied, and what each node will make of its inputs.
+// What the shown workflow says of concepts: which are applied, where, and what each node will make of its inputs.
 
-import { allNodes } from "../graph.js"
+import { allNodes, inputSlot, sourceOf } from "../graph.js"
 import { widgetOf } from "../node_elements.js"
 import { conceptNamed, madeBy } from "./shelf.js"
 
@@ -9,18 +9,57 @@ export const APPLY = "PersonalizeApplyConcept"
 
 const OFF = new Set([2, 4]) // modes of a node: never, bypass
 
-/** Cards of the concepts that are applied in this workflow. */
-export function appliedCards() {
-  const applying = [...allNodes()].filter((node) => node.type === APPLY && !OFF.has(node.mode))
-  return applying.map(cardOf).filter(Boolean)
+/**
+ * @typedef {object} Card as concepts/cards.py makes it; `name` of the saved concept, "" for one that is not saved
+ * @property {string} method
+ * @property {string} method_name
+ * @property {string} base_title
+ * @property {string} placeholder
+ * @property {string} class_word
+ * @property {string} write what to write in a prompt
+ * @property {string[]} attributes
+ * @property {string} [name]
+ */
+
+const isApply = (node) => node.type === APPLY && !OFF.has(node.mode)
+
+/** Cards of the concepts that are applied anywhere in this workflow. */
+export const appliedCards = () => [...allNodes()].filter(isApply).map(cardOf).filter(Boolean)
+
+/** The nodes that apply a concept of this placeholder. */
+export const appliesOf = (placeholder) =>
+  [...allNodes()].filter((node) => isApply(node) && cardOf(node)?.placeholder === placeholder)
+
+/**
+ * The concepts that a node's CLIP knows.
+ * @param {any} node such as a text encoder
+ * @returns {{cards: Card[], sure: boolean}} sure: whether these are all
+ */
+export function appliedTo(node) {
+  const cards = []
+  let sure = true
+  let last = node
+  for (let source = sourceOf(node, "clip"); source; source = sourceOf(source.node, "clip")) {
+    last = source.node
+    if (!isApply(last)) continue
+    const card = cardOf(last)
+    if (card) cards.push(card)
+    else sure = false
+  }
+  const isLoader = last !== node && !last.inputs?.some((input) => input.link != null)
+  return { cards, sure: sure && isLoader }
 }
 
-/** Card of the concept that a Load or Apply node has: as it will be, else as it was at its last run; null if unknown. */
+/**
+ * Card of the concept that a Load or Apply node has: as it will be, else as it was at its last run; null if unknown.
+ * @param {any} node
+ * @returns {Card | null}
+ */
 export function cardOf(node) {
-  const expected = node.type === APPLY ? madeCard(source(node, "concept")) : madeCard(node)
+  const expected = node.type === APPLY ? madeCard(sourceOf(node, "concept")?.node) : madeCard(node)
   const known = node.personalizeCard
   if (!expected) return known ?? null
-  return known && isSame(known, expected) ? known : expected
+  return known && isSame(known, expected) ? { ...known, name: expected.name } : expected
 }
 
 function isSame(one, other) {
@@ -33,12 +72,13 @@ function madeCard(node) {
 }
 
 function loadedCard(node) {
-  const card = conceptNamed(valueOf(node, "concept_name"))?.card
+  const name = valueOf(node, "concept_name")
+  const card = conceptNamed(name)?.card
   if (!card) return null
   const placeholder = valueOf(node, "placeholder").trim() || card.placeholder
   const classWord = valueOf(node, "class_word").trim() || card.class_word
   const attributes = card.attributes.map((word) => placeholder.slice(0, -1) + word.slice(card.placeholder.length - 1))
-  return { ...card, attributes, ...written(placeholder, classWord, card.write !== card.placeholder) }
+  return { ...card, name, attributes, ...written(placeholder, classWord, card.write !== card.placeholder) }
 }
 
 function trainedCard(node) {
@@ -46,7 +86,7 @@ function trainedCard(node) {
   if (!made) return null
   const placeholder = valueOf(node, "placeholder").trim()
   const classWord = (valueOf(node, "class_word") || valueOf(node, "init_word")).trim()
-  return { ...made, base_title: "", attributes: [], ...written(placeholder, classWord, made.with_class_word) }
+  return { ...made, name: "", base_title: "", attributes: [], ...written(placeholder, classWord, made.with_class_word) }
 }
 
 function written(placeholder, classWord, together) {
@@ -59,13 +99,5 @@ function valueOf(node, name) {
   return typeof value === "string" ? value : ""
 }
 
-/** The node that an input comes from, through reroutes of one input. */
-function source(node, inputName) {
-  let slot = node.inputs?.findIndex((input) => input.name === inputName) ?? -1
-  for (let hops = 0; node && slot >= 0 && hops < 20; hops++) {
-    node = node.getInputNode(slot)
-    if (node?.type !== "Reroute") return node
-    slot = 0
-  }
-  return null
-}
+/** Is it a node that encodes what is written on it with a CLIP? */
+export const isEncoder = (node) => inputSlot(node, "clip") >= 0 && !node.type.startsWith("Personalize")

@@ -1,5 +1,5 @@
 import { app } from "../../../scripts/app.js"
-import { besides, freePlace } from "../graph.js"
+import { besides, freePlace, inOneStep, inputSlot } from "../graph.js"
 import { button, element } from "./elements.js"
 import { text } from "./texts.js"
 
@@ -23,11 +23,11 @@ export function makeSaving(node) {
     const [type, input] = SAVERS[node.outputs[0].type]
     const { graph } = node
     const saver = LiteGraph.createNode(type)
-    graph.beforeChange()
-    saver.pos = freePlace(graph, saver.size, besides(node))
-    graph.add(saver)
-    node.connect(0, saver, saver.inputs.findIndex(({ name }) => name === input))
-    graph.afterChange()
+    inOneStep(graph, () => {
+      saver.pos = freePlace(graph, saver.size, besides(node))
+      graph.add(saver)
+      node.connect(0, saver, inputSlot(saver, input))
+    })
     await app.queuePrompt(0)
   }
 
