@@ -101,9 +101,10 @@ function marked(value, doubts) {
 function hint(field, doubt) {
   const line = document.createElement("p")
   const { word, status, nearest } = doubt
-  line.append(text(status === "elsewhere" ? "not_applied" : "unknown_word", { word }), " ")
+  const isElsewhere = status === "elsewhere"
+  line.append(text(isElsewhere ? "not_applied" : "unknown_word", { word }), " ")
   if (nearest) line.append(button(text("write_nearest", { word: nearest }), () => correct(field, doubt)), " ")
-  if (status === "elsewhere") line.append(button(text("apply_here"), () => apply(field, doubt)))
+  if (isElsewhere) line.append(button(text("apply_here"), () => apply(field, doubt)))
   return line
 }
 
