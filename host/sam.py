@@ -1,11 +1,15 @@
-"""SAM (Kirillov et al. 2023) as a model of the host: moved, offloaded and freed with the others."""
+"""Segment Anything as a model of the host: moved, offloaded and freed with the others.
+
+Two generations, one door: the first version through the package segment-anything, and SAM 2 and 2.1
+through transformers.
+"""
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,43 +17,87 @@ from comfy import model_management
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
-from .sam_files import SamShape, read_sam_tensors, sam_from_tensors
+from ..concepts.errors import ConceptFileError
+from .sam_files import EXPECTED, read_checkpoint
+from .sam_first import FIRST_MARK, FirstSam
+from .sam_second import SECOND_MARKS, SecondSam
 
-if TYPE_CHECKING:
-    from segment_anything import SamPredictor
-    from segment_anything.modeling import Sam
-
-REMEMBERED = 64
-"""Pictures whose embeddings are kept in memory, 4 MB each at SAM's own size."""
+REMEMBERED_BYTES = 2**28
+"""Of embeddings of pictures in memory: 64 pictures of the first version, 16 of the second."""
 
 
-class SegmentAnything(nn.Module):
-    """Holds the network for the host, which sets attributes that the package's class refuses."""
+class Generation(Protocol):
+    """A version of SAM.
 
-    def __init__(self, sam: "Sam") -> None:
+    module: its network; working_bytes: what that needs beside its weights while it looks
+    """
+
+    @property
+    def module(self) -> nn.Module: ...
+
+    @property
+    def working_bytes(self) -> int: ...
+
+    def embed(self, pixels: np.ndarray) -> list[Tensor]:
+        """What the network keeps of a picture, (H, W, 3), uint8, on the module's device."""
+        ...
+
+    def answer(
+        self,
+        embeddings: Sequence[Tensor],
+        size: tuple[int, int],
+        points: Sequence[tuple[float, float]],
+        labels: Sequence[int],
+        box: tuple[float, float, float, float] | None,
+        several: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """As `predict_masks`, of a picture of a size (height, width) from what `embed` gave."""
+        ...
+
+
+_GENERATIONS: dict[str, Callable[[Mapping[str, Tensor]], Generation]] = {
+    FIRST_MARK: FirstSam.from_tensors,
+    **dict.fromkeys(SECOND_MARKS, SecondSam.from_tensors),
+}
+"""By the name of a tensor that only this version has."""
+
+
+class SamHolder(nn.Module):
+    """Holds a network for the host, which sets attributes that the networks' classes refuse."""
+
+    def __init__(self, sam: nn.Module) -> None:
         super().__init__()
         self.sam = sam
 
 
 @dataclass(frozen=True, eq=False)
 class SamModel:
-    """A SAM network and the embeddings of the pictures that it has seen, by their content."""
+    """A SAM and the embeddings of the pictures that it has seen, by their content."""
 
     name: str
-    shape: SamShape
+    generation: Generation
     patcher: ModelPatcher
-    seen: OrderedDict[str, Tensor] = field(default_factory=OrderedDict, repr=False)
+    seen: OrderedDict[str, list[Tensor]] = field(default_factory=OrderedDict, repr=False)
 
 
 def load_sam(path: Path) -> SamModel:
     """A SAM from any checkpoint of it. Raises ConceptFileError for other files."""
-    sam, shape = sam_from_tensors(read_sam_tensors(path), path.name)
+    mark, tensors = read_checkpoint(path, tuple(_GENERATIONS))
+    try:
+        generation = _GENERATIONS[mark](tensors)
+    except ConceptFileError:
+        raise
+    except Exception as error:  # tensors can be missing, and of any shape
+        raise ConceptFileError(
+            f"'{path.name}' is no whole SAM ({' '.join(str(error).split())[:200]}). Copy or "
+            f"download it again.{EXPECTED}"
+        ) from error
     patcher = ModelPatcher(
-        SegmentAnything(sam),
+        SamHolder(generation.module),
         load_device=model_management.get_torch_device(),
         offload_device=model_management.unet_offload_device(),
     )
-    return SamModel(path.stem, shape, patcher)
+    return SamModel(path.stem, generation, patcher)
 
 
 @torch.inference_mode()
@@ -61,7 +109,7 @@ def predict_masks(
     box: tuple[float, float, float, float] | None = None,
     several: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """What the package's SamPredictor gives for a prompt; a picture is embedded only once.
+    """What SAM answers to a prompt, as its own predictor does; a picture is embedded only once.
 
     picture: (H, W, 3) in 0..1
     points: (x, y) in pixels of the picture; labels: 1 on the subject, 0 beside it
@@ -69,44 +117,31 @@ def predict_masks(
     several: the three candidates for an ambiguous prompt, else the one mask for a plain prompt
     Returns masks (N, H, W), booleans, and the quality that SAM expects of each, (N,); CPU.
     """
-    predictor = _predictor(model, picture)
-    masks, quality, _ = predictor.predict(
-        point_coords=np.array(points, dtype=np.float64) if points else None,
-        point_labels=np.array(labels, dtype=np.int64) if points else None,
-        box=None if box is None else np.array(box, dtype=np.float64),
-        multimask_output=several,
-    )
-    return torch.as_tensor(masks), torch.as_tensor(quality)
-
-
-def _predictor(model: SamModel, picture: Tensor) -> "SamPredictor":
-    """The package's predictor, which has looked at the picture, now or before."""
-    from segment_anything import SamPredictor
-
-    device = model.patcher.load_device
-    # The package's layers know no casting, so that a part left behind would be of no use.
-    model_management.load_models_gpu(
-        [model.patcher], memory_required=model.shape.attention_bytes, force_full_load=True
-    )
-    holder: SegmentAnything = model.patcher.model.to(device)
-    predictor = SamPredictor(holder.sam)
     pixels = (picture.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    embeddings = _embeddings(model, pixels)
+    size = int(pixels.shape[0]), int(pixels.shape[1])
+    masks, quality = model.generation.answer(embeddings, size, points, labels, box, several)
+    return masks.cpu(), quality.cpu()
+
+
+def _embeddings(model: SamModel, pixels: np.ndarray) -> list[Tensor]:
+    """Of a picture that was looked at now or before; the network is on its device afterwards."""
+    device = model.patcher.load_device
+    # The networks' layers know no casting, so that a part left behind would be of no use.
+    model_management.load_models_gpu(
+        [model.patcher], memory_required=model.generation.working_bytes, force_full_load=True
+    )
+    model.patcher.model.to(device)
     key = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
     if key in model.seen:
         model.seen.move_to_end(key)
-        _recall(predictor, model.seen[key].to(device), pixels.shape[:2])
-        return predictor
-    predictor.set_image(pixels)
-    model.seen[key] = predictor.get_image_embedding().cpu()
-    while len(model.seen) > REMEMBERED:
+        return [tensor.to(device) for tensor in model.seen[key]]
+    embeddings = model.generation.embed(pixels)
+    model.seen[key] = [tensor.cpu() for tensor in embeddings]
+    while len(model.seen) > 1 and _bytes_of(model) > REMEMBERED_BYTES:
         model.seen.popitem(last=False)
-    return predictor
+    return embeddings
 
 
-def _recall(predictor: "SamPredictor", features: Tensor, size: tuple[int, int]) -> None:
-    """Bring a predictor into the state after `set_image`."""
-    transform = predictor.transform
-    predictor.features = features
-    predictor.original_size = size
-    predictor.input_size = transform.get_preprocess_shape(*size, transform.target_length)
-    predictor.is_image_set = True
+def _bytes_of(model: SamModel) -> int:
+    return sum(tensor.nbytes for tensors in model.seen.values() for tensor in tensors)

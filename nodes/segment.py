@@ -29,8 +29,8 @@ class LoadSAM(io.ComfyNode):
             node_id="PersonalizeLoadSAM",
             display_name="Load SAM",
             category=CATEGORY,
-            description="Loads a Segment Anything model (the first version): ViT-B, ViT-L, ViT-H "
-            "or a fine-tuned one. Files lie in models/sams, where other packs keep them too.",
+            description="Loads a Segment Anything model: SAM's ViT-B, ViT-L, ViT-H or a fine-tuned "
+            "one, or a SAM 2 or 2.1. Files lie in models/sams, where other packs keep them too.",
             search_aliases=ALIASES,
             inputs=[
                 io.Combo.Input(

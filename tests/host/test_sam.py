@@ -11,7 +11,7 @@ import torch
 from personalize.concepts.errors import ConceptFileError
 from personalize.host import sam as sams
 from personalize.host.sam import load_sam, predict_masks
-from personalize.host.sam_files import build_sam, sam_shape
+from personalize.host.sam_first import build_sam, sam_shape
 from personalize.tests.sam_models import package_sam, save_sam
 from PIL import Image
 from safetensors.torch import save_file
@@ -120,7 +120,9 @@ def test_the_published_sizes_have_the_packages_networks():
             assert mine.attn.num_heads == other.attn.num_heads
 
 
-@pytest.mark.parametrize("how", ["safetensors", "half", "trainer", "state_dict"])
+@pytest.mark.parametrize(
+    "how", ["safetensors", "half", "trainer", "state_dict", "net", "model_state_dict", "colours"]
+)
 def test_every_way_a_checkpoint_is_kept(sam, tmp_path, how):
     tensors, path = sam.state_dict(), tmp_path / f"{how}.pth"
     if how == "safetensors":
@@ -132,8 +134,11 @@ def test_every_way_a_checkpoint_is_kept(sam, tmp_path, how):
     elif how == "trainer":
         state = {f"module.sam.{key}": t for key, t in tensors.items()}
         torch.save({"model": state, "optimizer": {"lr": 1.0}, "epoch": 3}, path)
+    elif how == "colours":
+        colours = {"pixel_mean": sam.pixel_mean, "pixel_std": sam.pixel_std}
+        torch.save(tensors | colours, path)
     else:
-        torch.save({"state_dict": tensors}, path)
+        torch.save({how: tensors, "epoch": 3}, path)
     pixels, image = picture()
     expected = package_sam()
     expected.load_state_dict({key: t.float() for key, t in tensors.items()})
@@ -155,7 +160,8 @@ def test_a_picture_is_embedded_once(path, monkeypatch):
     predict_masks(model, second, **PROMPTS[0])
     predict_masks(model, first.transpose(0, 1), **PROMPTS[0])
     assert len(seen) == 3
-    monkeypatch.setattr(sams, "REMEMBERED", 2)
+    one_picture = next(iter(model.seen.values()))[0].nbytes
+    monkeypatch.setattr(sams, "REMEMBERED_BYTES", 2 * one_picture)
     for n in range(3):
         predict_masks(model, picture(seed=10 + n)[1], **PROMPTS[0])
     assert len(model.seen) == 2
@@ -228,7 +234,8 @@ def bad_files(folder, sam):
     relatives = {
         "hq": tensors | {"mask_decoder.hf_token.weight": torch.zeros(1)},
         "mobile": {"image_encoder.patch_embed.seq.0.c.weight": torch.zeros(1)},
-        "second": {"model": {"image_encoder.trunk.pos_embed": torch.zeros(1)}},
+        "second": {"model": {"image_encoder.trunk.pos_embed_window": torch.zeros(1)}},
+        "third": {"detector.backbone.vision_backbone.trunk.pos_embed": torch.zeros(1)},
         "hub": {"vision_encoder.pos_embed": torch.zeros(1)},
     }
     wrong = tensors | {"mask_decoder.iou_token.weight": torch.zeros(1, 7)}
@@ -252,6 +259,8 @@ def bad_files(folder, sam):
     (folder / "cut.pth").write_bytes(whole[: len(whole) // 2])
     (folder / "cut.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{}")
     (folder / "empty.pth").write_bytes(b"")
+    (folder / "page.pth").write_text("<!DOCTYPE html><title>Sign in</title>")
+    (folder / "pointer.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
 
 
 @pytest.mark.parametrize(
@@ -266,7 +275,10 @@ def bad_files(folder, sam):
         ("odd.pth", "'odd.pth' is no whole SAM"),
         ("hq.pth", "'hq.pth' is an HQ-SAM, which is not supported"),
         ("mobile.pth", "is a MobileSAM, which"),
-        ("second.pth", "is a SAM 2, which"),
+        ("second.pth", "'second.pth' is no whole SAM"),
+        ("third.pth", "is a SAM 3, which ComfyUI has nodes of its own for"),
+        ("page.pth", "'page.pth' is a web page that was saved under a file's name"),
+        ("pointer.safetensors", "is a pointer of Git LFS.*download it"),
         ("hub.pth", "is a SAM under the names of transformers, which"),
         ("cut.pth", r"'cut.pth' cannot be read \(.*copy or download it again"),
         ("cut.safetensors", "'cut.safetensors' is no whole safetensors file"),
@@ -288,5 +300,7 @@ def test_files_that_are_no_sam(sam, tmp_path, name, says, capsys):
 
 def test_without_the_package_it_says_what_to_install(path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "segment_anything", None)
-    with pytest.raises(ConceptFileError, match="segment-anything is not installed.*requirements"):
+    with pytest.raises(
+        ConceptFileError, match="segment-anything is not installed.*requirements.*SAM 2"
+    ):
         load_sam(path)
