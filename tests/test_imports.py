@@ -28,7 +28,10 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "concepts": (set(), {"torch", "safetensors"}),
     "pictures": ({"concepts"}, ENGINE | {"scipy"}),
     "segment": ({"concepts", "host", "pictures"}, ENGINE),
-    "host": ({"concepts", "version"}, ENGINE | HOST | NAMED | set(REQUIRED)),
+    "host": (
+        {"concepts", "version"},
+        ENGINE | HOST | NAMED | {"transformers"} | set(REQUIRED),
+    ),
     "training": ({"concepts", "host", "pictures", "version"}, ENGINE),
     "samplers": ({"concepts", "host"}, ENGINE | NAMED),
     "evaluation": ({"concepts", "pictures"}, ENGINE | {"transformers"}),
