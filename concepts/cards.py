@@ -1,6 +1,6 @@
 """A concept's card: what people need to see of it, without what was learned."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from .placeholders import attribute_placeholder
 
 @dataclass(frozen=True)
 class Card:
-    """method: as in the concept file; method_name, base_title: for people
+    """method, base: as in the concept file; method_name, base_title: for people
     write: what to write in a prompt, such as ``<me> person``
     attributes: what else can be written, such as ``<my-dog:pose2>``
+    steps: that were learned, 0 when the file does not say; planned: that were wanted
     """
 
     method: str
@@ -26,6 +27,9 @@ class Card:
     class_word: str
     write: str
     attributes: tuple[str, ...]
+    base: str
+    steps: int = 0
+    planned: int = 0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -50,7 +54,20 @@ def _card(concept: Concept, words: Iterable[str]) -> Card:
         class_word=concept.class_word,
         write=_written(concept),
         attributes=tuple(attribute_placeholder(concept.placeholder, a) for a in attributes),
+        base=concept.base,
+        steps=_count(concept.training.get("steps_taken")),
+        planned=_count(_config(concept).get("steps")),
     )
+
+
+def _config(concept: Concept) -> Mapping[str, Any]:
+    config = concept.training.get("config")
+    return config if isinstance(config, Mapping) else {}
+
+
+def _count(value: Any) -> int:
+    """A number that a file says; files of others may say anything."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _written(concept: Concept) -> str:

@@ -63,7 +63,7 @@ def rename(name: str, wanted: str) -> str:
         raise NameTakenError(
             f"There is a file or a picture '{wanted}' already. Choose another name."
         )
-    _move(path, target)
+    move_with_pictures(path, target)
     return str(target.relative_to(folder))
 
 
@@ -77,7 +77,7 @@ def to_trash(name: str) -> Path:
     for target in numbered(place):
         if not is_taken(target):
             with suppress(NameTakenError):
-                _move(path, target)
+                move_with_pictures(path, target)
                 return target
     raise ConceptFileError(f"The trash has too many files named '{path.name}'. Empty it.")
 
@@ -94,7 +94,7 @@ def _in_folder(path: Path, folder: Path) -> Path:
     return (path.parent.resolve() / path.name).relative_to(folder.resolve())
 
 
-def _move(path: Path, target: Path) -> None:
+def move_with_pictures(path: Path, target: Path) -> None:
     """Move a file and its pictures, all of them or none."""
     others = {path.with_suffix(suffix) for suffix in SUFFIXES} - {path}
     shared = any(other.is_file() for other in others)

@@ -5,6 +5,8 @@ A GET changes nothing. A POST must be JSON, which no other site can make a brows
 
 import asyncio
 from collections.abc import Callable
+from pathlib import PurePath
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -13,7 +15,9 @@ from ..concepts.errors import PersonalizeError
 from ..concepts.methods import ClassWord, Method, Part
 from ..host.browsers import CONCEPTS_CHANGED, tell_browsers
 from ..host.card_pictures import content_type
+from ..host.sharing import shared_file
 from ..host.shelf import picture_of, rename, shelf, to_trash
+from ..host.trash import restore, trash
 from .answers import Handler, query_of, refused, texts_of
 
 PREFIX = "/personalize/concepts"
@@ -37,6 +41,9 @@ def add_routes(routes: web.RouteTableDef | None) -> None:
     routes.get(f"{PREFIX}/picture")(send_picture)
     routes.post(f"{PREFIX}/rename")(change("name", "wanted", action=rename))
     routes.post(f"{PREFIX}/delete")(change("name", action=to_trash))
+    routes.get(f"{PREFIX}/trash")(send_trash)
+    routes.post(f"{PREFIX}/restore")(change("name", action=restore))
+    routes.get(f"{PREFIX}/share")(send_shared)
 
 
 async def send_shelf(request: web.Request) -> web.StreamResponse:
@@ -78,6 +85,25 @@ async def send_picture(request: web.Request) -> web.StreamResponse:
         "Cache-Control": "no-cache",
     }
     return web.FileResponse(picture, headers=headers)
+
+
+async def send_trash(request: web.Request) -> web.StreamResponse:
+    return web.json_response({"trash": await asyncio.to_thread(trash)})
+
+
+async def send_shared(request: web.Request) -> web.StreamResponse:
+    """?name=my-dog.safetensors: a zip file of the concept, its thumbnail and its card as text"""
+    try:
+        name = query_of(request, "name")
+        file = await asyncio.to_thread(shared_file, name)
+    except (PersonalizeError, OSError) as error:
+        return refused(str(error), 404)
+    headers = {
+        "Content-Type": "application/zip",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(PurePath(name).stem)}.zip",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return web.FileResponse(file, headers=headers)
 
 
 def change(*fields: str, action: Callable[..., object]) -> Handler:

@@ -52,6 +52,22 @@ def test_the_card_of_a_file_is_that_of_the_loaded_concept(case, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("training", "steps", "planned"),
+    [
+        ({}, 0, 0),
+        ({"steps_taken": 500, "config": {"steps": 1000}}, 500, 1000),
+        ({"steps_taken": "many", "config": "none"}, 0, 0),
+        ({"steps_taken": True, "config": {"steps": -3}}, 0, 0),
+    ],
+)
+def test_the_card_says_how_much_was_learned(training, steps, planned, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_concept(make(training=training), path)
+    card = read_card(path, "a.safetensors")
+    assert (card.steps, card.planned, card.base) == (steps, planned, "sd1")
+
+
+@pytest.mark.parametrize(
     ("case", "write", "attributes"),
     [
         ("cross init", "<me> person", ()),

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sys
+import zipfile
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,9 @@ from personalize.concepts.files import load_concept, save_concept
 from personalize.host import shelf as shelf_module
 from personalize.host.card_pictures import contact_sheet, is_taken, write_pictures
 from personalize.host.folders import concept_names, save_new
+from personalize.host.sharing import shared_file
 from personalize.host.shelf import known_path, picture_of, rename, shelf, to_trash
+from personalize.host.trash import restore, trash
 from personalize.tests.windows_disk import WindowsDisk
 from PIL import Image
 from safetensors.torch import save_file
@@ -254,6 +257,62 @@ def test_the_trash_overwrites_nothing(output):
     assert [Path(k).name for k in kept] == ["my-dog-2.safetensors", "my-dog.safetensors"]
 
 
+def test_what_was_deleted_is_listed_and_put_back(folders):
+    put(folders[1], "pets/rex.safetensors", placeholder="<rex>")
+    put(folders[0])
+    before = files(folders[1])
+    rex = str(Path("pets", "rex.safetensors"))
+    to_trash(rex)
+    to_trash("my-dog.safetensors")
+    assert {entry["name"] for entry in trash()} == {rex, "my-dog.safetensors"}
+    assert all(entry["changed"] > 0 for entry in trash())
+    assert restore(rex) == rex
+    assert files(folders[1]) == before
+    assert [entry["name"] for entry in trash()] == ["my-dog.safetensors"]
+    assert restore("my-dog.safetensors") == "my-dog.safetensors" and not trash()
+
+
+def test_what_is_put_back_overwrites_nothing(output):
+    put(output)
+    to_trash("my-dog.safetensors")
+    put(output, placeholder="<other>")
+    assert restore("my-dog.safetensors") == "my-dog-2.safetensors"
+    cards = {entry["name"]: entry["card"]["placeholder"] for entry in shelf()}
+    assert cards == {"my-dog.safetensors": "<other>", "my-dog-2.safetensors": "<my-dog>"}
+
+
+@pytest.mark.parametrize("name", ["", "my-dog.safetensors", "../my-dog.safetensors", "/etc/passwd"])
+def test_a_name_that_is_not_in_the_trash_means_nothing(name, output):
+    put(output)
+    with pytest.raises(ConceptFileError, match="in the trash"):
+        restore(name)
+
+
+def test_nothing_is_put_back_behind_a_link(output, tmp_path, link):
+    put(output, "pets/rex.safetensors")
+    to_trash(str(Path("pets", "rex.safetensors")))
+    (output / "pets").rmdir()
+    (tmp_path / "outside").mkdir()
+    link(output / "pets", tmp_path / "outside")
+    with pytest.raises(ConceptFileError, match="leads out of"):
+        restore(str(Path("pets", "rex.safetensors")))
+    assert files(tmp_path / "outside") == []
+
+
+def test_a_shared_file_holds_the_concept_and_its_card_and_no_training_pictures(output, host_base):
+    path = put(output)
+    file = shared_file("my-dog.safetensors")
+    assert file.is_relative_to(host_base / "temp")
+    with zipfile.ZipFile(file) as archive:
+        assert sorted(archive.namelist()) == ["my-dog.safetensors", "my-dog.txt", "my-dog.webp"]
+        assert archive.read("my-dog.safetensors") == path.read_bytes()
+        card = archive.read("my-dog.txt").decode()
+    assert "Write in a prompt: <my-dog> dog" in card and "Stable Diffusion 1.x" in card
+    (output / "odd.safetensors").write_bytes(b"secret")
+    with pytest.raises(ConceptFileError):
+        shared_file("odd.safetensors")
+
+
 @pytest.fixture
 def link(tmp_path):
     def make(place, target):
@@ -272,7 +331,8 @@ def test_nothing_behind_a_link_to_another_folder_is_changed_or_sent(output, tmp_
     name = str(Path("linked", "far.safetensors"))
     assert [entry["name"] for entry in shelf()] == [name]
     before = files(tmp_path)
-    for act in (to_trash, lambda n: rename(n, "near"), lambda n: picture_of(n, "thumbnail")):
+    sent = [shared_file, lambda n: picture_of(n, "thumbnail")]
+    for act in (to_trash, lambda n: rename(n, "near"), *sent):
         with pytest.raises(ConceptFileError, match="outside of the concepts folders: a link leads"):
             act(name)
     put(output)

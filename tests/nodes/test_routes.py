@@ -220,3 +220,18 @@ def test_any_request_is_answered(body, query, content_type, folder, told):
         assert status == 200 or (status == 404 and json.loads(content)["error"])
         assert request("GET", PREFIX)[0] == 200
     assert {path.name for path in folder.parent.iterdir()} == {"concepts"}
+
+
+def test_the_trash_is_listed_restored_and_a_concept_shared(folder, told):
+    status, headers, content = ask("GET", "/share?name=my-dog.safetensors")
+    assert status == 200 and content.startswith(b"PK")
+    assert headers["Content-Disposition"] == "attachment; filename*=UTF-8''my-dog.zip"
+    assert ask("GET", "/share?name=nobody")[0] == 404
+    before = files(folder)
+    assert ask("POST", "/delete", json={"name": "my-dog.safetensors"})[0] == 200
+    (entry,) = ask("GET", "/trash")[2]["trash"]
+    assert entry["name"] == "my-dog.safetensors"
+    assert ask("POST", "/restore", json={"name": "nobody"})[0] == 400
+    status, _, content = ask("POST", "/restore", json={"name": entry["name"]})
+    assert (status, content["result"]) == (200, "my-dog.safetensors")
+    assert files(folder) == before and len(told) == 2

@@ -1,0 +1,60 @@
+"""What was deleted from the shelf: listed, and put back where it was.
+
+A name means one of the listed files or nothing, as on the shelf.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+
+from ..concepts.errors import ConceptFileError, NameTakenError
+from ..concepts.files import SUFFIXES
+from .card_pictures import is_taken
+from .folders import CONCEPTS, TRASH, numbered
+from .shelf import move_with_pictures
+
+
+def trash() -> list[dict[str, Any]]:
+    """All deleted concepts as `name` and `changed` (ms), those deleted last first."""
+    entries = []
+    for name, path in _files().items():
+        with suppress(OSError):  # gone since it was listed
+            entries.append({"name": name, "changed": path.lstat().st_ctime_ns // 10**6})
+    return sorted(entries, key=lambda entry: -entry["changed"])
+
+
+def restore(name: str) -> str:
+    """Put a deleted concept and its pictures back; return its name, with a number if that is taken.
+
+    Raises ConceptFileError for a name that is not in the trash.
+    """
+    path = _files().get(name)
+    if path is None:
+        raise ConceptFileError(f"There is no '{name}' in the trash. Refresh the list.")
+    root = next(parent for parent in path.parents if parent.name == TRASH)
+    folder = root.parent
+    place = folder / path.relative_to(root)
+    if not place.parent.resolve().is_relative_to(folder.resolve()):
+        raise ConceptFileError(f"{place.parent} leads out of {folder}. Remove that link.")
+    for target in numbered(place):
+        if not is_taken(target):
+            with suppress(NameTakenError):
+                move_with_pictures(path, target)
+                return str(target.relative_to(folder))
+    raise ConceptFileError(f"There are too many files named '{path.name}'. Rename some.")
+
+
+def _files() -> dict[str, Path]:
+    """The files in the trash of each concepts folder, by their names in it."""
+    found: dict[str, Path] = {}
+    for folder in map(Path, folder_paths.get_folder_paths(CONCEPTS)):
+        root = folder / TRASH
+        if not root.is_dir() or not root.resolve().is_relative_to(folder.resolve()):
+            continue
+        for path in sorted(root.rglob("*")):
+            inside = path.parent.resolve().is_relative_to(root.resolve())
+            if inside and path.is_file() and path.suffix.lower() in SUFFIXES:
+                found.setdefault(str(path.relative_to(root)), path)
+    return found
