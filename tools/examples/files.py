@@ -17,7 +17,7 @@ USED = {
     "output/concepts": [
         f"{start}{name}.safetensors"
         for start in ("", "miniature-")
-        for name in ("me", "my-dog", "my-dog-detex")
+        for name in ("me", "my-dog", "my-dog-custom", "my-dog-detex")
     ],
     "input": ["example.png"],
 }

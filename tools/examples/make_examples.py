@@ -23,6 +23,8 @@ from .example import Example, Group, Node, Source
 from .miniature_examples import can_run, on_miniature
 from .notes import (
     CHECKPOINT,
+    COMPARE_MODEL_NOTE,
+    COMPARE_NOTE,
     DETEX_LEARN_NOTE,
     DETEX_MASK_NOTE,
     DETEX_MODEL_NOTE,
@@ -56,6 +58,7 @@ from .saved_examples import saved_workflow
 
 FOLDER = ROOT / "example_workflows"
 SCORER = "clip-vit-large-patch14"
+COMPARED = "a photo of a {}\na photo of a {} on the beach"
 SCORED_PROMPT = "a photo of a <my-dog> on the beach"
 
 SAMPLING: dict[str, Any] = {
@@ -443,6 +446,34 @@ def _applied(models: str, concept: str, place: tuple[int, int]) -> Node:
     return Node("PersonalizeApplyConcept", place, (360, 290), links)
 
 
+def comparison() -> Example:
+    """Two saved concepts at two strengths with two prompts, as one grid."""
+    models = {"model": ("base", 0), "clip": ("base", 1), "vae": ("base", 2)}
+    concepts = {f"concepts.concept{n}": (key, 0) for n, key in enumerate(("first", "second"))}
+    nodes = {
+        "model_note": note("1. Model and concepts", COMPARE_MODEL_NOTE, (0, -290), (360, 270)),
+        "base": Node(
+            "CheckpointLoaderSimple", (0, 60), (360, 120), widgets={"ckpt_name": CHECKPOINT}
+        ),
+        "first": _loaded("my-dog", (0, 230)),
+        "second": _loaded("my-dog-custom", (0, 470)),
+        "compare_note": note("2. Compare", COMPARE_NOTE, (440, -290), (860, 250)),
+        "compare": Node(
+            "PersonalizeCompare", (440, 60), (400, 700), {**models, **concepts},
+            {"prompts": COMPARED, "strengths": "0.5, 1"}, carries="CONCEPT",
+        ),
+        "report": Node(
+            "SaveImage", (890, 60), (410, 560), {"images": ("compare", 0)},
+            {"filename_prefix": "personalize/compared"},
+        ),
+    }  # fmt: skip
+    groups = (
+        Group("1. Model and concepts", (-20, -20, 400, 710), COLOURS["model"]),
+        Group("2. Compare", (420, -20, 900, 800), COLOURS["use"]),
+    )
+    return Example("compare-concepts", nodes, groups)
+
+
 def evaluation(masks: dict[str, Source] | None = None) -> Example:
     """A saved concept, four pictures of it, and their scores.
 
@@ -615,6 +646,7 @@ STABLE_DIFFUSION = (
     learn_apart(FOUR_PICTURES, ("list", 0), ("segment", 0)),
     swap(),
     two_concepts(),
+    comparison(),
     evaluation(),
 )
 MINIATURE = tuple(
@@ -624,6 +656,7 @@ MINIATURE = tuple(
         learn_apart(ONE_SUBJECT, ("picture", 0), ("picture", 1)),
         swap(),
         two_concepts(),
+        comparison(),
         evaluation({"reference_masks": ("picture", 1)}),
     )
     if can_run(e)

@@ -92,7 +92,8 @@ def draw_all(client: ComfyClient, names: Sequence[str]) -> None:
         pictures = drawn(client, prompt)
         if names and path.stem not in names:
             continue
-        scored = any(nodes_of_type(prompt, "PersonalizeEvaluate"))
+        reports = ("PersonalizeEvaluate", "PersonalizeCompare")
+        scored = any(nodes_of_type(prompt, kind) for kind in reports)
         before, ground = ([], PAPER) if scored else (learned_from(prompt), BACKGROUND)
         picture = thumbnail(before, pictures, ground)
         for stem in (path.stem, path.stem.removeprefix(PREFIX)):

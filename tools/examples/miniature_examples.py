@@ -52,6 +52,10 @@ in `output/concepts`, and with the same miniature Stable Diffusion.
 Its own CLIP scores. In the folder of this repository, this writes it:
 
 `python -m miniature.clip_folder .../ComfyUI/models/clip_metrics/{SCORER}`""",
+    "compare-concepts": f"""\
+**Run *{PREFIX}learn-a-subject-custom-diffusion* and *{PREFIX}learn-a-thing-catversion* first**: \
+this example draws with the files that they saved in `output/concepts`, and with the same \
+miniature Stable Diffusion.""",
     "two-concepts-in-one-picture": f"""\
 **Run *{PREFIX}learn-a-face-cross-initialization* and *{PREFIX}learn-a-thing-catversion* first**: \
 this example draws with the files that they saved in `output/concepts`, and with the same \
@@ -63,6 +67,10 @@ The miniature has learned from pictures with one thing or face each; two halves 
 NEEDED = {
     PREFIX + "swap-pose-and-background-detex": (PREFIX + "learn-a-subject-detex",),
     PREFIX + "evaluate-a-concept": (PREFIX + "learn-a-thing-catversion",),
+    PREFIX + "compare-concepts": (
+        PREFIX + "learn-a-subject-custom-diffusion",
+        PREFIX + "learn-a-thing-catversion",
+    ),
     PREFIX + "two-concepts-in-one-picture": (
         PREFIX + "learn-a-face-cross-initialization",
         PREFIX + "learn-a-thing-catversion",
@@ -83,6 +91,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "CLIPVisionLoader": {"clip_name": VISION},
     "PersonalizeLoadELITE": {"global_mapper": ENCODER, "local_mapper": "in the same file"},
     "PersonalizeEvaluate": {"clip_folder": SCORER},
+    "PersonalizeCompare": {"steps": STEPS, "cfg": GUIDANCE, "resolution": SIZE},
     "EmptyLatentImage": {"width": SIZE, "height": SIZE},
     "ImageScale": {"width": SIZE, "height": SIZE},
     "KSampler": SAMPLING,
@@ -116,8 +125,8 @@ def _set(node: Node, subject: dict[str, Any] | None) -> Node:
         changed = dict(subject)
     if node.kind == "CLIPTextEncode":
         changed["text"] = WORDS.get(changed["text"], changed["text"])
-    if node.kind in TRAINING:
-        changed.pop("preset", None)
+    if node.kind in TRAINING and "preset" in changed:
+        changed["preset"] = "custom"  # the recipe's own steps and rate
     return replace(node, kind=OTHER_KIND.get(node.kind, node.kind), widgets=changed)
 
 

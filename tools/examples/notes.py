@@ -124,6 +124,18 @@ layout, such as those of openai/clip-vit-large-patch14. Nothing is downloaded.
 
 `filename` writes a table to `output/scores`."""
 
+COMPARE_MODEL_NOTE = """\
+**Start here.** Run *learn-a-thing-catversion* and *learn-a-subject-custom-diffusion* first: this \
+example draws with the files that they saved in `output/concepts`, and the same checkpoint. Any \
+other concepts of one family of checkpoints will do."""
+
+COMPARE_NOTE = """\
+Each concept has rows, one for each of the `strengths`; each line of `prompts` is a column, `{}` \
+the concept. All pictures begin with the same noise.
+
+Connect more concepts: another socket appears. With a CLIP as `clip_folder` each picture has a \
+score."""
+
 ELITE_MODEL_NOTE = f"""\
 **Start here.** Choose a Stable Diffusion 1.x checkpoint, the CLIP ViT-L/14 vision encoder \
 (this example names `{VISION}`, in `models/clip_vision`) and the encoder: the official \
