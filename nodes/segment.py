@@ -1,5 +1,6 @@
 """Masks of the subject by Segment Anything."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import partial
 from typing import Any
@@ -14,7 +15,8 @@ from ..host.progress import NodeProgress, stop_if_cancelled
 from ..host.sam import SamModel, load_sam
 from ..segment.overlay import draw_overlay, draw_sheet
 from ..segment.prompt import SegmentPrompt
-from ..segment.segmentation import Choice, Finish, Segmented, segment_pictures
+from ..segment.segmentation import Choice, Finish, Segmented, segment_pictures, tidy_masks
+from .inputs import mask_marks_input, mask_marks_of
 
 SamSocket = io.Custom("SAM_MODEL")
 
@@ -59,15 +61,19 @@ class SegmentSubject(io.ComfyNode):
             node_id="PersonalizeSegmentSubject",
             display_name="Segment Subject",
             category=CATEGORY,
-            description="Finds the subject of each picture and gives its mask. Without a prompt it "
-            "looks for one subject in the middle; points and a box say what else is meant.",
+            description="Finds the subject of each picture and gives its mask, or tidies a mask. "
+            "Without a prompt it looks for one subject in the middle; points and a box say what "
+            "else is meant.",
             search_aliases=ALIASES,
             is_input_list=True,
             inputs=[
-                SamSocket.Input("sam_model", tooltip="A model, from Load SAM."),
                 io.Image.Input(
                     "image",
                     tooltip="One or more pictures, as a batch or a list; each gets its mask.",
+                ),
+                SamSocket.Input(
+                    "sam_model", optional=True,
+                    tooltip="A model, from Load SAM. Not needed where there are masks already.",
                 ),
                 io.String.Input(
                     "points", default="", optional=True,
@@ -108,6 +114,12 @@ class SegmentSubject(io.ComfyNode):
                     "soften", default=finish.soften, min=0, max=512, optional=True,
                     tooltip="Let the edge fade over this many pixels. 0: a hard edge.",
                 ),
+                io.Mask.Input(
+                    "mask", optional=True,
+                    tooltip="Masks that are there already, one for each picture: they are tidied "
+                    "as largest_part, fill_holes, grow and soften say, and no model is asked.",
+                ),
+                mask_marks_input(),
             ],
             outputs=[
                 io.Mask.Output(
@@ -128,25 +140,19 @@ class SegmentSubject(io.ComfyNode):
 
     @classmethod
     def execute(cls, **lists: list[Any]) -> io.NodeOutput:
-        model = lists["sam_model"][0]
-        if not isinstance(model, SamModel):
-            raise PersonalizeError(
-                f"This SAM_MODEL is a {type(model).__name__} of another pack. Connect Load SAM of "
-                "this pack, which reads the same files."
-            )
         given = {f.name: lists[f.name][0] for f in fields(Finish) if f.name in lists}
         given["candidate"] = Choice(given.get("candidate", Choice.BEST))
         finish = Finish(**given)
-        texts = [lists.get(name) or [""] for name in ("points", "negative_points", "box")]
-        prompts = [
-            SegmentPrompt.parse(*(text[min(n, len(text) - 1)] for text in texts))
-            for n in range(max(map(len, texts)))
-        ]
-        report = partial(_report, cls.hidden.unique_id)
-        batches = segment_pictures(model, lists["image"], prompts, finish, report)
+        notes: list[str] = []
+        if lists.get("mask"):
+            marks = mask_marks_of({name: given[0] for name, given in lists.items() if given})
+            batches = tidy_masks(lists["image"], lists["mask"], finish, marks, notes.append)
+        else:
+            batches = cls._segmented(lists, finish)
         batches = [batch for batch in batches if batch]
         results = [result for batch in batches for result in batch]
-        NodeProgress(1, cls.hidden.unique_id).show_text(_summary(results))
+        text = " ".join([_summary(results), *notes])
+        NodeProgress(1, cls.hidden.unique_id).show_text(text)
         sheets = [draw_sheet(result) for result in results]
         return io.NodeOutput(
             [torch.stack([result.mask for result in batch]) for batch in batches],
@@ -154,6 +160,28 @@ class SegmentSubject(io.ComfyNode):
             [torch.stack([draw_overlay(result) for result in batch]) for batch in batches],
             ui=ui.PreviewImage(sheets),  # pyright: ignore[reportArgumentType] - a list does
         )
+
+    @classmethod
+    def _segmented(cls, lists: Mapping[str, list[Any]], finish: Finish) -> list[list[Segmented]]:
+        """What a model finds."""
+        model = next(iter(lists.get("sam_model") or ()), None)
+        if model is None:
+            raise PersonalizeError(
+                "There is neither a model nor a mask. Connect Load SAM as sam_model to find the "
+                "subject, or a mask to tidy."
+            )
+        if not isinstance(model, SamModel):
+            raise PersonalizeError(
+                f"This SAM_MODEL is a {type(model).__name__} of another pack. Connect Load SAM of "
+                "this pack, which reads the same files."
+            )
+        texts = [lists.get(name) or [""] for name in ("points", "negative_points", "box")]
+        prompts = [
+            SegmentPrompt.parse(*(text[min(n, len(text) - 1)] for text in texts))
+            for n in range(max(map(len, texts)))
+        ]
+        report = partial(_report, cls.hidden.unique_id)
+        return segment_pictures(model, lists["image"], prompts, finish, report)
 
 
 def _report(node_id: str | None, done: int, total: int) -> None:

@@ -24,15 +24,17 @@ def draw_overlay(segmented: Segmented) -> Tensor:
 def draw_sheet(segmented: Segmented) -> Tensor:
     """The overlay and each candidate, with its number and the quality that SAM expects of it.
 
-    A star marks the candidate behind the mask. (height, width, 3) in 0..1.
+    A star marks the candidate behind the mask. Of a mask that was given: it, as it was given.
+    (height, width, 3) in 0..1.
     """
     picture = segmented.picture
     panels = [(f"mask, {segmented.area:.0%} of the picture", draw_overlay(segmented))]
-    for n, (mask, quality) in enumerate(
-        zip(segmented.candidates, segmented.quality.tolist(), strict=True)
-    ):
+    if not len(segmented.quality):
+        panels.append(("as it was given", _lit(picture, segmented.candidates[0])))
+    for n, quality in enumerate(segmented.quality.tolist()):
         star = " *" if n == segmented.chosen else ""
-        panels.append((f"candidate {n + 1}: {quality:.2f}{star}", _lit(picture, mask)))
+        lit = _lit(picture, segmented.candidates[n])
+        panels.append((f"candidate {n + 1}: {quality:.2f}{star}", lit))
     height, width = picture.shape[:2]
     scale = _PANEL / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,6 +1,7 @@
 """The subject of a picture as a mask: SAM's candidates, the choice among them, and its finish."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
@@ -12,6 +13,7 @@ from ..concepts.errors import PersonalizeError
 from ..host.sam import SamModel, predict_masks
 from ..pictures.images import check_finite, plain_pixels, single_pictures
 from ..pictures.mask_edits import fill_holes, grow, largest_part
+from ..pictures.masks import MaskMarks, Warn, read_masks
 from .prompt import PlacedPrompt, SegmentPrompt
 
 _SMALLEST, _LONGEST = 16, 32  # pixels of a side, and how many times the other one
@@ -47,6 +49,8 @@ class Segmented:
     picture: (H, W, 3) in 0..1; mask: (H, W), fp32; candidates: (3, H, W), fp32, as SAM gave them
     quality: (3,), the overlap with the truth that SAM expects of each candidate
     chosen: index of the candidate behind the mask; None: SAM's answer to a plain prompt
+
+    Of a mask that was given, not made, the one candidate is that mask, and there is no quality.
     """
 
     picture: Tensor
@@ -94,6 +98,34 @@ def segment_pictures(
     report(total, total)
     rest = iter(results)
     return [list(islice(rest, len(batch))) for batch in batches]
+
+
+def tidy_masks(
+    images: Sequence[Tensor],
+    masks: Iterable[Tensor],
+    finish: Finish,
+    marks: MaskMarks = MaskMarks.AUTO,
+    warn: Warn = logging.warning,
+) -> list[list[Segmented]]:
+    """Masks that are there already after the finish, in lists as long as the batches of pictures.
+
+    images: as for `segment_pictures`; masks, marks, warn: as for `read_masks`
+    """
+    batches = [list(single_pictures([image])) for image in images]
+    pictures = [picture for batch in batches for picture in batch]
+    if not pictures:
+        raise PersonalizeError("There is no picture to the masks. Connect one or more pictures.")
+    for n, picture in enumerate(pictures):
+        check_finite(picture, f"Picture {n + 1}")
+    read = read_masks(masks, pictures, marks, warn)
+    tidied = iter(
+        Segmented(
+            plain_pixels(picture), PlacedPrompt(), finished(mask, finish), mask[None],
+            torch.zeros(0), 0,
+        )
+        for picture, mask in zip(pictures, read, strict=True)
+    )  # fmt: skip
+    return [list(islice(tidied, len(batch))) for batch in batches]
 
 
 def segment_picture(

@@ -153,10 +153,10 @@ PROMISED = {
     ),
     "PersonalizeSegmentSubject": (
         "Segment Subject",
-        ["sam_model", "image"],
+        ["image"],
         [
-            *("points", "box", "negative_points", "candidate"),
-            *("largest_part", "fill_holes", "grow", "soften"),
+            *("sam_model", "points", "box", "negative_points", "candidate"),
+            *("largest_part", "fill_holes", "grow", "soften", "mask", "mask_marks"),
         ],
         ["mask", "candidates", "overlay"],
     ),

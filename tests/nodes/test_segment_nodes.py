@@ -105,6 +105,53 @@ def test_the_preview_is_a_picture_of_each(sam):
             assert picture.size[0] > 4 * 100
 
 
+def ring(count=1, size=40):
+    """A subject with a small hole, and a speck beside it."""
+    mask = torch.zeros(count, size, size)
+    mask[:, 10:30, 10:30], mask[:, 19:21, 19:21], mask[:, 2, 2] = 1, 0, 1
+    return mask
+
+
+def tidied(*images, **inputs) -> Any:
+    lists = {name: value if isinstance(value, list) else [value] for name, value in inputs.items()}
+    return run(SegmentSubject, image=list(images), **lists)
+
+
+def test_a_mask_is_only_tidied():
+    images = [pictures(2, 40, 40, 3), pictures(1, 40, 40, 3, seed=1)]
+    output = tidied(*images, mask=[ring(3)], fill_holes=0.05)
+    masks, candidates, overlays = output.result
+    expected = torch.zeros(40, 40)
+    expected[10:30, 10:30] = 1
+    assert [m.shape for m in masks] == [(2, 40, 40), (1, 40, 40)]
+    assert all(torch.equal(one, expected) for batch in masks for one in batch)
+    assert torch.equal(torch.cat(candidates), ring(3))
+    assert [o.shape for o in overlays] == [(2, 40, 40, 3), (1, 40, 40, 3)]
+    assert len(output.ui.as_dict()["images"]) == 3
+    (grown,) = tidied(images[1], mask=ring(), fill_holes=0.05, grow=2).result[0]
+    assert grown.sum() > expected.sum()
+
+
+def test_the_mask_of_a_cut_out_comes_out_the_right_way_round(monkeypatch):
+    texts = []
+    monkeypatch.setattr(
+        "personalize.nodes.segment.NodeProgress.show_text",
+        lambda self, text: texts.append(text),
+    )
+    image = pictures(1, 40, 40, 3)
+    plain = {"largest_part": False, "fill_holes": 0.0}
+    (turned,) = tidied(image, mask=1 - ring(), **plain).result[0]
+    assert torch.equal(turned, ring())
+    assert "Mask 1 is white along the border" in texts[-1] and "mask covers" in texts[-1]
+    (kept,) = tidied(image, mask=1 - ring(), mask_marks="subject", **plain).result[0]
+    assert torch.equal(kept, 1 - ring())
+
+
+def test_neither_a_model_nor_a_mask():
+    with pytest.raises(PersonalizeError, match="neither a model nor a mask. Connect Load SAM"):
+        tidied(pictures(1, 40, 40, 3))
+
+
 def test_cancel_and_progress(sam, monkeypatch):
     from comfy import model_management
 
