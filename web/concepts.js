@@ -4,6 +4,7 @@ import { api } from "../../scripts/api.js"
 import { app } from "../../scripts/app.js"
 import { keepTold } from "./concepts/checks.js"
 import { watchTyping } from "./concepts/completion.js"
+import { FAVOURITES } from "./concepts/favourites.js"
 import { lookAgain, watchMarks } from "./concepts/marks.js"
 import { addReminder, showReminders } from "./concepts/reminder.js"
 import { acceptDrops } from "./concepts/nodes.js"
@@ -51,6 +52,7 @@ async function onConceptsChanged() {
 
 app.registerExtension({
   name: "personalize.concepts",
+  settings: [FAVOURITES],
   setup,
   nodeCreated: addReminder,
   afterConfigureGraph: showAll,

@@ -15,6 +15,7 @@ TEXTS = (
     ".personalize-card code",
     ".personalize-card .personalize-lines span",
     ".personalize-icon",
+    ".personalize-choices select",
     ".personalize-reminder p",
     ".personalize-live .hint",
     ".personalize-live .controls button:not(:disabled)",
@@ -94,16 +95,18 @@ def test_texts_are_legible_in_both_themes_and_in_chinese(page):
 
 def test_everything_is_reached_by_keys(page):
     show_everything(page)
-    page.find(".personalize-shelf input").focus()
+    page.find(".personalize-choices select").last.focus()
     reached = []
-    for _ in range(5):
+    for _ in range(7):
         page.tab.keyboard.press("Tab")
         reached.append(page.tab.evaluate(FOCUSED))
-    assert [tag for tag, *_ in reached] == ["BUTTON"] * 5
+    assert [tag for tag, *_ in reached] == ["BUTTON"] * 7
     assert "personalize-main" in reached[0][1] and "my-dog" in reached[0][2]
     assert [title.split()[0] for *_, title in reached[1:]] == [
-        "Add",
+        "Load",
         "Training",
+        "Favourite:",
+        "Download",
         "Rename",
         "Delete",
     ]
@@ -113,7 +116,7 @@ def test_everything_is_reached_by_keys(page):
     page.find("[role=dialog]").wait_for(state="detached")
     assert page.find(".personalize-card").count() == 1
 
-    log = page.find(".personalize-live .controls button").first
+    log = page.find(".personalize-live").get_by_role("button", name="log")
     log.focus()
     page.tab.keyboard.press("Enter")
     assert log.get_attribute("aria-pressed") == "true"

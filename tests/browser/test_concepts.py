@@ -81,8 +81,10 @@ def suggestions(page):
 def test_cards_prompts_and_nodes(page):
     field = add_prompt(page)
     open_sidebar(page)
+    page.find(".personalize-choices select").first.select_option("name")
     first, second = cards(page).all()
-    assert "my-dog" in first.inner_text() and "DETEX · Stable Diffusion 1.x" in first.inner_text()
+    told = first.inner_text()
+    assert "my-dog" in told and "DETEX · for Stable Diffusion 1.x" in told
     assert "<rex> dog" in second.inner_text()
     page.tab.wait_for_function(
         "[...document.querySelectorAll('.personalize-card img')].every(i => i.naturalWidth > 0)"
@@ -125,6 +127,7 @@ def test_cards_prompts_and_nodes(page):
 
 def test_drag_rename_delete_and_a_hostile_name(page, folder):
     open_sidebar(page)
+    page.find(".personalize-choices select").first.select_option("name")
     where = {"x": 700, "y": 600}
     cards(page).first.drag_to(page.find("#graph-canvas"), target_position=where, force=True)
     assert types(page) == {"PersonalizeLoadConcept", "PersonalizeApplyConcept"}
@@ -139,7 +142,7 @@ def test_drag_rename_delete_and_a_hostile_name(page, folder):
 
     # a file that appears is listed after a refresh, whatever it is called
     put(folder / f"{HOSTILE}.safetensors", methods.TEXTUAL_INVERSION, "<x>", HOSTILE)
-    page.find(".personalize-shelf header button").click()
+    page.find(".personalize-shelf header button").last.click()
     page.find(".personalize-card").nth(2).wait_for()
     hostile = cards(page).filter(has_text="onerror")
     assert HOSTILE in hostile.inner_text()

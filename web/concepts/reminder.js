@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js"
 import { allNodes } from "../graph.js"
-import { addElement, afterwards } from "../node_elements.js"
+import { addElement, afterwards, widgetOf } from "../node_elements.js"
 import { text } from "./texts.js"
 import { showUsed } from "./used_inputs.js"
 import { APPLY, LOAD, cardOf } from "./workflow.js"
@@ -41,12 +41,19 @@ function keepCard(node, output) {
 function show(node, byUser = false) {
   const card = cardOf(node)
   if (node.type === APPLY) showUsed(node, byUser)
-  const lines = card ? [methodLine(card), writeLine(card)] : [line(text("reminder_unknown"))]
+  const lines = card ? [methodLine(card), writeLine(card)] : [line(missing(node) || text("reminder_unknown"))]
   const shown = lines.map((one) => one.textContent).join("\n")
   const element = node.personalizeReminder
   if (element.title === shown && element.childElementCount) return
   element.title = shown
   element.replaceChildren(...lines)
+}
+
+/** Of a Load Concept whose file is not there, a sentence. */
+function missing(node) {
+  const widget = node.type === LOAD ? widgetOf(node, "concept_name") : null
+  const isListed = !widget?.value || (widget.options?.values ?? []).includes(widget.value)
+  return isListed ? "" : text("missing_file", { name: widget.value })
 }
 
 function methodLine(card) {

@@ -40,6 +40,21 @@ export function pictureOf(concept, kind) {
   return api.apiURL(`${ROUTE}/picture?${query}`)
 }
 
+/**
+ * Address of a concept's file with its card, to give away.
+ * @param {string} name
+ */
+export const sharedAddress = (name) => api.apiURL(`${ROUTE}/share?${new URLSearchParams({ name })}`)
+
+/** What was deleted: {name, changed}, the last first; nothing when the server does not answer. */
+export async function fetchTrash() {
+  const answer = await api.fetchApi(`${ROUTE}/trash`, { cache: "no-store" })
+  return answer.ok ? (await answer.json()).trash : []
+}
+
+/** Put a deleted concept back; returns its name. Throws with the server's sentence. */
+export const restoreConcept = (name) => change("restore", { name })
+
 /** Give a concept's file another name; returns that name. Throws with the server's sentence. */
 export const renameConcept = (name, wanted) => change("rename", { name, wanted })
 

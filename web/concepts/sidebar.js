@@ -1,14 +1,18 @@
-// The sidebar: a card for each saved concept. Everything that comes from a file is shown as text.
+// The sidebar: a card for each saved concept, drawn as far as one has scrolled.
 
-import { app } from "../../../scripts/app.js"
-import { applyChosen } from "./choosing.js"
-import { lookAgain } from "./marks.js"
-import { DRAGGED, followRename, insertConcept } from "./nodes.js"
-import { insertWord, lastPromptField } from "./prompt_fields.js"
-import { allConcepts, deleteConcept, onShelfChange, pictureOf, refreshShelf, renameConcept } from "./shelf.js"
+import { newGroup } from "./cards.js"
+import { newButton, newChoice, newElement } from "./elements.js"
+import { isFavourite } from "./favourites.js"
+import { listed, traits } from "./listing.js"
+import { allConcepts, onShelfChange, refreshShelf } from "./shelf.js"
 import { text } from "./texts.js"
+import { showTrash } from "./trash.js"
 
 const ID = "personalize-concepts"
+const A_PART = 24 // cards drawn at once: more than a tall screen shows
+
+/** @type {import("./listing.js").Wishes} kept while the page is open */
+const wishes = { search: "", method: "", base: "", sort: "newest", favourites: false }
 
 export function sidebarTab() {
   let forget = () => {}
@@ -22,7 +26,11 @@ export function sidebarTab() {
       forget()
       const panel = newPanel()
       element.replaceChildren(panel.element)
-      forget = onShelfChange(panel.update)
+      const stop = onShelfChange(panel.update)
+      forget = () => {
+        stop()
+        panel.close()
+      }
       refreshShelf()
     },
     destroy: () => forget(),
@@ -31,149 +39,82 @@ export function sidebarTab() {
 
 function newPanel() {
   const search = newElement("input", { type: "search", placeholder: text("search"), "aria-label": text("search") })
+  const choices = newElement("div", { class: "personalize-choices" })
   const state = newElement("p", { role: "status", class: "personalize-state" })
   const cards = newElement("ul", { role: "list", class: "personalize-cards" })
+  const end = newElement("li", { class: "personalize-end", "aria-hidden": "true" })
+  const stars = newButton("pi-star", text("favourites"), () => wish({ favourites: !wishes.favourites }))
+  const bin = newButton("pi-trash", text("trash"), () => openTrash(!inTrash))
   const refresh = newButton("pi-refresh", text("refresh"), refreshShelf)
-  const heading = newElement("h2", {}, text("title"))
-  const header = newElement("header", {}, heading, refresh)
-  const element = newElement("section", { class: "personalize-shelf", "aria-label": text("title") }, header, search, state, cards)
-  const update = () => showCards(cards, state, search.value)
-  search.addEventListener("input", update)
+  const tools = newElement("div", { class: "personalize-actions" }, stars, bin, refresh)
+  const header = newElement("header", {}, newElement("h2", {}, text("title")), tools)
+  const top = newElement("div", { class: "personalize-top" }, header, search, choices, state)
+  const attributes = { class: "personalize-shelf", "aria-label": text("title") }
+  const element = newElement("section", attributes, top, cards)
+  const seen = new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && drawMore())
+  let groups = []
+  let drawn = 0
+  let inTrash = false
+
+  search.value = wishes.search
+  search.addEventListener("input", () => wish({ search: search.value }))
+  seen.observe(end)
   update()
-  return { element, update }
+  return { element, update, close: () => seen.disconnect() }
+
+  function wish(change) {
+    Object.assign(wishes, change)
+    drawn = 0
+    update()
+    element.scrollIntoView({ block: "start" })
+  }
+
+  function openTrash(open) {
+    inTrash = open
+    drawn = 0
+    update()
+  }
+
+  function update() {
+    search.hidden = choices.hidden = inTrash
+    stars.setAttribute("aria-pressed", String(wishes.favourites))
+    bin.setAttribute("aria-pressed", String(inTrash))
+    if (inTrash) return showTrash(cards, state)
+    drawChoices(choices, wish)
+    groups = listed(allConcepts(), wishes, isFavourite)
+    const focused = focusIn(cards)
+    const wanted = Math.max(drawn, A_PART)
+    drawn = 0
+    cards.replaceChildren(end)
+    drawMore(wanted)
+    focusAgain(cards, focused)
+    if (!allConcepts().length) state.textContent = text("none_yet")
+    else state.textContent = groups.length ? "" : text("none_found", { wanted: wishes.search })
+  }
+
+  /** The end is observed anew each time: it may still be in view. */
+  function drawMore(count = A_PART) {
+    if (inTrash) return
+    end.before(...groups.slice(drawn, drawn + count).map(newGroup))
+    drawn = Math.min(drawn + count, groups.length)
+    seen.unobserve(end)
+    if (drawn < groups.length) seen.observe(end)
+  }
 }
 
-function showCards(cards, state, wanted) {
+/** By what the list is sorted, and which methods and base models it shows, where there are several. */
+function drawChoices(element, wish) {
   const all = allConcepts()
-  const fitting = all.filter((concept) => fits(concept, wanted))
-  const focused = focusIn(cards)
-  cards.replaceChildren(...fitting.map(newCard))
-  focusAgain(cards, focused)
-  if (!all.length) state.textContent = text("none_yet")
-  else state.textContent = fitting.length ? "" : text("none_found", { wanted })
-}
-
-function fits({ name, card }, wanted) {
-  const told = [name, card?.placeholder, card?.class_word, card?.method_name, card?.base_title]
-  const all = told.join(" ").toLowerCase()
-  return wanted.toLowerCase().split(/\s+/).every((word) => all.includes(word))
-}
-
-function newCard(concept) {
-  const { name, card, problem } = concept
-  const item = newElement("li", { class: "personalize-card", "data-name": name })
-  const actions = newElement("div", { class: "personalize-actions" })
-  if (card) {
-    item.draggable = true
-    item.addEventListener("dragstart", (event) => startDrag(event, name))
-    actions.append(newButton("pi-plus", text("add_nodes", { name }), () => insertConcept(name)))
+  const sorts = /** @type {[string, string][]} */ ([["newest", text("newest")], ["name", text("by_name")]])
+  const made = [newChoice(text("sort"), sorts, wishes.sort, (sort) => wish({ sort }))]
+  for (const [trait, shown, any] of [["method", "method_name", "any_method"], ["base", "base_title", "any_base"]]) {
+    const found = traits(all, trait, shown)
+    if (found.length < 2 && !wishes[trait]) continue
+    made.push(newChoice(text(any), [["", text(any)], ...found], wishes[trait], (value) => wish({ [trait]: value })))
   }
-  actions.append(...sheetButton(concept, item))
-  actions.append(newButton("pi-pencil", text("rename", { name }), () => askForName(concept)))
-  actions.append(newButton("pi-trash", text("delete", { name }), () => askToDelete(concept)))
-  const main = card ? insertButton(concept) : newElement("div", { class: "personalize-main" }, newElement("p", { class: "personalize-problem" }, problem))
-  if (!card) main.prepend(newElement("strong", {}, name))
-  item.append(main, actions)
-  return item
-}
-
-function insertButton(concept) {
-  const { name, card } = concept
-  const tip = text("insert", { word: card.write })
-  const lines = newElement("span", { class: "personalize-lines" })
-  const about = [card.method_name, card.base_title].join(" · ")
-  lines.append(newElement("strong", {}, stem(name)), newElement("code", {}, card.write), newElement("span", {}, about))
-  if (card.class_word) lines.append(newElement("span", {}, text("class_word", { word: card.class_word })))
-  const button = newElement("button", { type: "button", class: "personalize-main", title: tip, "aria-label": `${stem(name)}. ${tip}` }, thumbnail(concept), lines)
-  button.addEventListener("click", () => insert(concept))
-  return button
-}
-
-function thumbnail(concept) {
-  const address = pictureOf(concept, "thumbnail")
-  if (address) return newElement("img", { src: address, alt: "", width: 64, height: 64, loading: "lazy", draggable: "false" })
-  return newElement("span", { class: "personalize-no-picture pi pi-image", "aria-hidden": "true" })
-}
-
-function sheetButton(concept, item) {
-  const address = pictureOf(concept, "sheet")
-  if (!address) return []
-  const label = text("pictures", { name: concept.name })
-  const button = newButton("pi-images", label, () => {
-    const shown = item.querySelector(".personalize-sheet")
-    if (shown) shown.remove()
-    else item.append(newElement("img", { class: "personalize-sheet", src: address, alt: label, draggable: "false" }))
-    button.setAttribute("aria-expanded", String(!shown))
-  })
-  button.setAttribute("aria-expanded", "false")
-  return [button]
-}
-
-function startDrag(event, name) {
-  event.dataTransfer.setData(DRAGGED, name)
-  event.dataTransfer.effectAllowed = "copy"
-}
-
-async function insert({ name, card: { write: word, placeholder } }) {
-  const field = lastPromptField()
-  if (field) {
-    insertWord(field, word)
-    if (applyChosen(field, placeholder, name)) lookAgain()
-    return
-  }
-  const copied = await navigator.clipboard?.writeText(word).then(() => true, () => false)
-  tell("info", text(copied ? "copied" : "no_prompt_field", { word }))
-}
-
-async function askForName({ name }) {
-  const wanted = await app.extensionManager.dialog.prompt({
-    title: text("rename_title"),
-    message: text("rename_message"),
-    defaultValue: stem(name),
-  })
-  if (!wanted || wanted === stem(name)) return
-  await attempt(async () => followRename(name, await renameConcept(name, wanted)))
-}
-
-async function askToDelete({ name }) {
-  const sure = await app.extensionManager.dialog.confirm({
-    title: text("delete_title"),
-    message: text("delete_message", { name }),
-    type: "delete",
-  })
-  if (!sure) return
-  await attempt(async () => tell("success", text("deleted", { place: await deleteConcept(name) })))
-}
-
-/** Do what changes the shelf; the list is read again in any case, since others may have changed it. */
-async function attempt(act) {
-  try {
-    await act()
-  } catch (error) {
-    tell("error", error.message)
-  }
-  await refreshShelf()
-}
-
-function tell(severity, detail) {
-  const life = severity === "error" ? 10000 : 4000
-  app.extensionManager.toast.add({ severity, summary: text("title"), detail, life })
-}
-
-const stem = (name) => name.replace(/\.(safetensors|sft|pt|pth|bin|ckpt)$/i, "")
-
-function newButton(icon, label, onClick) {
-  const button = newElement("button", { type: "button", class: "personalize-icon", title: label, "aria-label": label })
-  button.append(newElement("i", { class: `pi ${icon}`, "aria-hidden": "true" }))
-  button.addEventListener("click", onClick)
-  return button
-}
-
-function newElement(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag)
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value)
-  element.append(...children)
-  return element
+  const focused = [...element.children].indexOf(document.activeElement)
+  element.replaceChildren(...made)
+  element.children[focused]?.focus()
 }
 
 /** Which card and button has the focus, so that it is not lost when the list is drawn again. */
