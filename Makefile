@@ -6,7 +6,7 @@ BIN := .venv/bin
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: test demo study bench gpu check graders setup clean
+.PHONY: test demo study bench gpu fuzz check graders setup clean
 
 setup:
 	@$(PYTHON) tools/run.py setup
@@ -28,6 +28,11 @@ bench: setup
 # what only a GPU shows, within 8 minutes; writes docs/gpu.md. Without a GPU it says what it would do
 gpu: setup
 	@$(BIN)/python tools/run.py gpu $(ARGS)
+
+# damaged files, odd names and requests, races, full disks and kills for ten minutes, from a seed.
+# make fuzz ARGS="--seed 7 --minutes 60"
+fuzz: setup
+	@$(BIN)/python tools/run.py fuzz $(ARGS)
 
 check: setup
 	@$(BIN)/python tools/run.py check $(ARGS)

@@ -62,11 +62,23 @@ def write_tensors(
     new: never over another file
     Raises DiskError, and with `new` NameTakenError, each with a sentence.
     """
-    tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    tensors = _apart({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     if metadata is not None:
         metadata = {**metadata, DIGEST: digest_of(tensors, metadata)}
     data = _ordered(save(tensors, metadata and dict(metadata)))
     (write_new if new else write_whole)(data, path)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that share no memory, which safetensors refuses: files of other programs have some
+    that do."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if memory in seen else tensor
+        seen.add(memory)
+    return found
 
 
 def read_tensors(

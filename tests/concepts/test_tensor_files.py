@@ -48,6 +48,13 @@ def test_round_trip(path):
     assert {k: v for k, v in file.metadata.items() if k != DIGEST} == METADATA
 
 
+def test_tensors_that_share_memory_are_written(path):
+    rows = torch.arange(6.0).view(2, 3)
+    shared = {"all": rows, "one": rows[0], "other": rows[1], "again": rows}
+    write_tensors(shared, path, {})
+    assert_same(read_tensors(path, "file").tensors, shared)
+
+
 def test_files_of_other_programs_have_no_digest(path):
     for metadata in (None, {"made by": "another"}):
         save_file({k: t.clone() for k, t in TENSORS.items()}, path, metadata)
