@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
+from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -27,10 +28,10 @@ def differentiable(*modules: nn.Module) -> Iterator[None]:
     copied, device = 0, None
     try:
         for slots, name, tensor in _slots(modules):
-            if tensor.is_inference() or tensor.requires_grad or is_hybrid(tensor):
+            if _must_change(tensor):
                 alias = _alias(tensor)
                 if alias is None:
-                    alias, device = tensor.clone(), tensor.device
+                    alias, device = _copy(tensor), tensor.device
                     copied += alias.nbytes
                 if isinstance(tensor, nn.Parameter):
                     alias = nn.Parameter(alias, requires_grad=False)
@@ -48,9 +49,20 @@ def differentiable(*modules: nn.Module) -> Iterator[None]:
 @cache  # once is enough: a session enters again after each preview
 def _tell_copies(device: str, megabytes: int) -> None:
     logging.warning(
-        f"The device {device} cannot share a weight's memory between two tensors: while it lasts, "
-        f"this training keeps a copy of {megabytes} MB of weights."
+        f"While it lasts, this training keeps copies of {megabytes} MB of weights: they are "
+        f"quantised, or the device {device} cannot share a weight's memory between two tensors."
     )
+
+
+def _must_change(tensor: Tensor) -> bool:
+    quantised = isinstance(tensor, QuantizedTensor)
+    return quantised or tensor.is_inference() or tensor.requires_grad or is_hybrid(tensor)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """An ordinary tensor of the same values."""
+    with torch.inference_mode(False):
+        return tensor.dequantize() if isinstance(tensor, QuantizedTensor) else tensor.clone()
 
 
 def _slots(modules: tuple[nn.Module, ...]) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
@@ -67,6 +79,8 @@ def _alias(tensor: Tensor) -> Tensor | None:
 
     Why not `tensor.detach()`: what comes of an inference tensor is one again. Its storage is not.
     """
+    if isinstance(tensor, QuantizedTensor):
+        return None  # several tensors that only the host's kernels read, without gradients
     with torch.inference_mode(False):
         if not tensor.is_inference():
             return tensor.data if is_hybrid(tensor) else tensor.detach()
@@ -76,6 +90,11 @@ def _alias(tensor: Tensor) -> Tensor | None:
             return plain.set_(tensor.untyped_storage(), *place)
         except (RuntimeError, NotImplementedError):  # a memory that torch sees as opaque: DirectML
             return None
+
+
+def is_quantised(module: nn.Module) -> bool:
+    """Whether some weights are of the host's quantised kinds, such as scaled fp8."""
+    return any(isinstance(weight, QuantizedTensor) for weight in module.parameters())
 
 
 def is_hybrid(tensor: Tensor) -> bool:
@@ -111,18 +130,6 @@ def replaced_weights(weights: Mapping[nn.Module, nn.Parameter]) -> Iterator[None
                 delattr(layer, _CASTS)
             else:
                 setattr(layer, _CASTS, casts)
-
-
-@contextmanager
-def repeatable_kernels() -> Iterator[None]:
-    """Let cuDNN choose the same kernels in every run, so that a seed gives the same result."""
-    cudnn = torch.backends.cudnn
-    before = cudnn.deterministic, cudnn.benchmark
-    cudnn.deterministic, cudnn.benchmark = True, False
-    try:
-        yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = before
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from enum import Enum
 from typing import Any
 
 import torch
-from comfy import model_management
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 from torch import Tensor, nn
@@ -16,9 +15,11 @@ from torch import Tensor, nn
 from ..concepts.bases import Base
 from ..concepts.errors import BaseModelError
 from .attention_maps import AttentionReader, cross_attentions, nearest_side
-from .autograd import checkpointed, differentiable, repeatable_kernels, replaced_weights
+from .autograd import checkpointed, differentiable, is_quantised, replaced_weights
 from .base_models import base_of_model, check_pair
 from .denoiser import Denoiser
+from .loading import load_whole, plain_clone, training, unload
+from .repeatable import repeatable
 from .text_encoder import TextEncoder
 
 
@@ -53,6 +54,8 @@ class Backbone:
         self._host_base = base_of_model(model)
         self._host_base.check_trainable(model)
         self._model, self._clip = _own_clone(model, precision), _own_clip(clip)
+        pairs = ((self._model, model), (self._clip.patcher, clip.patcher))
+        self._beside = [ours for ours, users in pairs if not ours.is_clone(users)]
         self._checkpointing = gradient_checkpointing
         self.text = TextEncoder(self._clip)
         self.denoiser = Denoiser(self._model, self._host_base)
@@ -84,8 +87,7 @@ class Backbone:
     @property
     def compute_dtype(self) -> torch.dtype:
         """Type that the UNet computes in."""
-        cast: Any = self._model.get_model_object("manual_cast_dtype")
-        return cast if cast is not None else self._model.model.get_dtype()
+        return _compute_dtype(self._model)
 
     @property
     def latent_side(self) -> int:
@@ -103,6 +105,8 @@ class Backbone:
             finally:
                 self._stack.close()
                 self._trained = {}
+                for patcher in self._beside:
+                    unload(patcher)  # the user's own model needs the room
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -168,14 +172,9 @@ class Backbone:
         self._stack = ExitStack()
         # activations kept for the backward pass need several times a forward pass's memory
         memory = 3 * self._model.memory_required(list(self._latent_shape))
-        # The host's weights are inference tensors, and it moves them by `weight.data = moved`.
-        # Outside of inference mode `moved` would be an ordinary tensor, and the weight a hybrid
-        # that no operation takes any more: here, and in the user's next sampling.
-        with torch.inference_mode():
-            model_management.load_models_gpu(
-                [self._model, self._clip.patcher], memory_required=memory, force_full_load=True
-            )
-        self._stack.enter_context(repeatable_kernels())
+        load_whole([self._model, self._clip.patcher], memory)
+        self._stack.enter_context(training())
+        self._stack.enter_context(repeatable())
         self._stack.enter_context(differentiable(self._model.model, self._clip.cond_stage_model))
         self._stack.enter_context(replaced_weights(self._trained))
         if self._checkpointing:
@@ -183,10 +182,18 @@ class Backbone:
 
 
 def _own_clone(model: ModelPatcher, precision: Precision) -> ModelPatcher:
-    clone = model.clone(disable_dynamic=model.is_dynamic())
-    if precision.dtype is not None:
-        clone.set_model_compute_dtype(precision.dtype)
+    clone = plain_clone(model)
+    dtype = precision.dtype
+    if dtype is None and is_quantised(clone.model):
+        dtype = _compute_dtype(clone)  # asked for, layers quantise none of what they get
+    if dtype is not None:
+        clone.set_model_compute_dtype(dtype)
     return clone
+
+
+def _compute_dtype(model: ModelPatcher) -> torch.dtype:
+    cast: Any = model.get_model_object("manual_cast_dtype")
+    return cast if cast is not None else model.model.get_dtype()
 
 
 def _fp32_copy(weight: Tensor) -> nn.Parameter:
@@ -194,6 +201,7 @@ def _fp32_copy(weight: Tensor) -> nn.Parameter:
 
 
 def _own_clip(clip: CLIP) -> CLIP:
-    clone = clip.clone(disable_dynamic=clip.patcher.is_dynamic())
-    clone.cond_stage_model = clone.patcher.model  # another object when dynamic weights are left
+    clone = clip.clone()
+    clone.patcher = plain_clone(clip.patcher)
+    clone.cond_stage_model = clone.patcher.model  # another one beside a dynamic model
     return clone

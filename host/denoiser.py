@@ -11,6 +11,7 @@ from torch import Tensor
 from .attention import Place, Replace
 from .bases.host_base import HostBase
 from .conditioning import Conditioning
+from .repeatable import repeatable_attention
 
 CELL = 8  # pixels of a picture that one latent stands for, each way
 
@@ -82,4 +83,7 @@ class Denoiser:
 
 
 def _differentiable_attention(_chosen: Any, *args: Any, **kwargs: Any) -> Tensor:
-    return attention_pytorch(*args, **kwargs)
+    return _attention(*args, **kwargs)
+
+
+_attention = repeatable_attention(attention_pytorch)

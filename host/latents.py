@@ -1,5 +1,8 @@
 """VAE latents with their posterior, encoded by the host's VAE."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +10,7 @@ from comfy.sd import VAE
 from torch import Generator, Tensor
 
 from ..concepts.errors import BaseModelError
+from .repeatable import repeatable
 
 
 @dataclass(frozen=True)
@@ -33,28 +37,50 @@ def encode_posterior(vae: VAE, pictures: Tensor) -> LatentPosterior:
             f"This VAE has {channels} latent channels. Stable Diffusion 1.x and 2.x need a VAE "
             "with 4: take the one of your checkpoint."
         )
-    moments: list[Tensor] = []
-    regularization = getattr(vae.first_stage_model, "regularization", None)
-    hook = None
-    if isinstance(regularization, torch.nn.Module):
-        hook = regularization.register_forward_pre_hook(
-            lambda _module, inputs: moments.append(inputs[0].detach().float().cpu())
+    with _moments(vae) as moments, repeatable(), torch.inference_mode():
+        # each alone: the host makes batches as memory allows, and their size changes bits
+        encoded = [_encoded(vae, picture[None], moments) for picture in pictures]
+    lost = sum(std is None for _, std in encoded) if moments is not None else 0
+    if lost:
+        logging.warning(
+            f"The VAE had too little memory for {lost} of {len(encoded)} pictures of "
+            f"{pictures.shape[2]} x {pictures.shape[1]} and encoded them in tiles. Their latents "
+            "have no variation of their own then, and vary less in training. Free memory or lower "
+            "the resolution."
         )
-    try:
-        with torch.inference_mode():
-            latents = vae.encode(pictures)
-    finally:
-        if hook is not None:
-            hook.remove()
     with torch.inference_mode(False):
-        mean = latents.float().cpu().clone()
-        std = _std_of(moments, mean)
-    return LatentPosterior(mean, std)
+        mean = torch.cat([mean for mean, _ in encoded]).clone()
+        std = [torch.zeros_like(mean[:1]) if std is None else std for _, std in encoded]
+        return LatentPosterior(mean, torch.cat(std).clone())
 
 
-def _std_of(moments: list[Tensor], mean: Tensor) -> Tensor:
-    seen = torch.cat(moments) if moments and sum(map(len, moments)) == len(mean) else None
-    if seen is None or seen.shape[2:] != mean.shape[2:] or seen.shape[1] != 2 * mean.shape[1]:
-        return torch.zeros_like(mean)  # no posterior, or the host went over to tiles
-    log_variance = seen.chunk(2, dim=1)[1].clamp(-30.0, 20.0)
-    return torch.exp(0.5 * log_variance).clone()
+@contextmanager
+def _moments(vae: VAE) -> Iterator[list[Tensor] | None]:
+    """What the VAE's encoder gives, as a list that fills; None for a VAE without a posterior."""
+    regularization = getattr(vae.first_stage_model, "regularization", None)
+    if not isinstance(regularization, torch.nn.Module):
+        yield None
+        return
+    seen: list[Tensor] = []
+    hook = regularization.register_forward_pre_hook(
+        lambda _module, inputs: seen.append(inputs[0].detach().float().cpu())
+    )
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+def _encoded(
+    vae: VAE, picture: Tensor, moments: list[Tensor] | None
+) -> tuple[Tensor, Tensor | None]:
+    """Mean and deviation of one picture's posterior, (1, C, h, w); no deviation when there is none,
+    or when the host went over to tiles."""
+    if moments is not None:
+        moments.clear()
+    mean = vae.encode(picture).float().cpu()
+    wanted = (1, 2 * mean.shape[1], *mean.shape[2:])
+    if moments is None or len(moments) != 1 or moments[0].shape != wanted:
+        return mean, None
+    log_variance = moments[0].chunk(2, dim=1)[1].clamp(-30.0, 20.0)
+    return mean, torch.exp(0.5 * log_variance)

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from ..concepts.bases import TextLayer
 from .bases.host_base import Tower
 from .conditioning import TowerOutput
+from .repeatable import repeatable_attention
 from .text_attention import LayerAttention, LayerAttentions
 
 
@@ -80,6 +81,7 @@ class TowerEncoder:
     def _run(self, x: Tensor, start: int, stop: int, attention: LayerAttentions) -> Tensor:
         mask = torch.full((x.shape[1],) * 2, -torch.finfo(x.dtype).max, device=x.device).triu_(1)
         kernel = optimized_attention_for_device(x.device, mask=True, small_input=True)
+        kernel = repeatable_attention(kernel)
         for index in range(start, stop):
             layer = self.text_model.encoder.layers[index]
             attend = attention.get(TextLayer(self.name, index), _own_attention)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..concepts.errors import BaseModelError
 from ..concepts.vision import VisionShape
+from .repeatable import repeatable
 
 _TOGETHER = 8
 
@@ -37,7 +38,8 @@ def layer_features(clip_vision: Any, pictures: Tensor, layers: Sequence[int]) ->
     """
     vision_shape(clip_vision)
     pixels = _preprocessed(clip_vision, pictures)
-    states = clip_vision.model(pixel_values=pixels, intermediate_output="all")[1]
+    with repeatable():
+        states = clip_vision.model(pixel_values=pixels, intermediate_output="all")[1]
     # (B, layers, 1 + P, width), whose first layer's output is hidden state 1
     return torch.stack([states[:, layer - 1] for layer in layers]).float()
 
@@ -49,10 +51,11 @@ def image_embeddings(clip_vision: Any, pictures: Tensor) -> Tensor:
     pictures: (B, H, W, 3) in 0..1; a few at a time are encoded
     """
     vision_shape(clip_vision)
-    parts = [
-        clip_vision.model(pixel_values=_preprocessed(clip_vision, some))[2]
-        for some in pictures.split(_TOGETHER)
-    ]
+    with repeatable():
+        parts = [
+            clip_vision.model(pixel_values=_preprocessed(clip_vision, some))[2]
+            for some in pictures.split(_TOGETHER)
+        ]
     embeddings = torch.cat(parts).float().cpu()
     with torch.inference_mode(False):
         return embeddings.clone()

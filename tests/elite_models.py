@@ -1,5 +1,7 @@
 """A small CLIP vision encoder and random ELITE encoders that fit it and the tiny models."""
 
+from unittest import mock
+
 import torch
 from personalize.concepts.elite import EliteEncoder, EliteStage, mapper_shapes
 from personalize.concepts.vision import VisionShape
@@ -35,10 +37,12 @@ def random_weights(shapes, seed, gain=1.0):
 
 def clip_vision(seed=0, **changes):
     """A CLIP_VISION as the host loads it, in small, every parameter initialised."""
+    from comfy import memory_management
     from comfy.clip_vision import ClipVisionModel
 
     config = VISION | changes
-    vision = ClipVisionModel(config)
+    with mock.patch.object(memory_management, "aimdo_enabled", False):  # else without weights yet
+        vision = ClipVisionModel(config)
     shapes = {name: w.shape for name, w in vision.model.state_dict().items()}
     vision.model.load_state_dict(random_weights(shapes, seed))
     return vision

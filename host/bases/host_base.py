@@ -116,13 +116,13 @@ class HostBase:
         """sampling: the MODEL's `model_sampling`; raises BaseModelError for a kind without one."""
         return discrete_noising(sampling)
 
-    def projections(self, unet: nn.Module) -> dict[str, nn.Linear]:
+    def projections(self, unet: nn.Module) -> dict[str, Any]:
         """The layers to_k and to_v of every cross attention, by their path in the UNet."""
         suffixes = (".attn2.to_k", ".attn2.to_v")
         return {
             path: layer
             for path, layer in unet.named_modules()
-            if path.endswith(suffixes) and isinstance(layer, nn.Linear)
+            if path.endswith(suffixes) and "weight" in layer._parameters  # quantised: no nn.Linear
         }
 
     def check_trainable(self, model: ModelPatcher) -> None:

@@ -90,3 +90,32 @@ def test_a_vae_of_another_family_is_refused(tiny_sd1):
 
     with pytest.raises(BaseModelError, match="16 latent channels.*with 4"):
         encode_posterior(Wide(), torch.rand(1, 64, 64, 3))
+
+
+def test_a_picture_has_the_same_bits_in_any_company(tiny_sd1, kl_vae):
+    pictures = torch.rand(3, 64, 64, 3, generator=Generator().manual_seed(5))
+    for vae in (tiny_sd1.vae, kl_vae):
+        together, alone = (encode_posterior(vae, some) for some in (pictures, pictures[1:2]))
+        assert torch.equal(together.mean[1:2], alone.mean)
+        assert torch.equal(together.std[1:2], alone.std)
+
+
+def test_tiles_are_told_and_have_no_deviation(kl_vae, monkeypatch, caplog):
+    """What the host does when the VAE runs out of memory."""
+    pictures = torch.rand(2, 64, 64, 3, generator=Generator().manual_seed(5))
+    whole, encode = encode_posterior(kl_vae, pictures), kl_vae.first_stage_model.encode
+    calls = []
+
+    def too_large_at_first(pixels):
+        calls.append(pixels)
+        if len(calls) == 2:  # the second picture
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return encode(pixels)
+
+    monkeypatch.setattr(kl_vae.first_stage_model, "encode", too_large_at_first)
+    tiled = encode_posterior(kl_vae, pictures)
+    assert len(calls) > 3
+    assert "too little memory for 1 of 2 pictures of 64 x 64" in caplog.text
+    assert torch.equal(tiled.mean[0], whole.mean[0]) and torch.equal(tiled.std[0], whole.std[0])
+    assert not tiled.std[1].any() and torch.allclose(tiled.mean[1], whole.mean[1], atol=1e-4)
+    assert not kl_vae.first_stage_model.regularization._forward_pre_hooks
