@@ -222,12 +222,12 @@ def fetch(client: ComfyClient, file: dict[str, str]) -> Tensor:
 
 
 def progress(tell: Tell) -> Callable[[Message], None]:
-    """Tells of the training's progress texts and of every picture that begins."""
+    """Tells of the training's steps and of every picture that begins."""
     begun = itertools.count(1)
 
     def on_message(message: Message) -> None:
-        if message.kind == "text":
-            tell(message.data["text"])
+        if message.kind == "personalize.live":
+            tell("step {step}/{steps}".format_map(message.data))
         elif message.kind == "executing" and str(message.data.get("node")).endswith("_sample"):
             tell(f"drawing picture {next(begun)}")
 

@@ -190,7 +190,7 @@ def test_an_encoder_that_cannot_be_embedded_or_read(tiny_sd1, tmp_path):
     }
     for kept, said, says in (
         (half, metadata, "lacks the key or value projection of middle_block"),
-        (tensors, metadata | {"training": "{}"}, "lacks or garbles 'vision'"),
+        (tensors, metadata | {"training": "{}"}, "lacks or garbles 'encoder'"),
     ):
         save_file(kept, path, said)
         with pytest.raises(ConceptFileError, match=says):

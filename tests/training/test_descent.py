@@ -10,7 +10,7 @@ from personalize.training.loop import NoStates, Training
 
 pytestmark = pytest.mark.host
 
-BACKBONE = SimpleNamespace(compute_dtype=torch.float32)
+BACKBONE = SimpleNamespace(compute_dtype=torch.float32, device=torch.device("cpu"))
 
 
 class Fit:
