@@ -29,7 +29,8 @@ NEEDED = (
     *("hypothesis", "sortedcontainers"),  # tests
 )
 ANY_PLATFORM = {"comfy-kitchen"}  # the one for CUDA has 45 MB and does nothing more for us
-LEFT_OUT = {".git", "__pycache__", "models", "output", "input", "temp", "user", "tests-unit"}
+OTHERS = {"models", "output", "input", "temp", "user", "custom_nodes", "tests", "tests-unit"}
+LEFT_OUT = {".git", "__pycache__"}
 MOST = 64 * 2**20
 COMMAND = "python3 tools/run.py gpu --packed {folder} --output gpu.md"
 
@@ -74,7 +75,9 @@ def pack_host(host: Path, archive: Path) -> None:
     """The checkout's own files, without models and other people's."""
 
     def kept(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        return None if LEFT_OUT & set(Path(member.name).parts) else member
+        parts = Path(member.name).parts
+        others = len(parts) > 1 and parts[1] in OTHERS
+        return None if others or LEFT_OUT & set(parts) else member
 
     part = archive.with_suffix(".part")
     with tarfile.open(part, "w:xz") as tar:

@@ -20,8 +20,9 @@ from ...cli.comfyui import ROOT
 
 HOST_ARCHIVE, WHEELS = "ComfyUI.tar.xz", "wheels"
 
-AV = '''\
-"""Stands in for PyAV, which the host imports at its start and needs only to read files."""
+STOOD_IN_FOR = ("av", "torchaudio")
+STAND_IN = '''\
+"""Stands in for a package that the host imports at its start and needs for other people's files."""
 
 import importlib.abc
 import importlib.machinery
@@ -47,7 +48,7 @@ class _Module(types.ModuleType):
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path=None, target=None):
-        if name.startswith("av."):
+        if name.startswith(__name__ + "."):
             return importlib.machinery.ModuleSpec(name, self, is_package=True)
         return None
 
@@ -84,9 +85,10 @@ def unpacked(packed: Path, folder: Path) -> dict[str, str]:
     for wheel in sorted((packed / WHEELS).glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(site)
-    if find_spec("av") is None:
-        (site / "av").mkdir()
-        (site / "av" / "__init__.py").write_text(AV, encoding="utf-8")
+    for name in STOOD_IN_FOR:
+        if find_spec(name) is None:
+            (site / name).mkdir()
+            (site / name / "__init__.py").write_text(STAND_IN, encoding="utf-8")
     known = {"PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))}
     archive = packed / HOST_ARCHIVE
     if archive.is_file() and "COMFYUI_PATH" not in os.environ:

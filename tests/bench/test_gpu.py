@@ -18,6 +18,7 @@ from personalize.tools import pack_gpu
 from safetensors.torch import save_file
 
 ROOT = Path(__file__).resolve().parents[2]
+OWN = {"main.py", "comfy/ops.py", "comfy/ldm/models/autoencoder.py"}  # files of a ComfyUI
 SOME = ("Train Textual Inversion", "Train ELITE Encoder, local")
 
 
@@ -169,7 +170,7 @@ def packed(tmp_path):
     (folder / bare.WHEELS).mkdir(parents=True)
     with zipfile.ZipFile(folder / bare.WHEELS / "only_there-1-py3-none-any.whl", "w") as wheel:
         wheel.writestr("only_there.py", "ANSWER = 42\n")
-    for name in ("main.py", "comfy/ops.py", ".git/config", "models/checkpoints/huge.bin"):
+    for name in (*OWN, ".git/config", "models/checkpoints/huge.bin"):
         (host / name).parent.mkdir(parents=True, exist_ok=True)
         (host / name).write_text("pass\n")
     pack_gpu.pack_host(host, folder / bare.HOST_ARCHIVE)
@@ -181,15 +182,15 @@ def test_what_was_packed_is_there_after_unpacking(packed, tmp_path, monkeypatch)
     known = bare.unpacked(packed, tmp_path / "here")
     host = Path(known["COMFYUI_PATH"])
     files = {str(p.relative_to(host)) for p in host.rglob("*") if p.is_file()}
-    assert files == {"main.py", "comfy/ops.py"}
+    assert files == OWN
     line = [sys.executable, "-c", "import only_there; print(only_there.ANSWER)"]
     done = subprocess.run(line, env=known, capture_output=True, text=True, check=True)
     assert done.stdout == "42\n"
 
 
-def test_the_stand_in_for_pyav_lets_the_host_start(tmp_path):
+def test_a_stand_in_for_pyav_lets_the_host_start(tmp_path):
     (tmp_path / "av").mkdir()
-    (tmp_path / "av" / "__init__.py").write_text(bare.AV)
+    (tmp_path / "av" / "__init__.py").write_text(bare.STAND_IN)
     as_the_host_does = """
 import av
 from av.container import InputContainer
