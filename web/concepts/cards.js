@@ -87,7 +87,7 @@ function sheetButton(concept, item) {
   const button = newButton("pi-images", label, () => {
     const shown = item.querySelector(".personalize-sheet")
     if (shown) shown.remove()
-    else button.parentElement.after(newElement("img", { class: "personalize-sheet", src: address, alt: label, draggable: "false" }))
+    else button.parentElement?.after(newElement("img", { class: "personalize-sheet", src: address, alt: label, draggable: "false" }))
     button.setAttribute("aria-expanded", String(!shown))
   })
   button.setAttribute("aria-expanded", "false")
@@ -101,7 +101,7 @@ function starButton(name) {
     draw()
   })
   function draw() {
-    button.firstElementChild.className = `pi ${isFavourite(name) ? "pi-star-fill" : "pi-star"}`
+    /** @type {Element} */ (button.firstElementChild).className = `pi ${isFavourite(name) ? "pi-star-fill" : "pi-star"}`
     button.setAttribute("aria-pressed", String(isFavourite(name)))
   }
   draw()
@@ -164,7 +164,7 @@ export async function attempt(act) {
   try {
     await act()
   } catch (error) {
-    tell("error", error.message)
+    tell("error", /** @type {Error} */ (error).message)
   }
   await refreshShelf()
 }

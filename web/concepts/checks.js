@@ -45,9 +45,11 @@ function doubt(mention, here, elsewhere) {
   return { ...mention, status: "unknown", nearest, name: "" }
 }
 
+/** @typedef {import("./listing.js").Saved & {card: import("./workflow.js").Card}} Readable */
+
 /** Those of the workflow, then those of the shelf; of several with one word, the one that was chosen last. */
 function concepts() {
-  const saved = allConcepts().filter(({ card }) => card)
+  const saved = /** @type {Readable[]} */ (allConcepts().filter(({ card }) => card))
   const chosenFirst = saved.sort((one, other) => Number(other.name === lastChosen) - Number(one.name === lastChosen))
   return [
     ...appliedCards().map((card) => ({ name: card.name ?? "", words: wordsOf(card) })),

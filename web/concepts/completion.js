@@ -27,6 +27,7 @@ export function watchTyping() {
   window.addEventListener("resize", close)
 }
 
+/** @param {any} event */
 function onInput({ target, isComposing }) {
   if (isComposing || !isPromptField(target)) return
   const open = openWord(target.value, target.selectionStart)

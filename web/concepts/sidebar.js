@@ -102,12 +102,15 @@ function newPanel() {
   }
 }
 
+/** @type {["method" | "base", "method_name" | "base_title", string][]} */
+const TRAITS = [["method", "method_name", "any_method"], ["base", "base_title", "any_base"]]
+
 /** By what the list is sorted, and which methods and base models it shows, where there are several. */
 function drawChoices(element, wish) {
   const all = allConcepts()
   const sorts = /** @type {[string, string][]} */ ([["newest", text("newest")], ["name", text("by_name")]])
   const made = [newChoice(text("sort"), sorts, wishes.sort, (sort) => wish({ sort }))]
-  for (const [trait, shown, any] of [["method", "method_name", "any_method"], ["base", "base_title", "any_base"]]) {
+  for (const [trait, shown, any] of TRAITS) {
     const found = traits(all, trait, shown)
     if (found.length < 2 && !wishes[trait]) continue
     made.push(newChoice(text(any), [["", text(any)], ...found], wishes[trait], (value) => wish({ [trait]: value })))
@@ -119,9 +122,10 @@ function drawChoices(element, wish) {
 
 /** Which card and button has the focus, so that it is not lost when the list is drawn again. */
 function focusIn(cards) {
-  const item = document.activeElement?.closest?.(".personalize-card")
-  if (!item || !cards.contains(item)) return null
-  return { name: item.dataset.name, button: [...item.querySelectorAll("button")].indexOf(document.activeElement) }
+  const active = /** @type {HTMLButtonElement | null} */ (document.activeElement)
+  const item = /** @type {HTMLElement | null | undefined} */ (active?.closest?.(".personalize-card"))
+  if (!active || !item || !cards.contains(item)) return null
+  return { name: item.dataset.name, button: [...item.querySelectorAll("button")].indexOf(active) }
 }
 
 function focusAgain(cards, focused) {

@@ -24,7 +24,8 @@ const OFF = new Set([2, 4]) // modes of a node: never, bypass
 const isApply = (node) => node.type === APPLY && !OFF.has(node.mode)
 
 /** Cards of the concepts that are applied anywhere in this workflow. */
-export const appliedCards = () => [...allNodes()].filter(isApply).map(cardOf).filter(Boolean)
+export const appliedCards = () =>
+  /** @type {Card[]} */ ([...allNodes()].filter(isApply).map(cardOf).filter(Boolean))
 
 /** The nodes that apply a concept of this placeholder. */
 export const appliesOf = (placeholder) =>

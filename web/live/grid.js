@@ -82,6 +82,7 @@ export function makeGrid(onKeep) {
   }
 
   const described = (step, number) => `${text("step", { step })} · ${run.prompts[number]}`
+  /** @returns {HTMLElement | null} */
   const cellOf = ({ step, number }) => table.querySelector(`[data-at="${step} ${number}"]`)
 
   function show(one) {

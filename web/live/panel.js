@@ -32,6 +32,7 @@ export function makePanel(node) {
   let isLog = false
   let frame = 0
   let asking = false
+  /** @type {any} */
   const panel = { root, run: null, isNew: false, show, showHistory, ask, fail, redraw, close: grid.remove }
   stage.setAttribute("role", "status")
   error.setAttribute("role", "alert")
