@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..concepts.disk import Stamp, stamp
 from ..concepts.elite import EliteEncoder
 from ..concepts.elite_files import load_encoder_files, save_encoder
+from ..concepts.methods import ELITE, Method
 from ..host.folders import elite_names, elite_output, elite_path, save_new
 from ..host.progress import NodeProgress
 from ..pictures.masks import MaskMarks
@@ -87,6 +88,11 @@ class SaveELITE(io.ComfyNode):
 
 
 class EncodeELITE(io.ComfyNode):
+    @classmethod
+    def makes(cls) -> Method:
+        """What its concepts are, so that a browser can tell before it has run."""
+        return ELITE
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

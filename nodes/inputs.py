@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
+from enum import Enum
 from typing import Any, TypeVar
 
 from comfy_api.latest import io
 
-from ..host.backbone import Precision
 from ..pictures.masks import MaskMarks
 from ..training.config import LoopConfig, TrainConfig
 
@@ -22,12 +22,33 @@ PLACEHOLDER_TIP = (
 )
 
 
+CLASS_WORD_TIP = (
+    "What the subject is, such as dog. It follows the learned word wherever the placeholder stands."
+)
+_KINDS: dict[type, Any] = {bool: io.Boolean, int: io.Int, float: io.Float, str: io.String}
+
+
+def setting(config: type[LoopConfig], name: str, tooltip: str, **options: Any) -> io.Input:
+    """The input of a config's field: its type and default are the field's, enums are choices."""
+    default = _default_of(config, name)
+    if isinstance(default, Enum):
+        return io.Combo.Input(
+            name, options=type(default), default=default, tooltip=tooltip, **options
+        )
+    return _KINDS[type(default)].Input(name, default=default, tooltip=tooltip, **options)
+
+
 def default_of(config: type[LoopConfig], name: str) -> Any:
     """Default of a config's field, as a plain JSON value."""
+    default = _default_of(config, name)
+    return getattr(default, "value", default)
+
+
+def _default_of(config: type[LoopConfig], name: str) -> Any:
     field: Field[Any] = next(f for f in fields(config) if f.name == name)
     if field.default is MISSING:
         raise KeyError(f"{config.__name__}.{name} has no default")
-    return getattr(field.default, "value", field.default)
+    return field.default
 
 
 def config_of(config: type[AnyConfig], values: Mapping[str, Any]) -> AnyConfig:
@@ -54,6 +75,14 @@ def model_inputs() -> list[io.Input]:
     ]
 
 
+def placeholder_input(default: str = "<my-dog>") -> io.Input:
+    return io.String.Input("placeholder", default=default, tooltip=PLACEHOLDER_TIP)
+
+
+def class_word_input(tooltip: str = CLASS_WORD_TIP) -> io.Input:
+    return io.String.Input("class_word", default="dog", tooltip=tooltip)
+
+
 def mask_marks_input() -> io.Input:
     return io.Combo.Input(
         "mask_marks", options=MaskMarks, default=MaskMarks.AUTO, optional=True, advanced=True,
@@ -69,18 +98,15 @@ def mask_marks_of(values: Mapping[str, Any]) -> MaskMarks:
 
 def schedule_inputs(config: type[LoopConfig]) -> list[io.Input]:
     return [
-        io.Int.Input(
-            "steps", default=default_of(config, "steps"), min=1, max=100000,
-            tooltip="Number of training steps.",
+        setting(config, "steps", "Number of training steps.", min=1, max=100000),
+        setting(
+            config, "batch_size",
+            "Pictures a step, each with its own noise. Lower it when memory runs out.",
+            min=1, max=64,
         ),
-        io.Int.Input(
-            "batch_size", default=default_of(config, "batch_size"), min=1, max=64,
-            tooltip="Pictures a step, each with its own noise. Lower it when memory runs out.",
-        ),
-        io.Float.Input(
-            "learning_rate", default=default_of(config, "learning_rate"),
+        setting(
+            config, "learning_rate", "How far a step may go. Lower it when the loss jumps.",
             min=1e-7, max=10.0, step=1e-5, round=1e-7,
-            tooltip="How far a step may go. Lower it when the loss jumps.",
         ),
     ]  # fmt: skip
 
@@ -101,16 +127,15 @@ def prior_options(config: type[TrainConfig]) -> list[io.Input]:
             tooltip="Pictures of the class, such as any dogs, as a batch or a list. Not connected: "
             "the untouched model makes them.",
         ),
-        io.Int.Input(
-            "prior_count", default=default_of(config, "prior_count"), min=1, max=10000,
-            optional=True, advanced=True,
-            tooltip="How many pictures of the class the model makes, once: they are kept in "
-            "output/personalize/prior.",
+        setting(
+            config, "prior_count", "How many pictures of the class the model makes, once: they are "
+            "kept in output/personalize/prior.",
+            min=1, max=10000, optional=True, advanced=True,
         ),
-        io.Float.Input(
-            "prior_weight", default=default_of(config, "prior_weight"),
+        setting(
+            config, "prior_weight",
+            "How firmly the class keeps its meaning. 0: no pictures of it are needed.",
             min=0.0, max=100.0, step=0.1, round=0.001, optional=True, advanced=True,
-            tooltip="How firmly the class keeps its meaning. 0: no pictures of it are needed.",
         ),
     ]  # fmt: skip
 
@@ -139,9 +164,10 @@ def _told(values: Mapping[str, Any]) -> str:
 
 
 def init_word_option(config: type[TrainConfig]) -> io.Input:
-    return io.String.Input(
-        "init_word", default=default_of(config, "init_word"), optional=True, advanced=True,
-        tooltip="A rare word of one token, whose embedding the learned word starts from.",
+    return setting(
+        config, "init_word",
+        "A rare word of one token, whose embedding the learned word starts from.",
+        optional=True, advanced=True,
     )  # fmt: skip
 
 
@@ -149,49 +175,48 @@ def common_options(
     config: type[LoopConfig], preview_every: int, preview_prompt: str = "a photo of {}"
 ) -> list[io.Input]:
     """Optional inputs of every Train node, all advanced but the resolution."""
+    rare: dict[str, Any] = {"optional": True, "advanced": True}
     return [
-        io.Int.Input(
-            "resolution", default=default_of(config, "resolution"),
-            min=0, max=2048, step=8, optional=True,
-            tooltip="Side of the training pictures. 0: what the base model was made for, 512 for "
+        setting(
+            config, "resolution",
+            "Side of the training pictures. 0: what the base model was made for, 512 for "
             "SD1.x and SD2.x base, 768 for SD2.x with v-prediction.",
+            min=0, max=2048, step=8, optional=True,
         ),
-        io.Combo.Input(
-            "precision", options=Precision, default=Precision.AUTO, optional=True, advanced=True,
-            tooltip="What the UNet computes in. auto is what the model samples with.",
+        setting(
+            config, "precision",
+            "What the UNet computes in. auto is what the model samples with.", **rare,
         ),
-        io.Boolean.Input(
-            "gradient_checkpointing", default=False, optional=True, advanced=True,
-            tooltip="Less memory, about a third more time a step.",
+        setting(
+            config, "gradient_checkpointing", "Less memory, about a third more time a step.",
+            **rare,
         ),
-        io.Boolean.Input(
-            "flip", default=default_of(config, "flip"), optional=True, advanced=True,
-            tooltip="Mirror every second picture at random. Switch it off for what has a left and "
-            "a right, such as writing.",
+        setting(
+            config, "flip", "Mirror every second picture at random. Switch it off for what has a "
+            "left and a right, such as writing.", **rare,
+        ),
+        setting(
+            config, "templates", "Prompts to train with, one a line, {} where the subject stands. "
+            "Empty: the 27 templates of Textual Inversion.",
+            multiline=True, **rare,
         ),
         io.String.Input(
-            "templates", default=default_of(config, "templates"), multiline=True, optional=True,
-            advanced=True,
-            tooltip="Prompts to train with, one a line, {} where the subject stands. Empty: the "
-            "27 templates of Textual Inversion.",
-        ),
-        io.String.Input(
-            "preview_prompt", default=preview_prompt, multiline=True, optional=True, advanced=True,
+            "preview_prompt", default=preview_prompt, multiline=True, **rare,
             tooltip="Prompts of the preview pictures, one a line; {} is the concept, {class} the "
             "class word.",
         ),
         io.Int.Input(
-            "preview_every", default=preview_every, min=0, max=100000, optional=True, advanced=True,
+            "preview_every", default=preview_every, min=0, max=100000, **rare,
             tooltip="Steps between previews, each picture about as long as 10 training steps. The "
             "concept of such a step can be kept later. 0: none.",
         ),
-        io.Int.Input(
-            "save_every", default=default_of(config, "save_every"), min=0, max=100000,
-            optional=True, advanced=True,
-            tooltip="Steps between saved training states. 0: only at the end and when cancelled.",
+        setting(
+            config, "save_every",
+            "Steps between saved training states. 0: only at the end and when cancelled.",
+            min=0, max=100000, **rare,
         ),
         io.Boolean.Input(
-            "resume", default=True, optional=True, advanced=True,
+            "resume", default=True, **rare,
             tooltip="Go on from the last saved state of this very training (same pictures, models "
             "and settings), after a cancel, a crash or a restart; also to add steps.",
         ),

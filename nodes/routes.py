@@ -10,27 +10,17 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from ..concepts import methods
 from ..concepts.errors import PersonalizeError
-from ..concepts.methods import ClassWord, Method, Part
+from ..concepts.methods import METHODS, ClassWord, Method, Part
 from ..host.browsers import CONCEPTS_CHANGED, tell_browsers
 from ..host.card_pictures import content_type
 from ..host.sharing import shared_file
 from ..host.shelf import picture_of, rename, shelf, to_trash
 from ..host.trash import restore, trash
+from . import NODE_CLASS_MAPPINGS
 from .answers import Handler, query_of, refused, texts_of
 
 PREFIX = "/personalize/concepts"
-
-MAKERS = {
-    "PersonalizeTrainTextualInversion": methods.TEXTUAL_INVERSION,
-    "PersonalizeTrainCrossInit": methods.CROSS_INIT,
-    "PersonalizeTrainCatVersion": methods.CATVERSION,
-    "PersonalizeTrainCustomDiffusion": methods.CUSTOM_DIFFUSION,
-    "PersonalizeTrainDETEX": methods.DETEX,
-    "PersonalizeEncodeELITE": methods.ELITE,
-}
-"""Nodes that make a concept, so that a browser can tell of it before they have run."""
 
 
 def add_routes(routes: web.RouteTableDef | None) -> None:
@@ -47,10 +37,10 @@ def add_routes(routes: web.RouteTableDef | None) -> None:
 
 
 async def send_shelf(request: web.Request) -> web.StreamResponse:
-    makers = {node_id: method_json(method) for node_id, method in MAKERS.items()}
-    uses = {key: inputs_used(method) for key, method in methods.METHODS.items()}
+    told = {node_id: method_json(method) for node_id, method in makers().items()}
+    uses = {key: inputs_used(method) for key, method in METHODS.items()}
     concepts = await asyncio.to_thread(shelf)
-    return web.json_response({"concepts": concepts, "makers": makers, "uses": uses})
+    return web.json_response({"concepts": concepts, "makers": told, "uses": uses})
 
 
 def inputs_used(method: Method) -> list[str]:
@@ -60,6 +50,12 @@ def inputs_used(method: Method) -> list[str]:
         *(details if Part.LOCAL_FEATURES in method.parts else []),
         *(["own_prompts_only"] if method.changes_weights else []),
     ]
+
+
+def makers() -> dict[str, Method]:
+    """Methods by node that makes their concepts: a browser can tell of it before it has run."""
+    nodes = NODE_CLASS_MAPPINGS.items()
+    return {node_id: node.makes() for node_id, node in nodes if hasattr(node, "makes")}
 
 
 def method_json(method: Method) -> dict[str, str | bool]:

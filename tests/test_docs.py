@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from personalize.concepts import methods
+from personalize.concepts.files import load_concept, save_concept
 from personalize.training.learn import learn
 from personalize.training.sources import Sources
 
@@ -37,10 +39,17 @@ def test_files_named_in_code_font_are_there(page):
 
 @pytest.fixture
 def guide():
+    """The guide's code as one file, which makes its method and node known for one test."""
+    from personalize.nodes import NODE_CLASS_MAPPINGS
+
     names = {"__name__": __name__}
-    for code in CODE.findall(GUIDE.read_text(encoding="utf-8")):
+    code = "\n".join(CODE.findall(GUIDE.read_text(encoding="utf-8")))
+    try:
         exec(compile(code, GUIDE.name, "exec"), names)  # noqa: S102
-    return names
+        yield names
+    finally:
+        methods.METHODS.pop("direction", None)
+        NODE_CLASS_MAPPINGS.pop("PersonalizeTrainDirection", None)
 
 
 @pytest.mark.host
@@ -63,6 +72,31 @@ def test_the_guides_method_learns_a_direction(guide, tiny_sd1, tmp_path):
 
 @pytest.mark.host
 def test_the_guides_node_has_a_schema(guide):
-    ids = [one.id for one in guide["TrainDirection"].GET_SCHEMA().inputs]
+    schema = guide["TrainDirection"].GET_SCHEMA()
+    ids = [one.id for one in schema.inputs]
+    assert schema.display_name == "Train Direction"
     assert ids[:6] == ["model", "clip", "vae", "images", "placeholder", "init_word"]
     assert {"steps", "learning_rate", "preview_every", "resume"} <= set(ids)
+
+
+@pytest.mark.host
+def test_the_guides_method_goes_from_its_node_to_a_picture(guide, tiny_sd1, tmp_path):
+    """No other file of the pack knows it: it is trained, saved, told of, loaded and drawn."""
+    from personalize.concepts.cards import read_card
+    from personalize.nodes.routes import makers, method_json
+    from personalize.tests.nodes.test_train_nodes import run
+
+    concept, losses = run(guide["TrainDirection"], tiny_sd1, steps=3, learning_rate=0.05)
+    assert len(losses["loss"]) == 3
+    save_concept(concept, tmp_path / "mine.safetensors")
+    card = read_card(tmp_path / "mine.safetensors", "mine")
+    assert (card.method, card.method_name, card.write) == ("direction", "Direction", "<my-dog>")
+    assert method_json(makers()["PersonalizeTrainDirection"])["method_name"] == "Direction"
+
+    loaded, models = load_concept(tmp_path / "mine.safetensors"), (tiny_sd1.model, tiny_sd1.clip)
+    with torch.inference_mode():
+        stock = guide["picture_of"](*models, tiny_sd1.vae, loaded, 0.0)
+        drawn = guide["picture_of"](*models, tiny_sd1.vae, loaded, 1.0)
+    assert loaded.method is guide["DIRECTION"]
+    assert drawn.shape == (1, 64, 64, 3) and torch.isfinite(drawn).all()
+    assert not torch.equal(drawn, stock)

@@ -14,7 +14,7 @@ from personalize.host.card_pictures import write_pictures
 from personalize.nodes import NODE_CLASS_MAPPINGS
 from personalize.nodes import routes as module
 from personalize.nodes.concept import ApplyConcept
-from personalize.nodes.routes import MAKERS, PREFIX, add_routes
+from personalize.nodes.routes import PREFIX, add_routes, makers
 from personalize.tests.nodes import routes_client
 
 pytestmark = pytest.mark.host
@@ -73,8 +73,8 @@ def test_the_list(folder):
 
 def test_every_node_that_makes_a_concept_is_known():
     outputs = {node_id: node.GET_SCHEMA().outputs for node_id, node in NODE_CLASS_MAPPINGS.items()}
-    makers = {n for n, some in outputs.items() if "CONCEPT" in [o.get_io_type() for o in some]}
-    assert makers - {"PersonalizeLoadConcept"} <= set(MAKERS)
+    making = {n for n, some in outputs.items() if "CONCEPT" in [o.get_io_type() for o in some]}
+    assert making - {"PersonalizeLoadConcept"} <= set(makers())
 
 
 @pytest.mark.parametrize("kind", ["thumbnail", "sheet"])

@@ -1,13 +1,16 @@
 """A concept in stock prompts. Each equivalence is bit for bit."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from personalize.concepts import methods
 from personalize.concepts.concept import Concept
 from personalize.concepts.errors import BaseModelError, PersonalizeError, PlaceholderError
 from personalize.concepts.files import save_embedding
-from personalize.concepts.methods import Part
+from personalize.concepts.methods import Method, Part
 from personalize.samplers.apply import PATCHES, apply_concept
+from personalize.samplers.mentions import MENTIONS
 from personalize.tests.stock import (
     LONG,
     assert_differ,
@@ -239,3 +242,23 @@ def test_methods_of_the_future_are_refused(tiny_sd1, monkeypatch):
         applied(tiny_sd1, concept)
     with pytest.raises(PersonalizeError, match="nan"):
         applied(tiny_sd1, make_concept(tiny_sd1), float("nan"))
+
+
+def test_a_method_may_bring_its_own_patch_of_the_model(tiny_sd1):
+    """It is called with what was applied, at any strength but 0, and the rows are told."""
+    called = []
+
+    def patch(model, applied):
+        called.append(applied)
+        return model.clone()
+
+    method = Method("mine", "Mine", (Part.WORDS,), patch=patch)
+    concept = replace(make_concept(tiny_sd1, vectors=2), method=method)
+    model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, 0.5)
+    assert model is not tiny_sd1.model
+    assert [(one.concept, one.strength.value) for one in called] == [(concept, 0.5)]
+    tokens = clip.tokenize(f"a photo of {concept.placeholder}")
+    told = clip.encode_from_tokens_scheduled(tokens)[0][1]
+    assert told[MENTIONS] == {concept.placeholder: (4, 5)}
+    assert apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, 0)[0] is tiny_sd1.model
+    assert len(called) == 1
