@@ -67,6 +67,8 @@ class Mention:
 
     word: without the weight, as a concept knows it: ``<my-dog>`` or ``<my-dog:pose2>``
     weight: as it is written in ``<my-dog:0.8>``, "" for none
+    exact: written in plain brackets without space; other spellings may mean something else, such as
+        "a < b > c"
     """
 
     start: int
@@ -74,6 +76,7 @@ class Mention:
     placeholder: str
     attribute: str = ""
     weight: str = ""
+    exact: bool = True
 
     @property
     def word(self) -> str:
@@ -87,7 +90,7 @@ def find_placeholders(text: str) -> list[Mention]:
     ``embedding:<my-dog>``. What other programs read in angle brackets, such as
     ``<lora:name:0.8>``, is none."""
     return [
-        Mention(m.start(), m.end(), f"<{m[1]}>", m[2] or "", m[3] or "")
+        Mention(m.start(), m.end(), f"<{m[1]}>", m[2] or "", m[3] or "", m[0][:2] == f"<{m[1][0]}")
         for m in _WRITTEN.finditer(text)
     ]
 

@@ -45,8 +45,7 @@ class PromptReport:
 def report_on(prompt: str, applied: Iterable[str]) -> PromptReport:
     """applied: the words of all concepts that are applied where the prompt is encoded."""
     applied = tuple(applied)
-    exact = {m.word: prompt[m.start : m.end].startswith("<" + m.word[1]) for m in
-             find_placeholders(prompt)}  # fmt: skip
+    exact = {mention.word: mention.exact for mention in find_placeholders(prompt)}
     unknown = [(word, nearest_word(word, applied)) for word in exact if word not in applied]
     return PromptReport(
         recognised=tuple(word for word in exact if word in applied),

@@ -22,7 +22,7 @@ LINKS = """() => app.graph.nodes.flatMap(node => (node.inputs ?? []).flatMap(inp
 BOXES = "app.graph.nodes.map(n => [n.pos[0], n.pos[1] - 30, n.size[0], n.size[1] + 30])"
 FIND = """async texts => {
     const { mentionsIn } = await import("/extensions/personalize/concepts/mentions.js")
-    return texts.map(text => mentionsIn(text).map(m => [m.start, m.end, m.word, m.weight]))
+    return texts.map(text => mentionsIn(text).map(m => [m.start, m.end, m.word, m.weight, m.exact]))
 }"""
 NEAREST = """async ([word, known]) => {
     const { nearestWord } = await import("/extensions/personalize/concepts/mentions.js")
@@ -31,6 +31,7 @@ NEAREST = """async ([word, known]) => {
 WRITTEN = [
     "a <my-dog> and <my-dog:pose2>, <my-dog:0.8>, <my-dog:pose2:1.2>, <my-dog:.5>",
     "<lora:name:0.5> <LoRA:name> <lora> < me > <me <<me>> <me:a:b> <1.2.3:4.5.6> <ünï-cödé>",
+    "\uff1cmy-dog\uff1e \uff1c me:0.8 > embedding:<my-dog> Embedding:<me> a < b > c, < lora:x >",
 ]
 
 
@@ -83,7 +84,8 @@ def overlapping(page):
 def test_the_page_reads_a_prompt_as_the_server_does(page):
     found = page.tab.evaluate(FIND, WRITTEN)
     expected = [
-        [[m.start, m.end, m.word, m.weight] for m in find_placeholders(text)] for text in WRITTEN
+        [[m.start, m.end, m.word, m.weight, m.exact] for m in find_placeholders(text)]
+        for text in WRITTEN
     ]
     assert found == expected
     known = ["<me>", "<my-dog>", "<my-dog:pose2>"]

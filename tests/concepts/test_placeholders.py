@@ -139,6 +139,7 @@ def test_other_spellings_are_the_same_word(written):
     prompt = f"a photo of {written} on the beach"
     (mention,) = find_placeholders(prompt)
     assert (mention.word, prompt[mention.start : mention.end]) == ("<my-dog>", written)
+    assert mention.exact == (written == "<my-dog>")
     assert replace_placeholders(prompt, {"<my-dog>": "X"}) == "a photo of X on the beach"
     assert replace_placeholders(prompt, {}) == prompt
 

@@ -35,7 +35,7 @@ export function doubtsOf(node, text) {
     .filter(({ word }) => !here.has(word) && !news?.recognised?.includes(word))
     .filter(({ word }) => sure || news?.unknown.includes(word))
     .map((mention) => doubt(mention, [...here], elsewhere))
-    .filter(({ status, nearest }) => status === "elsewhere" || nearest || cards.length)
+    .filter(({ status, nearest, exact }) => status === "elsewhere" || nearest || (exact && cards.length))
 }
 
 function doubt(mention, here, elsewhere) {

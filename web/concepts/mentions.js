@@ -3,12 +3,18 @@
 const NAME = "[\\p{L}\\p{N}][\\p{L}\\p{N}_.+-]*"
 const WEIGHT = "\\d+(?:\\.\\d*)?|\\.\\d+"
 const OTHERS = "(?:lora|lyco|hypernet):" // of other programs
-const WRITTEN = new RegExp(`<(?!${OTHERS})(${NAME})(?::(?!(?:${WEIGHT})>)(${NAME}))?(?::(${WEIGHT}))?>`, "giu")
+const OPEN = "[<\\uff1c]\\s*" // also the full-width brackets of other keyboards
+const CLOSE = "\\s*[>\\uff1e]"
+const WRITTEN = new RegExp(
+  `(?:embedding:)?${OPEN}(?!${OTHERS})(${NAME})(?::(?!(?:${WEIGHT})${CLOSE})(${NAME}))?(?::(${WEIGHT}))?${CLOSE}`,
+  "giu",
+)
 const NEAR = 0.6 // part of the letters that must agree
 
 /**
- * @typedef {{start: number, end: number, placeholder: string, word: string, weight: string}} Mention
+ * @typedef {{start: number, end: number, placeholder: string, word: string, weight: string, exact: boolean}} Mention
  * word: without the weight, as a concept knows it
+ * exact: written in plain brackets without space; other spellings may mean something else
  */
 
 /**
@@ -22,6 +28,7 @@ export const mentionsIn = (text) =>
     placeholder: `<${name}>`,
     word: attribute ? `<${name}:${attribute}>` : `<${name}>`,
     weight: weight ?? "",
+    exact: whole.startsWith(`<${name[0]}`),
   }))
 
 /**
