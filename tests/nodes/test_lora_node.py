@@ -91,16 +91,16 @@ def test_the_file_is_one_of_kohyas(tiny_sd1):
 
 def test_nothing_is_overwritten_and_names_stay_together(tiny_sd1):
     concept = detex(tiny_sd1)
-    first, _ = saved(concept, "twice.safetensors")
+    first, _ = saved(concept, "lora-twice.safetensors")
     Path(first[0]).unlink()  # its words still have the name
-    second, text = saved(concept, "twice")
+    second, text = saved(concept, "lora-twice")
     assert [Path(f).name for f in first] == [
-        "twice.safetensors",
-        "twice.safetensors",
-        "twice-pose1.safetensors",
+        "lora-twice.safetensors",
+        "lora-twice.safetensors",
+        "lora-twice-pose1.safetensors",
     ]
-    assert [Path(f).stem for f in second] == ["twice-2", "twice-2", "twice-2-pose1"]
-    assert "embedding:twice-2 dog" in text
+    assert [Path(f).stem for f in second] == ["lora-twice-2", "lora-twice-2", "lora-twice-2-pose1"]
+    assert "embedding:lora-twice-2 dog" in text
 
 
 def test_a_name_that_is_taken_meanwhile_leaves_no_half(tiny_sd1, monkeypatch):
