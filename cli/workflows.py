@@ -76,6 +76,12 @@ def inputs_of(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any, dict[str, A
             yield name, entry[0], entry[1] if len(entry) > 1 else {}
 
 
+def preset_fields(schema: Mapping[str, Any]) -> set[str]:
+    """Names of the inputs that a preset of the node sets."""
+    presets = (options.get("presets", {}) for _, _, options in inputs_of(schema))
+    return {name for one in presets for values in one.values() for name in values}
+
+
 def sockets(schema: Mapping[str, Any], linked: Collection[str]) -> Iterator[tuple[str, Any]]:
     """Name and type of every input that is a socket; of one that grows, as many as are linked.
 

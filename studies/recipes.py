@@ -67,6 +67,9 @@ _CROSS_INIT: dict[str, Any] = {
     "naming": f"{PLACEHOLDER} {{class}}",
     "face_naming": f"face of {PLACEHOLDER} person",
 }
+_OWN = {"preset": "custom"}
+"""A node's preset would put its own numbers in the place of a recipe's."""
+
 RECIPES = {
     "class": Recipe("class word", "", naming="{class}"),
     "described": Recipe("described in words", "", naming="{described}"),
@@ -78,12 +81,12 @@ RECIPES = {
     ),
     "ci-fast": Recipe(
         "Cross Initialization, fast",
-        settings={"steps": 25, "batch_size": 4, "learning_rate": 0.08},
+        settings={**_OWN, "steps": 25, "batch_size": 4, "learning_rate": 0.08},
         **_CROSS_INIT,
     ),
     "ci": Recipe(
         "Cross Initialization",
-        settings={"steps": 100, "batch_size": 4, "learning_rate": 0.08},
+        settings={**_OWN, "steps": 100, "batch_size": 4, "learning_rate": 0.08},
         **_CROSS_INIT,
     ),
     "catversion": Recipe(

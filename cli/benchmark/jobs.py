@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..client import Workflow
-from ..workflows import ObjectInfo, inputs_of, is_widget, widgets
+from ..workflows import ObjectInfo, inputs_of, is_widget, preset_fields, widgets
 from .data import SLOT, Subject
 
 UNTOUCHED = "Untouched"
@@ -173,13 +173,16 @@ def _inputs(
 ) -> dict[str, Any]:
     """All inputs of a method's node: connections, what the job decides, overrides, defaults."""
     values = {name: default for name, default, _ in widgets(method.schema)}
+    own = settings.of_method(method.name)
+    if own.keys() & preset_fields(method.schema):  # as on the page: set by hand, it is no preset
+        values["preset"] = "custom"
     values |= {
         "placeholder": PLACEHOLDER, "class_word": subject.class_word,
         "init_word": subject.class_word.split()[-1], "train_seed": seed,
         "resolution": settings.resolution, "preview_every": 0,
         "init_from": "names" if subject.person else "class word",
         "pose_word": "pose" if subject.live else "view",
-    } | settings.of_method(method.name)  # fmt: skip
+    } | own  # fmt: skip
     wanted = list(inputs_of(method.schema))
     optional = set(method.schema["input_order"].get("optional", []))
     unknown = set(settings.overrides.get(method.name, {})) - {name for name, _, _ in wanted}

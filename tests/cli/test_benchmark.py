@@ -249,11 +249,14 @@ def test_a_job_sets_what_it_knows_and_leaves_the_rest_at_its_default(methods):
     inputs = workflow["train"]["inputs"]
     assert inputs["model"] == ["base", 0] and inputs["images"] == ["pictures", 0]
     assert (inputs["steps"], inputs["flip"], inputs["train_seed"]) == (3, False, 7)
+    assert inputs["preset"] == "custom"  # a preset would put its own steps in their place
     assert (inputs["init_from"], inputs["class_word"]) == ("class word", "dog")
     assert inputs["learning_rate"] == 0.005 and inputs["preview_every"] == 0
     assert workflow["pictures"]["inputs"] == {
         "inputs.input0": ["picture0", 0], "inputs.input1": ["picture1", 0]
     }  # fmt: skip
+    plain = learn_workflow(methods["CrossInit"], SUBJECT, FILES, [], Settings("sd", "clip"), 7, "x")
+    assert plain["train"]["inputs"]["preset"] == "quality"
     one = Settings("sd", "clip", references=1)
     workflow = learn_workflow(methods["CatVersion"], SUBJECT, FILES, [], one, 7, "x")
     assert list(workflow["pictures"]["inputs"]) == ["inputs.input0"]
