@@ -11,8 +11,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from personalize.concepts import disk
 from personalize.concepts.errors import TrainingError
 from personalize.tests.windows_disk import WindowsDisk
+from personalize.training import states
 from personalize.training.loop import TrainState
 from personalize.training.states import KEPT_STATES, KEPT_TRAININGS, YOUNG_TRAINING, StateFolder
 from safetensors import safe_open
@@ -134,7 +136,7 @@ def test_a_disk_that_takes_nothing_ends_no_training(number, folder, monkeypatch,
     folder.save(state(2))
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", lambda handle: fail(number))
-        broken.setattr("personalize.concepts.disk._WAITS", (0,))
+        broken.setattr(disk, "_WAITS", (0,))
         folder.save(state(4))
     assert "The training goes on, but step 4 is not kept: '" in caplog.text
     assert_same(folder.latest(up_to=4), state(2))
@@ -155,6 +157,7 @@ def test_a_file_in_the_folders_place_ends_no_training(folder, caplog):
 def test_a_state_that_another_program_has_open_ends_no_training(
     folder, tmp_path, monkeypatch, caplog
 ):
+    monkeypatch.setattr(states, "SMALL_STATE", 0)  # these are small, and would all be kept
     folder.save(state(2))
     windows = WindowsDisk(tmp_path, monkeypatch)
     windows.use(newest(folder))
