@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import re
 import sys
@@ -101,6 +102,8 @@ def prepare_host(
     if host is None:
         raise HostError("There is no ComfyUI: run `make setup`, or set COMFYUI_PATH to one.")
     sys.path.insert(0, str(host))
+    # As its main.py does, before its nodes.py puts comfy/, with a utils.py of its own, in front.
+    importlib.import_module("utils.extra_config")
     from comfy.cli_args import args
 
     args.cpu = wants_cpu() if cpu is None else cpu
