@@ -26,10 +26,10 @@ from ..cli.comfyui import (
     ROOT,
     HostError,
     OnCpu,
+    checkout_version,
     device_name,
     find_host,
     has_gpu,
-    host_version,
     prepare_host,
 )
 from ..tools.server.server import make_base_directory
@@ -194,7 +194,7 @@ def facts(host: Path) -> list[str]:
         found = [f"{device_name()}, {memory:.0f} GiB, driver {driver()}"]
         found.append(f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}")
     found.append(f"torch {torch.__version__}, Python {sys.version.split()[0]}, {platform.system()}")
-    found.append(f"ComfyUI {host_version(host)}, Personalize {__version__}")
+    found.append(f"ComfyUI {checkout_version(host)}, Personalize {__version__}")
     return found
 
 

@@ -24,7 +24,7 @@ class HostError(RuntimeError):
     """No usable ComfyUI, and why."""
 
 
-def host_version(host: Path) -> str | None:
+def checkout_version(host: Path) -> str | None:
     """Version of a ComfyUI folder, None when it is none."""
     file = host / "comfyui_version.py"
     if not file.is_file() or not (host / "main.py").is_file():
@@ -38,10 +38,10 @@ def find_host() -> Path | None:
     named = os.environ.get("COMFYUI_PATH")
     if named:
         path = Path(named).expanduser().resolve()
-        if host_version(path) is None:
+        if checkout_version(path) is None:
             raise HostError(f"COMFYUI_PATH is {named}, but there is no ComfyUI (no main.py) there.")
         return path
-    return CHECKOUT if host_version(CHECKOUT) else None
+    return CHECKOUT if checkout_version(CHECKOUT) else None
 
 
 def has_gpu() -> bool:
@@ -102,12 +102,12 @@ def prepare_host(
     if host is None:
         raise HostError("There is no ComfyUI: run `make setup`, or set COMFYUI_PATH to one.")
     sys.path.insert(0, str(host))
-    # As its main.py does, before its nodes.py puts comfy/, with a utils.py of its own, in front.
-    importlib.import_module("utils.extra_config")
     from comfy.cli_args import args
 
     args.cpu = wants_cpu() if cpu is None else cpu
     args.base_directory = str(base_directory) if base_directory else None
     args.database_url = "sqlite:///:memory:"
     vars(args).update(options or {})
+    # As its main.py does, before its nodes.py puts comfy/, with a utils.py of its own, in front.
+    importlib.import_module("utils.extra_config")
     return host

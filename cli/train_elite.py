@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .comfyui import ROOT, OnCpu, find_host, host_version, prepare_host, wants_cpu
+from .comfyui import ROOT, OnCpu, checkout_version, find_host, prepare_host, wants_cpu
 
 if TYPE_CHECKING:
     from ..concepts.elite import EliteEncoder
@@ -135,9 +135,9 @@ def main(arguments: Sequence[str]) -> int:
 def comfyui_folder(named: Path | None) -> Path | None:
     """The folder named, the ComfyUI that this pack lies in, or the checkout of the tests."""
     if named is not None:
-        return named.resolve() if host_version(named) else None
+        return named.resolve() if checkout_version(named) else None
     around = ROOT.parent.parent
-    return around if host_version(around) else find_host()
+    return around if checkout_version(around) else find_host()
 
 
 class Accelerated:

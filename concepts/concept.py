@@ -51,7 +51,7 @@ class Concept:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "placeholder", check_placeholder(self.placeholder))
-        object.__setattr__(self, "class_word", check_class_word(self.class_word))
+        object.__setattr__(self, "class_word", normalized_class_word(self.class_word))
         words = {name: check_word(name, word, self.text_width) for name, word in self.words.items()}
         object.__setattr__(self, "words", MappingProxyType(words))
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
@@ -94,7 +94,7 @@ def _unpickled(values: dict[str, Any]) -> Concept:
     return Concept(**{**values, "method": METHODS[values["method"]]})
 
 
-def check_class_word(written: str) -> str:
+def normalized_class_word(written: str) -> str:
     """The class word with single spaces; raise for one that is longer than any prompt."""
     if len(written) > MOST_TEXT:
         raise PersonalizeError(

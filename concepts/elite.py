@@ -250,10 +250,10 @@ def map_patches(mapper: MapperWeights, features: Tensor) -> Tensor:
 
 def mask_patches(local: Tensor, mask: Tensor) -> Tensor:
     """e * m: local features (B, P, d) under masks (B, 1, h, w), taken nearest at the patch grid."""
-    return local * F.interpolate(mask, grid_of(local.shape[1])).flatten(2).transpose(1, 2)
+    return local * F.interpolate(mask, patch_grid(local.shape[1])).flatten(2).transpose(1, 2)
 
 
-def grid_of(patches: int) -> tuple[int, int]:
+def patch_grid(patches: int) -> tuple[int, int]:
     side = math.isqrt(patches)
     return side, side
 

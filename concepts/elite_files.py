@@ -37,7 +37,7 @@ from .tensors import is_finite
 from .unet_paths import host_block
 from .vision import VisionShape
 
-FORMAT = "personalize-elite/1"
+ENCODER_FORMAT = "personalize-elite/1"
 OFFICIAL_VISION = VisionShape(width=1024, layers=24, patches=256)  # CLIP ViT-L/14 at 224 px
 OFFICIAL_BASE = BASES["sd1"]
 _LEVELS = 4  # resolutions of the UNet of Stable Diffusion
@@ -106,7 +106,7 @@ def save_encoder(
     }
     metadata = {
         **about,
-        "format": FORMAT,
+        "format": ENCODER_FORMAT,
         "name": encoder.name,
         "base": encoder.base,
         "text_width": str(encoder.text_width),
@@ -132,8 +132,8 @@ def load_encoder(path: Path) -> EliteEncoder:
         title = text(metadata, "name", "") or path.stem
     except SchemaError as error:
         raise ConceptFileError(
-            f"'{path.name}' says {FORMAT}, but its description lacks or garbles {error}. Save the "
-            "encoder again."
+            f"'{path.name}' says {ENCODER_FORMAT}, but its description lacks or garbles {error}. "
+            "Save the encoder again."
         ) from error
     halves: dict[str, dict[str, Tensor]] = {"global": {}, "local": {}}
     for key, tensor in tensors.items():
@@ -223,7 +223,7 @@ def digest_in_file(path: Path) -> str | None:
         metadata = read_header(path, path.name).metadata
     except ConceptFileError:
         return None
-    return metadata.get("digest") if metadata.get("format") == FORMAT else None
+    return metadata.get("digest") if metadata.get("format") == ENCODER_FORMAT else None
 
 
 _EXPECTED = " Expected an ELITE encoder, saved by Save ELITE Encoder or its authors' program."
@@ -231,11 +231,12 @@ _EXPECTED = " Expected an ELITE encoder, saved by Save ELITE Encoder or its auth
 
 def _read(path: Path) -> TensorFile:
     form = read_header(path, path.name).metadata.get("format", "")
-    if form == FORMAT:
+    if form == ENCODER_FORMAT:
         return read_tensors(path, path.name)
     if form.startswith("personalize-elite/"):
         raise ConceptFileError(
-            f"'{path.name}' has the format {form}, this version reads {FORMAT}. Update Personalize."
+            f"'{path.name}' has the format {form}, this version reads {ENCODER_FORMAT}. "
+            "Update Personalize."
         )
     raise ConceptFileError(f"'{path.name}' is no ELITE encoder.{_EXPECTED}")
 

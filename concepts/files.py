@@ -27,8 +27,7 @@ from .elite import (
     split_embedded,
 )
 from .errors import ConceptFileError, PersonalizeError, reading, shown
-from .foreign import MAX_BYTES as MAX_FOREIGN_BYTES
-from .foreign import PICKLED, SAFE, check_kind, is_safetensors, read_foreign
+from .foreign import MAX_FOREIGN_BYTES, PICKLED, SAFE, check_kind, is_safetensors, read_foreign
 from .importers import chosen, import_concept
 from .local_features import local_features
 from .methods import Part, method_of

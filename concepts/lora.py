@@ -22,9 +22,6 @@ _VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
 _HOST_NAMES = ("sdxl",)
 """Bases whose layers have the host's names in kohya's files."""
 
-Pair = tuple[Tensor, Tensor]
-"""The factors of one layer, (out, r) and (r, in)."""
-
 
 def lora_tensors(concept: Concept, rank: int) -> tuple[dict[str, Tensor], float]:
     """The concept's changes of weights as a LoRA of that rank, and what is lost of them.

@@ -5,18 +5,19 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from ..pictures.grid import INK, SOFT
 from .evaluate import CLIP_I, CLIP_T, IDENTITY, MEASURES, OVERALL, Evaluation
 from .pictures import Picture
 
-REPORT_WIDTH, MARGIN = 960, 32
-INSIDE = REPORT_WIDTH - 2 * MARGIN
+REPORT_WIDTH, PAGE_MARGIN = 960, 32
+INSIDE = REPORT_WIDTH - 2 * PAGE_MARGIN
 ROW = 34
-TILE, GAP, CAPTION = 172, 9, 40
+TILE, TILE_GAP, CAPTION = 172, 9, 40
 REFERENCE_TILE = 104
 MOST = 40
 """Pictures of a sheet; of more, the first ones are shown."""
 
-INK, SOFT, LINE, BAR, GOOD = "#1c2733", "#6b7785", "#e3e7eb", "#3a7ca5", "#2e8b57"
+RULE, BAR, GOOD = "#e3e7eb", "#3a7ca5", "#2e8b57"
 
 
 def draw_report(
@@ -38,10 +39,10 @@ def draw_report(
         _sheet(generated[:MOST], _captions(evaluation), TILE),
         _line(models, 13, SOFT, 26),
     ]
-    page = Image.new("RGB", (REPORT_WIDTH, 2 * MARGIN + sum(p.height for p in parts)), "white")
-    top = MARGIN
+    page = Image.new("RGB", (REPORT_WIDTH, 2 * PAGE_MARGIN + sum(p.height for p in parts)), "white")
+    top = PAGE_MARGIN
     for part in parts:
-        page.paste(part, (MARGIN, top))
+        page.paste(part, (PAGE_MARGIN, top))
         top += part.height
     return page
 
@@ -66,10 +67,10 @@ def _table(evaluation: Evaluation) -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     for number, name in enumerate(names):
         middle = ROW * number + ROW // 2
-        draw.line([(0, middle + ROW // 2), (INSIDE, middle + ROW // 2)], LINE)
+        draw.line([(0, middle + ROW // 2), (INSIDE, middle + ROW // 2)], RULE)
         draw.text((0, middle), name, INK, _font(17), anchor="lm")
         draw.text((205, middle), f"{evaluation.means[name]:.4f}", INK, _font(19), anchor="rm")
-        draw.rounded_rectangle([left, middle - 5, right, middle + 5], 5, LINE)
+        draw.rounded_rectangle([left, middle - 5, right, middle + 5], 5, RULE)
         end = left + (right - left) * min(max(evaluation.means[name], 0.0), 1.0)
         if end - left > 10:
             draw.rounded_rectangle([left, middle - 5, end, middle + 5], 5, _colour(name))
@@ -90,14 +91,14 @@ def _draw_range(
 def _sheet(
     pictures: Sequence[Picture], captions: Sequence[Sequence[str]], side: int
 ) -> Image.Image:
-    columns = (INSIDE + GAP) // (side + GAP)
-    height = side + GAP + (CAPTION if captions else 0)
+    columns = (INSIDE + TILE_GAP) // (side + TILE_GAP)
+    height = side + TILE_GAP + (CAPTION if captions else 0)
     rows = -(-len(pictures) // columns)
     canvas = Image.new("RGB", (INSIDE, rows * height + 6), "white")
     draw = ImageDraw.Draw(canvas)
     for number, picture in enumerate(pictures):
         row, column = divmod(number, columns)
-        x, y = column * (side + GAP), row * height
+        x, y = column * (side + TILE_GAP), row * height
         canvas.paste(_tile(picture, side), (x, y))
         for line, text in enumerate(captions[number] if captions else ()):
             draw.text((x, y + side + 4 + 16 * line), text, SOFT if line else INK, _font(13))

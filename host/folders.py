@@ -12,14 +12,14 @@ from ..concepts.errors import ConceptFileError, EvaluationError, NameTakenError,
 from ..concepts.files import SUFFIXES as READABLE
 
 CONCEPTS = "concepts"
-ELITE = "elite"
+ENCODERS = "elite"
 TRASH = ".trash"  # in each concepts folder, for what was deleted; its files are not listed
 SAMS = "sams"  # the key that other packs have for Segment Anything
 SCORES = "clip_metrics"
 EMBEDDING_PREFIX = "embedding:"
 _SUFFIXES = {
     CONCEPTS: set(READABLE),
-    ELITE: {".safetensors", ".pt", ".bin"},
+    ENCODERS: {".safetensors", ".pt", ".bin"},
     SAMS: {".safetensors", ".pt", ".bin", ".pth"},
 }
 _FORBIDDEN = re.compile(r'[<>:"|?*]')
@@ -37,7 +37,7 @@ def register_folders() -> None:
     models, output = folder_paths.models_dir, folder_paths.get_output_directory()
     for key, parents in {
         CONCEPTS: (models, output),
-        ELITE: (models, output),
+        ENCODERS: (models, output),
         SAMS: (models,),
     }.items():
         for parent in parents:
@@ -83,17 +83,17 @@ def concept_path(name: str) -> Path:
 
 def elite_names() -> list[str]:
     """Names of all files of ELITE encoders, ours and the official mappers."""
-    return _listed(ELITE)
+    return _listed(ENCODERS)
 
 
 def elite_path(name: str) -> Path:
     """The file that a name of `elite_names` means; raise when it is gone."""
-    return _found(ELITE, name, "ELITE encoder")
+    return _found(ENCODERS, name, "ELITE encoder")
 
 
 def elite_folders() -> str:
     """The folders that are searched for ELITE encoders, for a message."""
-    return _searched(ELITE)
+    return _searched(ENCODERS)
 
 
 def sam_names() -> list[str]:
@@ -139,7 +139,7 @@ def scores_output() -> Path:
 
 
 def elite_output() -> Path:
-    return Path(folder_paths.get_output_directory()) / ELITE
+    return Path(folder_paths.get_output_directory()) / ENCODERS
 
 
 def concepts_output() -> Path:

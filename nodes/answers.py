@@ -11,7 +11,7 @@ MOST_BYTES = 2**16
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-async def texts_of(request: web.Request, fields: tuple[str, ...]) -> list[str] | None:
+async def read_fields(request: web.Request, fields: tuple[str, ...]) -> list[str] | None:
     """The text fields of a JSON body, None when it is not JSON or lacks one.
 
     No other site can make a browser send JSON unasked. The body is short and in UTF-8, whatever

@@ -24,7 +24,7 @@ from ..host.progress import NodeProgress
 from ..host.sampling import SAMPLERS, SCHEDULERS, text_to_image
 from ..pictures.grid import labelled_grid
 from ..samplers.apply import apply_concept
-from ..samplers.comparison import Row, check_size, read_lines, read_strengths, rows_of
+from ..samplers.comparison import ComparisonRow, check_size, read_lines, read_strengths, rows_of
 from .evaluate import NO_MODEL, load_judges, score
 from .inputs import ConceptSocket
 
@@ -133,7 +133,10 @@ class CompareConcepts(io.ComfyNode):
 
 
 def _drawn(
-    rows: Sequence[Row], lines: Sequence[str], values: Mapping[str, Any], progress: NodeProgress
+    rows: Sequence[ComparisonRow],
+    lines: Sequence[str],
+    values: Mapping[str, Any],
+    progress: NodeProgress,
 ) -> Iterator[Tensor]:
     """Each picture (1, side, side, 3), row by row."""
     model, clip, vae = values["model"], values["clip"], values["vae"]
@@ -160,7 +163,7 @@ def _drawn(
             yield picture
 
 
-def _plain(row: Row, line: str) -> str:
+def _plain(row: ComparisonRow, line: str) -> str:
     """The prompt with the class word for the concept, whose name CLIP does not know."""
     concept = row.concept
     return plain_prompt(row.prompt(line), concept.class_word or "subject", concept.placeholder)

@@ -14,8 +14,7 @@ from ..concepts.differences import compressed
 from ..concepts.disk import Stamp, stamp
 from ..concepts.elite import EncoderReference, encoder_reference
 from ..concepts.elite_files import find_encoder
-from ..concepts.errors import ConceptFileError, DiskError
-from ..concepts.errors import shown as briefly
+from ..concepts.errors import ConceptFileError, DiskError, shown
 from ..concepts.files import (
     check_embedding,
     describe_concept,
@@ -94,15 +93,15 @@ class LoadConcept(io.ComfyNode):
         concept = load_concept(concept_path(concept_name), concept_name, token)
         left_out = concept.training.get("left_out")
         if isinstance(left_out, list) and left_out:
-            note = f"{concept_name} was loaded without {', '.join(map(briefly, left_out))}"
+            note = f"{concept_name} was loaded without {', '.join(map(shown, left_out))}"
             logging.warning(note)
             NodeProgress(1, cls.hidden.unique_id).show_text(note)
         changes = {"placeholder": placeholder.strip(), "class_word": class_word.strip()}
         concept = replace(concept, **{k: v for k, v in changes.items() if v})
-        return io.NodeOutput(with_encoder(concept), ui=shown(concept))
+        return io.NodeOutput(with_encoder(concept), ui=shown_card(concept))
 
 
-def shown(concept: Concept) -> dict[str, list[dict[str, Any]]]:
+def shown_card(concept: Concept) -> dict[str, list[dict[str, Any]]]:
     """What a node tells the browser of its concept."""
     return {"concept_card": [card_of(concept).as_json()]}
 
@@ -281,4 +280,4 @@ class ApplyConcept(io.ComfyNode):
         patched = apply_concept(
             model, clip, concept, strength, details=details, own_prompts=own_prompts_only
         )
-        return io.NodeOutput(*patched, ui=shown(concept))
+        return io.NodeOutput(*patched, ui=shown_card(concept))

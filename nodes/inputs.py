@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 
 from comfy_api.latest import io
 
 from ..pictures.masks import MaskMarks
-from ..training.config import LoopConfig, TrainConfig
+from ..training.config import AnyConfig, LoopConfig, TrainConfig
 
-AnyConfig = TypeVar("AnyConfig", bound=LoopConfig)
 ConceptSocket = io.Custom("CONCEPT")
 CUSTOM = "custom"
 Presets = Mapping[str, Mapping[str, Any]]

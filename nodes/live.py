@@ -103,7 +103,7 @@ class LiveRun:
             previews = {s: p for n, (s, p) in enumerate(previews.items()) if n % 2 or s == step}
         self.previews = previews
 
-    def news(self) -> dict[str, Any]:
+    def changes(self) -> dict[str, Any]:
         """All but the losses that were told before; `start` counts the steps before them."""
         start = self._told or 0
         if self._told is not None:

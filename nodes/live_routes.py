@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from .answers import Handler, query_of, refused, texts_of
+from .answers import Handler, query_of, read_fields, refused
 from .live import LIVE, LiveRun
 
-PREFIX = "/personalize/live"
+LIVE_ROUTE = "/personalize/live"
 GONE = "This training is not known any more."
 
 
@@ -15,12 +15,12 @@ def add_live_routes(routes: web.RouteTableDef | None) -> None:
     """Add the routes to the host's table, if there is one."""
     if routes is None:
         return
-    routes.get(PREFIX)(send_runs)
-    routes.get(f"{PREFIX}/run")(send_run)
-    routes.get(f"{PREFIX}/preview")(send_preview)
-    routes.post(f"{PREFIX}/stop")(ask(LIVE.stop, "This training has ended already."))
-    routes.post(f"{PREFIX}/continue")(ask(LIVE.go_on, "This training was not stopped."))
-    routes.post(f"{PREFIX}/keep")(keep)
+    routes.get(LIVE_ROUTE)(send_runs)
+    routes.get(f"{LIVE_ROUTE}/run")(send_run)
+    routes.get(f"{LIVE_ROUTE}/preview")(send_preview)
+    routes.post(f"{LIVE_ROUTE}/stop")(ask(LIVE.stop, "This training has ended already."))
+    routes.post(f"{LIVE_ROUTE}/continue")(ask(LIVE.go_on, "This training was not stopped."))
+    routes.post(f"{LIVE_ROUTE}/keep")(keep)
 
 
 async def send_runs(request: web.Request) -> web.StreamResponse:
@@ -52,7 +52,7 @@ def _count(text: str) -> int:
 
 async def keep(request: web.Request) -> web.StreamResponse:
     """JSON of prompt, node and step: the next run of the node gives the concept of that step."""
-    values = await texts_of(request, ("prompt", "node", "step"))
+    values = await read_fields(request, ("prompt", "node", "step"))
     if values is None:
         return refused("Expected JSON with the texts prompt, node and step.", 400)
     prompt, node, step = values
@@ -65,7 +65,7 @@ def ask(action: Callable[[str, str], bool], refusal: str) -> Handler:
     """A handler that calls the action with the prompt and the node of a JSON body."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        values = await texts_of(request, ("prompt", "node"))
+        values = await read_fields(request, ("prompt", "node"))
         if values is None:
             return refused("Expected JSON with the texts prompt and node.", 400)
         prompt, node = values

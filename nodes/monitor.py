@@ -26,7 +26,7 @@ Config = TypeVar("Config", bound=LoopConfig)
 DrawPreview = Callable[[StepReport, str], Tensor]
 """The picture (1, H, W, 3) in 0..1 that a prompt gives after a step."""
 
-EVENT = "personalize.live"
+LIVE_EVENT = "personalize.live"
 TELL_SECONDS = 0.125  # with those at start and end, fewer than ten messages a second
 
 
@@ -40,7 +40,7 @@ class Announcer:
     def __call__(self, now: bool = False) -> None:
         if now or time.monotonic() - self._last >= TELL_SECONDS:
             self._last = time.monotonic()
-            tell_browsers(EVENT, self.run.news())
+            tell_browsers(LIVE_EVENT, self.run.changes())
 
 
 @contextmanager

@@ -18,22 +18,22 @@ from ..host.sharing import shared_file
 from ..host.shelf import picture_of, rename, shelf, to_trash
 from ..host.trash import restore, trash
 from . import NODE_CLASS_MAPPINGS
-from .answers import Handler, query_of, refused, texts_of
+from .answers import Handler, query_of, read_fields, refused
 
-PREFIX = "/personalize/concepts"
+CONCEPTS_ROUTE = "/personalize/concepts"
 
 
 def add_routes(routes: web.RouteTableDef | None) -> None:
     """Add the routes to the host's table, if there is one."""
     if routes is None:
         return
-    routes.get(PREFIX)(send_shelf)
-    routes.get(f"{PREFIX}/picture")(send_picture)
-    routes.post(f"{PREFIX}/rename")(change("name", "wanted", action=rename))
-    routes.post(f"{PREFIX}/delete")(change("name", action=to_trash))
-    routes.get(f"{PREFIX}/trash")(send_trash)
-    routes.post(f"{PREFIX}/restore")(change("name", action=restore))
-    routes.get(f"{PREFIX}/share")(send_shared)
+    routes.get(CONCEPTS_ROUTE)(send_shelf)
+    routes.get(f"{CONCEPTS_ROUTE}/picture")(send_picture)
+    routes.post(f"{CONCEPTS_ROUTE}/rename")(change("name", "wanted", action=rename))
+    routes.post(f"{CONCEPTS_ROUTE}/delete")(change("name", action=to_trash))
+    routes.get(f"{CONCEPTS_ROUTE}/trash")(send_trash)
+    routes.post(f"{CONCEPTS_ROUTE}/restore")(change("name", action=restore))
+    routes.get(f"{CONCEPTS_ROUTE}/share")(send_shared)
 
 
 async def send_shelf(request: web.Request) -> web.StreamResponse:
@@ -106,7 +106,7 @@ def change(*fields: str, action: Callable[..., object]) -> Handler:
     """A handler that calls the action with text fields of a JSON body and tells all browsers."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        values = await texts_of(request, fields)
+        values = await read_fields(request, fields)
         if values is None:
             return refused(f"Expected JSON with the texts {' and '.join(fields)}.", 400)
         try:

@@ -14,7 +14,7 @@ from ..concepts.placeholders import find_placeholders
 from ..host.browsers import tell_browsers
 
 Prompt = Mapping[str, Mapping[str, Any]]  # the API format: node id -> {"class_type", "inputs"}
-EVENT = "personalize.unapplied"
+UNAPPLIED_EVENT = "personalize.unapplied"
 APPLY = "PersonalizeApplyConcept"
 _OURS = "Personalize"
 
@@ -42,7 +42,7 @@ def look_at(prompt: Prompt, page: str, saved: Callable[[], Collection[str]]) -> 
             ", ".join(one.words),
         )
         news = {"node": one.node, "text": one.text, "unknown": one.words}
-        tell_browsers(EVENT, news, page=page)
+        tell_browsers(UNAPPLIED_EVENT, news, page=page)
 
 
 def unapplied(prompt: Prompt, saved: Callable[[], Collection[str]]) -> Iterator[Unapplied]:

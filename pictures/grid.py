@@ -11,9 +11,9 @@ from torch import Tensor
 MARGIN, GAP = 24, 8
 LABEL = 170
 """Width of the names of rows."""
-LARGEST, SMALLEST = 384, 128
+LARGEST_CELL, SMALLEST_CELL = 384, 128
 """Sides of a picture in the grid: larger ones are made smaller, small ones larger."""
-LINE = 19
+LINE_HEIGHT = 19
 FONT, LINES = 15, 4
 INK, SOFT = "#1c2733", "#6b7785"
 
@@ -32,8 +32,8 @@ def labelled_grid(
     """
     size = _tile_size(pictures.shape[2], pictures.shape[1])
     heads = [_wrapped(text, size[0]) if text else [] for text in columns]
-    top = MARGIN + max(map(len, heads)) * LINE + GAP
-    down = size[1] + GAP + (LINE if captions else 0)
+    top = MARGIN + max(map(len, heads)) * LINE_HEIGHT + GAP
+    down = size[1] + GAP + (LINE_HEIGHT if captions else 0)
     left = MARGIN + (LABEL if any(rows) else 0)
     page = Image.new(
         "RGB",
@@ -43,7 +43,7 @@ def labelled_grid(
     draw = ImageDraw.Draw(page)
     for column, lines in enumerate(heads):
         x = left + column * (size[0] + GAP)
-        _write(draw, (x, top - GAP - len(lines) * LINE), lines)
+        _write(draw, (x, top - GAP - len(lines) * LINE_HEIGHT), lines)
     for row, lines in enumerate(rows):
         _write(
             draw, (MARGIN, top + row * down), [p for line in lines for p in _wrapped(line, LABEL)]
@@ -59,7 +59,7 @@ def labelled_grid(
 
 def _tile_size(width: int, height: int) -> tuple[int, int]:
     longest = max(width, height)
-    scale = min(max(longest, SMALLEST), LARGEST) / longest
+    scale = min(max(longest, SMALLEST_CELL), LARGEST_CELL) / longest
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
@@ -75,7 +75,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _write(draw: ImageDraw.ImageDraw, at: tuple[int, int], lines: Sequence[str]) -> None:
     for number, line in enumerate(lines):
-        draw.text((at[0], at[1] + number * LINE), line, SOFT if number else INK, _font(FONT))
+        draw.text((at[0], at[1] + number * LINE_HEIGHT), line, SOFT if number else INK, _font(FONT))
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

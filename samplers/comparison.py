@@ -13,7 +13,7 @@ MOST_PICTURES = 400
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One concept at one strength: a row of pictures, one a prompt.
 
     label: lines that tell it from the other rows
@@ -40,7 +40,7 @@ class Row:
         return written
 
 
-def rows_of(concepts: Sequence[Concept], strengths: Sequence[float]) -> list[Row]:
+def rows_of(concepts: Sequence[Concept], strengths: Sequence[float]) -> list[ComparisonRow]:
     """Every concept at every strength, concept by concept. Raises PersonalizeError for none."""
     if not concepts:
         raise PersonalizeError("There is no concept to compare. Connect at least one.")
@@ -50,7 +50,7 @@ def rows_of(concepts: Sequence[Concept], strengths: Sequence[float]) -> list[Row
         label = (*name, f"number {number}") if names.count(name) > 1 else name
         for strength in strengths:
             told = (f"strength {strength:g}",) if len(strengths) > 1 else ()
-            rows.append(Row(concept, strength, (*label, *told)))
+            rows.append(ComparisonRow(concept, strength, (*label, *told)))
     return rows
 
 
@@ -85,7 +85,7 @@ def read_lines(text: str) -> list[str]:
     return lines
 
 
-def check_size(rows: Sequence[Row], lines: Sequence[str]) -> None:
+def check_size(rows: Sequence[ComparisonRow], lines: Sequence[str]) -> None:
     """Refuse what would draw for hours by mistake."""
     count = len(rows) * len(lines)
     if count > MOST_PICTURES:

@@ -26,7 +26,7 @@ from .mentions import Mentions
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
-Pair = tuple[Tensor, Tensor]
+KeyAndValue = tuple[Tensor, Tensor]
 """Differences of to_k and to_v of one cross attention."""
 
 
@@ -49,7 +49,7 @@ class LocalWeights:
             for path in differences
             if path.endswith(".attn2.to_k")
         }
-        self._moved: dict[tuple[torch.device, torch.dtype], dict[Place, Pair]] = {}
+        self._moved: dict[tuple[torch.device, torch.dtype], dict[Place, KeyAndValue]] = {}
 
     def prepare(self, model: Any, conds: Conds, timestep: Tensor) -> Any:
         """Which conditionings name the concept."""
@@ -86,7 +86,7 @@ class LocalWeights:
         k, v = (kept.index_add(0, rows, extra) for kept, extra in zip((k, v), more, strict=True))
         return (inner or cross_attention)(q, k, v, extra_options)
 
-    def _at(self, like: Tensor) -> dict[Place, Pair]:
+    def _at(self, like: Tensor) -> dict[Place, KeyAndValue]:
         """The differences on a device and in a type, moved there once."""
         where = like.device, like.dtype
         if where not in self._moved:

@@ -13,7 +13,7 @@ from ..concepts.placeholders import find_placeholders, nearest_word
 from ..host.browsers import tell_browsers
 from ..host.progress import current_node, current_prompt
 
-EVENT = "personalize.prompt"
+PROMPT_EVENT = "personalize.prompt"
 _REMEMBERED = 512
 
 
@@ -75,4 +75,4 @@ def _tell(run: str, node: str, prompt: str, applied: tuple[str, ...]) -> None:
         "recognised": report.recognised,
         "unknown": [word for word, _ in report.unknown],
     }
-    tell_browsers(EVENT, told, only_asking=True)
+    tell_browsers(PROMPT_EVENT, told, only_asking=True)

@@ -15,7 +15,7 @@ from .prompt_words import Mark, mark_of
 MOST_WORDS = 24
 _EMBEDDING = "embedding"
 
-Row = tuple[int, Any]
+PlacedToken = tuple[int, Any]
 """A row of the conditioning, and the token that stands there."""
 
 
@@ -84,9 +84,9 @@ def _find(words: Sequence[WrittenWord], name: str) -> WrittenWord:
     return WrittenWord(name, tuple(rows))
 
 
-def _groups(tokens: Iterable[Row], tower: Tower) -> Iterator[list[Row]]:
+def _groups(tokens: Iterable[PlacedToken], tower: Tower) -> Iterator[list[PlacedToken]]:
     """The tokens of a chunk, word by word."""
-    group: list[Row] = []
+    group: list[PlacedToken] = []
     for row, token in tokens:
         if group and _begins(token, group[-1][1]):
             yield group
@@ -111,7 +111,7 @@ def _begins(token: Any, before: Any) -> bool:
     return mark.first or (mark.applied, mark.attribute) != (last.applied, last.attribute)
 
 
-def _word(group: Sequence[Row], tower: Tower) -> WrittenWord:
+def _word(group: Sequence[PlacedToken], tower: Tower) -> WrittenWord:
     rows, tokens = zip(*group, strict=True)
     mark = mark_of(tokens[0])
     if mark is not None:

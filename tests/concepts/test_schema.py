@@ -10,8 +10,7 @@ from personalize.concepts import methods
 from personalize.concepts.cards import card_of, read_card
 from personalize.concepts.concept import Concept
 from personalize.concepts.differences import weight_differences
-from personalize.concepts.elite_files import FORMAT as ELITE_FORMAT
-from personalize.concepts.elite_files import digest_in_file, load_encoder
+from personalize.concepts.elite_files import ENCODER_FORMAT, digest_in_file, load_encoder
 from personalize.concepts.errors import ConceptFileError, PersonalizeError, shown
 from personalize.concepts.files import FORMAT, load_concept, save_concept
 from personalize.concepts.schema import MOST_TEXT, json_object
@@ -165,7 +164,7 @@ def test_any_tensors_get_a_short_sentence(path, data, method):
 
 
 ENCODER = {
-    "format": ELITE_FORMAT,
+    "format": ENCODER_FORMAT,
     "name": "mine",
     "base": "sd1",
     "text_width": "8",

@@ -16,9 +16,8 @@ from personalize.concepts.files import load_concept, save_concept
 from personalize.host.card_pictures import is_taken, write_pictures
 from personalize.host.folders import save_new
 from personalize.host.shelf import rename, shelf, to_trash
-from personalize.nodes.live_routes import PREFIX as LIVE_PREFIX
-from personalize.nodes.live_routes import add_live_routes
-from personalize.nodes.routes import PREFIX, add_routes
+from personalize.nodes.live_routes import LIVE_ROUTE, add_live_routes
+from personalize.nodes.routes import CONCEPTS_ROUTE, add_routes
 from personalize.samplers.apply import apply_concept
 from personalize.tests.fuzz.campaign import told
 from personalize.tests.nodes import routes_client
@@ -150,8 +149,8 @@ BODIES |= st.binary(max_size=60) | st.sampled_from([b"[" * 60_000, b"9" * 60_000
 TYPES = st.sampled_from(
     ["application/json", "application/json; charset=klingon", "text/plain", "", "x"]
 )
-PATHS = [f"{PREFIX}{end}" for end in ("", "/picture", "/rename", "/delete", "/x")]
-PATHS += [f"{LIVE_PREFIX}{end}" for end in ("", "/run", "/preview", "/stop", "/continue")]
+PATHS = [f"{CONCEPTS_ROUTE}{end}" for end in ("", "/picture", "/rename", "/delete", "/x")]
+PATHS += [f"{LIVE_ROUTE}{end}" for end in ("", "/run", "/preview", "/stop", "/continue")]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 REQUESTS = st.tuples(
     st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"]),

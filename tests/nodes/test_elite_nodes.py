@@ -127,7 +127,7 @@ def test_load_notices_a_changed_file_and_refuses_bad_choices(saved, tiny_sd1):
     with pytest.raises(ConceptFileError, match="half a pair"):
         load("global_mapper.pt")
     half.unlink()
-    assert elite_files.FORMAT == "personalize-elite/1"
+    assert elite_files.ENCODER_FORMAT == "personalize-elite/1"
 
 
 def test_a_concept_with_its_encoder_needs_no_other_file(tiny_sd1, tmp_path):

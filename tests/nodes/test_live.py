@@ -9,7 +9,7 @@ import torch
 from personalize.concepts.errors import PersonalizeError
 from personalize.nodes import live_routes, monitor
 from personalize.nodes.live import MOST_POINTS, MOST_PREVIEWS, MOST_RUNS, LiveRun, LiveRuns, Stage
-from personalize.nodes.live_routes import PREFIX, add_live_routes
+from personalize.nodes.live_routes import LIVE_ROUTE, add_live_routes
 from personalize.nodes.train import TrainCrossInit
 from personalize.tests.nodes import routes_client
 from personalize.tests.nodes.test_train_nodes import picture, run
@@ -25,19 +25,19 @@ def test_news_tell_each_loss_once_and_in_order():
             values.append(step / 8)
         one.record(step, losses)
         if step in (1, 2, 5, 9):
-            told.append(one.news())
+            told.append(one.changes())
     assert [news["start"] for news in told] == [0, 1, 2, 5]
     joined = [value for news in told for value in news["losses"]["denoising"]]
     assert joined == losses["denoising"]
-    assert one.news()["losses"]["loss"] == []
+    assert one.changes()["losses"]["loss"] == []
 
 
 def test_news_of_a_resumed_training_start_where_it_goes_on():
     one = LiveRun("p", "7", steps=9)
-    assert one.news()["start"] == 0 and one.news()["losses"] == {}
+    assert one.changes()["start"] == 0 and one.changes()["losses"] == {}
     losses = {"loss": [0.5] * 6}
     one.record(6, losses)
-    assert (one.news()["start"], one.history()["losses"]["loss"]) == (5, [0.5] * 6)
+    assert (one.changes()["start"], one.history()["losses"]["loss"]) == (5, [0.5] * 6)
 
 
 def test_values_that_come_while_a_reader_reads_are_left_for_later():
@@ -240,7 +240,7 @@ def test_the_kept_step_is_of_its_settings_alone_and_the_last_one_is_no_wish():
 
 
 def ask(method, path, **options):
-    return routes_client.ask(add_live_routes, method, PREFIX + path, **options)
+    return routes_client.ask(add_live_routes, method, LIVE_ROUTE + path, **options)
 
 
 def test_routes_tell_histories_and_previews(runs):

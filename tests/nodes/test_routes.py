@@ -14,7 +14,7 @@ from personalize.host.card_pictures import write_pictures
 from personalize.nodes import NODE_CLASS_MAPPINGS
 from personalize.nodes import routes as module
 from personalize.nodes.concept import ApplyConcept
-from personalize.nodes.routes import PREFIX, add_routes, makers
+from personalize.nodes.routes import CONCEPTS_ROUTE, add_routes, makers
 from personalize.tests.nodes import routes_client
 
 pytestmark = pytest.mark.host
@@ -47,7 +47,7 @@ def told(monkeypatch):
 
 
 def ask(method, path, **options):
-    return routes_client.ask(add_routes, method, PREFIX + path, **options)
+    return routes_client.ask(add_routes, method, CONCEPTS_ROUTE + path, **options)
 
 
 def files(folder):
@@ -214,11 +214,11 @@ def test_any_request_is_answered(body, query, content_type, folder, told):
     headers = {"Content-Type": content_type}
     with routes_client.served(add_routes) as request:
         for path in ("/rename", "/delete"):
-            status, content = request("POST", PREFIX + path, data=body, headers=headers)
+            status, content = request("POST", CONCEPTS_ROUTE + path, data=body, headers=headers)
             assert status == 200 or (status == 400 and json.loads(content)["error"])
-        status, content = request("GET", f"{PREFIX}/picture", params=query)
+        status, content = request("GET", f"{CONCEPTS_ROUTE}/picture", params=query)
         assert status == 200 or (status == 404 and json.loads(content)["error"])
-        assert request("GET", PREFIX)[0] == 200
+        assert request("GET", CONCEPTS_ROUTE)[0] == 200
     assert {path.name for path in folder.parent.iterdir()} == {"concepts"}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from personalize.pictures.grid import GAP, LABEL, LARGEST, MARGIN, SMALLEST, labelled_grid
+from personalize.pictures.grid import GAP, LABEL, LARGEST_CELL, MARGIN, SMALLEST_CELL, labelled_grid
 
 
 def pictures(count, side=200, height=None):
@@ -35,9 +35,9 @@ def test_each_picture_stands_in_its_row_and_column(captions):
 @pytest.mark.parametrize(
     ("side", "height", "shown"),
     [
-        (64, 64, (SMALLEST, SMALLEST)),
+        (64, 64, (SMALLEST_CELL, SMALLEST_CELL)),
         (256, 128, (128, 256)),
-        (1024, 512, (LARGEST // 2, LARGEST)),
+        (1024, 512, (LARGEST_CELL // 2, LARGEST_CELL)),
     ],
 )
 def test_pictures_are_shown_at_a_size_one_can_see(side, height, shown):

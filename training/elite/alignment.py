@@ -21,7 +21,7 @@ from ..prompts import PromptTable
 from .captions import captions
 from .config import EliteConfig
 from .global_stage import EliteWords
-from .weights import check_blocks, own_projections
+from .weights import check_blocks, projections_of
 
 SCALE = 30.0  # of cosines; CLIP's own is learned, and 100 in the end
 
@@ -53,7 +53,7 @@ class AlignedElite(EliteWords):
     ) -> None:
         super().__init__(config, backbone, shape, start)
         self.tables = [PromptTable(backbone.text, captions(config, n)) for n in (BRANCHES, 1)]
-        self.projections: ProjectionPairs = own_projections(backbone)
+        self.projections: ProjectionPairs = projections_of(backbone)
         if self.stage is not None:
             check_blocks(self.projections, self.stage.projections)
             self.projections = self.stage.projections

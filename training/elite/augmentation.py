@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate, pad
 
-from ...concepts.elite import grid_of
+from ...concepts.elite import patch_grid
 from ...host.denoiser import CELL
 
 GREY = 0.5  # beside a zoomed-out picture
@@ -65,7 +65,7 @@ def moved_subject(
 
 def on_patches(mask: Tensor, patches: int) -> Tensor:
     """A mask (1, h, w) on the encoder's grid, taken nearest."""
-    return interpolate(mask[None], grid_of(patches), mode="nearest")[0]
+    return interpolate(mask[None], patch_grid(patches), mode="nearest")[0]
 
 
 def zoomed_picture(picture: Tensor, size: int, generator: Generator) -> tuple[Tensor, Tensor, int]:

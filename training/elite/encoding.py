@@ -10,10 +10,10 @@ from torch import Tensor
 from ...concepts.concept import Concept
 from ...concepts.elite import (
     EliteEncoder,
-    grid_of,
     map_patches,
     map_words,
     mask_patches,
+    patch_grid,
     read_layers,
 )
 from ...concepts.errors import BaseModelError, PersonalizeError
@@ -100,7 +100,7 @@ def check_vision(encoder: EliteEncoder, clip_vision: Any) -> None:
 
 
 def _check_grid(masks: Tensor, patches: int) -> None:
-    rows, columns = grid_of(patches)
+    rows, columns = patch_grid(patches)
     if not torch.nn.functional.interpolate(masks[:1], (rows, columns)).any():
         raise PersonalizeError(
             f"The mask marks so little that nothing is left of it on the encoder's grid of "

@@ -25,7 +25,7 @@ from ...pictures.images import MIN_RESOLUTION
 from ...pictures.masks import MaskMarks
 from .examples import SubjectPicture, Unusable
 
-SMALLEST, LARGEST = 0.02, 0.8  # share of the picture that a box may have
+SMALLEST_BOX, LARGEST_BOX = 0.02, 0.8  # share of the picture that a box may have
 SHORTEST, NARROWEST = 100, 0.5  # pixels of a masked subject's sides, and their ratio
 SUBSETS = {"train": "oidv6-train", "validation": "validation", "test": "test"}
 
@@ -122,8 +122,8 @@ class OpenImages:
         self._boxes = read_boxes(self._table, with_masks)
         if not self._boxes.ids:
             raise TrainingError(
-                f"No box in {self._table} has between {SMALLEST:.0%} and {LARGEST:.0%} of its "
-                "picture."
+                f"No box in {self._table} has between {SMALLEST_BOX:.0%} and {LARGEST_BOX:.0%} of "
+                "its picture."
             )
         first = self._picture(0)
         if not first.is_file():
@@ -170,7 +170,7 @@ def read_boxes(table: Path, with_masks: bool) -> Boxes:
     with table.open(newline="", encoding="utf-8") as file:
         for row, box in _rows(csv.DictReader(file), names, table):
             share = (box[1] - box[0]) * (box[3] - box[2])
-            if SMALLEST <= share <= LARGEST:
+            if SMALLEST_BOX <= share <= LARGEST_BOX:
                 ids.append(row["ImageID"])
                 corners.append(box)
                 masks.append(row["MaskPath"] if with_masks else "")

@@ -57,7 +57,7 @@ def open_projections(backbone: Backbone, stage: EliteStage | None) -> dict[str, 
     return weights
 
 
-def own_projections(backbone: Backbone) -> dict[str, tuple[Tensor, Tensor]]:
+def projections_of(backbone: Backbone) -> dict[str, tuple[Tensor, Tensor]]:
     """The model's keys' and values' weights by block."""
     return by_block(backbone.open_projections())
 
