@@ -21,6 +21,8 @@ class Base:
         the names are those of the host, which are also the keys of stock embeddings
     context_width: of the conditioning that the UNet reads
     resolution: side in pixels of the pictures that its best known models were trained on
+    rank: at which changes of its weights are learned where nothing else is asked for, 0 for whole
+        weights
     """
 
     key: str
@@ -28,6 +30,7 @@ class Base:
     encoders: tuple[tuple[str, int], ...]
     context_width: int
     resolution: int
+    rank: int = 0
 
     @property
     def text_width(self) -> int:

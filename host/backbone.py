@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import Enum
 from typing import Any
@@ -19,6 +19,7 @@ from .autograd import checkpointed, differentiable, is_quantised, replaced_weigh
 from .base_models import base_of_model, check_pair
 from .denoiser import Denoiser
 from .loading import load_whole, plain_clone, training, unload
+from .low_rank import Product, added_products
 from .repeatable import repeatable
 from .text_encoder import TextEncoder
 
@@ -61,6 +62,7 @@ class Backbone:
         self.denoiser = Denoiser(self._model, self._host_base)
         self._stack = ExitStack()
         self._trained: dict[nn.Module, nn.Parameter] = {}
+        self._products: dict[nn.Module, Product] = {}
 
     @property
     def base(self) -> Base:
@@ -104,7 +106,7 @@ class Backbone:
                 yield
             finally:
                 self._stack.close()
-                self._trained = {}
+                self._trained, self._products = {}, {}
                 for patcher in self._beside:
                     unload(patcher)  # the user's own model needs the room
 
@@ -124,11 +126,25 @@ class Backbone:
         From here to its end the session computes with them, in backward passes too; the user's own
         weights are never touched. Inside `paused` the host has its own.
         """
-        layers = self._host_base.projections(self._model.model.diffusion_model)
+        layers = self._projections()
         copies = {path: _fp32_copy(layer.weight) for path, layer in layers.items()}
         self._trained |= {layers[path]: copy for path, copy in copies.items()}
         self._stack.enter_context(replaced_weights(self._trained))
         return copies
+
+    def projection_shapes(self) -> dict[str, tuple[int, int]]:
+        """Shapes (out, in) of the key and value weights of every cross attention, by path."""
+        shapes = {path: layer.weight.shape for path, layer in self._projections().items()}
+        return {path: (rows, columns) for path, (rows, columns) in shapes.items()}
+
+    def add_products(self, products: Mapping[str, Product]) -> None:
+        """Add products to these weights by path, as long as `open_projections` changes them."""
+        layers = self._projections()
+        self._products |= {layers[path]: product for path, product in products.items()}
+        self._stack.enter_context(added_products(self._products))
+
+    def _projections(self) -> dict[str, Any]:
+        return self._host_base.projections(self._model.model.diffusion_model)
 
     def attention_reader(self, wanted_side: int) -> AttentionReader:
         """Reads the cross attentions whose maps have that side, or else the nearest one there is.
@@ -177,6 +193,7 @@ class Backbone:
         self._stack.enter_context(repeatable())
         self._stack.enter_context(differentiable(self._model.model, self._clip.cond_stage_model))
         self._stack.enter_context(replaced_weights(self._trained))
+        self._stack.enter_context(added_products(self._products))
         if self._checkpointing:
             self._stack.enter_context(checkpointed(self._model.model.diffusion_model))
 

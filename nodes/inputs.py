@@ -162,6 +162,16 @@ def _told(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in values.items())
 
 
+def rank_option(config: type[TrainConfig]) -> io.Input:
+    """Comes after all other inputs of its nodes: saved workflows list values in their order."""
+    return setting(
+        config, "rank",
+        "Of the changes of the model's keys and values. 0: whole weights, as in the paper; 32: "
+        "less memory and a small file. -1: what the base model asks for, 0 for SD1.x and SD2.x.",
+        min=-1, max=1280, optional=True, advanced=True,
+    )  # fmt: skip
+
+
 def init_word_option(config: type[TrainConfig]) -> io.Input:
     return setting(
         config, "init_word",

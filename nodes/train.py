@@ -22,6 +22,7 @@ from .inputs import (
     placeholder_input,
     preset_option,
     prior_options,
+    rank_option,
     schedule_inputs,
     seed_input,
 )
@@ -110,6 +111,7 @@ class TrainCustomDiffusion(TrainNode):
             *prior_options(cls.learner.config_type),
             init_word_option(cls.learner.config_type),
             *common_options(cls.learner.config_type, preview_every=50),
+            rank_option(cls.learner.config_type),
         ]
         return cls.train_schema(
             "PersonalizeTrainCustomDiffusion",
@@ -158,6 +160,7 @@ class TrainDETEX(TrainNode):
             init_word_option(cls.learner.config_type),
             *common_options(cls.learner.config_type, preview_every=100),
             mask_marks_input(),
+            rank_option(cls.learner.config_type),
         ]  # fmt: skip
         return cls.train_schema(
             "PersonalizeTrainDETEX",

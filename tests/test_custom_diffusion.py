@@ -111,7 +111,7 @@ def test_gradients_equal_diffusers(tiny, prior_weight):
     batch = with_prior(batch) if prior_weight else BatchWithPrior(**vars(batch))
     with backbone.session(LATENTS):
         learner = CustomDiffusion(cd(prior_weight=prior_weight), backbone, no_pictures())
-        theirs = projections_of(reference.unet, learner.projections.weights)
+        theirs = projections_of(reference.unet, learner.projections.parameters)
         terms = learner.loss(backbone, batch)
         parameters = learner.parameters
         gradients = torch.autograd.grad(sum(terms.values()), list(parameters.values()))

@@ -175,7 +175,7 @@ def test_terms_and_gradients_equal_a_plain_computation(tiny, removed):
     weights_ = {"prior_weight": 0.7, "attention_weight": 3.0}
     with backbone.session((4, *LATENTS[1:])):
         learner = Detex(detex(**weights_), backbone, seen)
-        theirs = projections_of(plain.models.unet, learner.projections.weights)
+        theirs = projections_of(plain.models.unet, learner.projections.parameters)
         terms, parameters = learner.loss(backbone, batch), learner.parameters
         gradients = torch.autograd.grad(
             sum(terms.values()), list(parameters.values()), allow_unused=True
@@ -329,7 +329,9 @@ def test_without_attention_removal_and_attributes_it_is_custom_diffusion(tiny_sd
             ours.pose.start.copy_(fixed[:1])
             ours.background.start.copy_(fixed[1:])
         mine = ours.loss(backbone, batch)
-        mine_kv = torch.autograd.grad(sum(mine.values()), list(ours.projections.weights.values()))
+        mine_kv = torch.autograd.grad(
+            sum(mine.values()), list(ours.projections.parameters.values())
+        )
     backbone = Backbone(tiny_sd1.model, tiny_sd1.clip)
     with backbone.session((4, *LATENTS[1:])):
         config = CustomDiffusionConfig(
@@ -339,7 +341,7 @@ def test_without_attention_removal_and_attributes_it_is_custom_diffusion(tiny_sd
         theirs = CustomDiffusion(config, backbone, no_pictures())
         terms = theirs.loss(backbone, batch)
         their_kv = torch.autograd.grad(
-            sum(terms.values()), list(theirs.projections.weights.values())
+            sum(terms.values()), list(theirs.projections.parameters.values())
         )
     for name in ("denoising", "prior"):
         assert mine[name].item() == pytest.approx(terms[name].item(), rel=1e-6)

@@ -4,10 +4,13 @@ extends it and sets its paper's numbers."""
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
+from ..concepts.bases import Base
 from ..concepts.errors import TrainingError
 from ..concepts.placeholders import check_placeholder
 from ..host.backbone import Precision
 from ..pictures.images import MIN_RESOLUTION
+
+AnyConfig = TypeVar("AnyConfig", bound="LoopConfig")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,13 @@ class LoopConfig:
             del fields[bookkeeping]
         return fields
 
+    def on_base(self: AnyConfig, base: Base, resolution: int) -> AnyConfig:
+        """The config with the base model's own values where they are left to it.
+
+        resolution: of the pictures that this very model was trained on
+        """
+        return self if self.resolution else replace(self, resolution=resolution)
+
     @property
     def saving_memory(self) -> str:
         """What to change when memory runs out, as a sentence."""
@@ -77,14 +87,6 @@ class TrainConfig(LoopConfig):
     def __post_init__(self) -> None:
         object.__setattr__(self, "placeholder", check_placeholder(self.placeholder))
         super().__post_init__()
-
-
-AnyConfig = TypeVar("AnyConfig", bound=LoopConfig)
-
-
-def with_resolution(config: AnyConfig, own: int) -> AnyConfig:
-    """The config with the base model's own resolution in the place of 0."""
-    return config if config.resolution else replace(config, resolution=own)
 
 
 def check_class_word(class_word: str) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from torch import Generator, Tensor
 
 from ..concepts.concept import Concept
-from ..concepts.differences import difference_tensors
 from ..concepts.methods import CUSTOM_DIFFUSION
 from ..host.backbone import Backbone
 from .pictures import encode_pictures
@@ -17,7 +16,7 @@ from .preservation import (
     encode_prior,
     losses_with_prior,
 )
-from .projections import TrainedProjections
+from .projections import open_projections
 from .prompts import encoded_prompt
 from .sources import Sources
 from .textual_inversion import vocabulary_words
@@ -33,7 +32,7 @@ class CustomDiffusionConfig(PriorConfig):
 
 
 class CustomDiffusion(WordLearner):
-    """The subject word v, (1, d), and fp32 copies of the projections, by path."""
+    """The subject word v, (1, d), and the projections, whole or at a rank."""
 
     config_type = CustomDiffusionConfig
     method = CUSTOM_DIFFUSION
@@ -45,7 +44,7 @@ class CustomDiffusion(WordLearner):
         subject = [range(1), f" {config.class_word}"]
         super().__init__(config, backbone, pictures, words=word, subject=subject)
         self.prior_context = encoded_prompt(backbone, config.prior_prompt)
-        self.projections = TrainedProjections(backbone)
+        self.projections = open_projections(backbone, self.config.rank, config.train_seed)
 
     @classmethod
     def prepare(
@@ -57,7 +56,7 @@ class CustomDiffusion(WordLearner):
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        return {"words": self.words, **self.projections.weights}
+        return {"words": self.words, **self.projections.parameters}
 
     def draw(self, backbone: Backbone, generator: Generator) -> BatchWithPrior:
         size = self.config.batch_size
@@ -74,6 +73,4 @@ class CustomDiffusion(WordLearner):
         )
 
     def to_concept(self) -> Concept:
-        return self.concept(
-            words={"": self.words}, tensors=difference_tensors(self.projections.differences())
-        )
+        return self.concept(words={"": self.words}, tensors=self.projections.tensors())

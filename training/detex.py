@@ -16,7 +16,6 @@ from torch import Generator, Tensor
 from torch.nn.functional import adaptive_avg_pool2d, leaky_relu, linear
 
 from ..concepts.concept import Concept
-from ..concepts.differences import difference_tensors
 from ..concepts.errors import TrainingError
 from ..concepts.methods import DETEX
 from ..host.backbone import Backbone
@@ -35,7 +34,7 @@ from .preservation import (
     encode_prior,
     losses_with_prior,
 )
-from .projections import TrainedProjections
+from .projections import open_projections
 from .prompts import Piece, PromptTable, encoded_prompt
 from .sources import Sources
 from .textual_inversion import vocabulary_words
@@ -134,7 +133,7 @@ class Detex(ConceptLearner):
         )
         self.table = prompt_table(config, backbone, count)
         self.prior_context = encoded_prompt(backbone, config.prior_prompt)
-        self.projections = TrainedProjections(backbone)
+        self.projections = open_projections(backbone, self.config.rank, config.train_seed)
         self.masks = pictures.masks.to(backbone.device)
         if config.attention_weight:
             side = backbone.latent_side // 2  # 32 of the paper's 64
@@ -146,7 +145,7 @@ class Detex(ConceptLearner):
             "words": self.word,
             **{f"pose.{name}": p for name, p in self.pose.parameters.items()},
             **{f"background.{name}": p for name, p in self.background.parameters.items()},
-            **self.projections.weights,
+            **self.projections.parameters,
         }
 
     @classmethod
@@ -248,7 +247,7 @@ class Detex(ConceptLearner):
         }  # fmt: skip
         return self.concept(
             words={"": self.word, **attributes},
-            tensors=difference_tensors(self.projections.differences()),
+            tensors=self.projections.tensors(),
         )
 
 

@@ -8,7 +8,7 @@ from ..host.backbone import Backbone
 from ..host.versions import host_versions
 from ..pictures.images import small_copies
 from ..version import __version__
-from .config import TrainConfig, with_resolution
+from .config import TrainConfig
 from .learner import learner_of
 from .loop import NoStates, OnStep, Training
 from .memory import explain_out_of_memory
@@ -44,7 +44,7 @@ def learn(
     backbone = Backbone(
         sources.model, sources.clip, config.precision, config.gradient_checkpointing
     )
-    config = with_resolution(config, backbone.resolution)
+    config = config.on_base(backbone.base, backbone.resolution)
     with explain_out_of_memory(config):
         pictures = method.prepare(config, sources, backbone)
         with backbone.session(pictures.batch_shape(config.batch_size)):

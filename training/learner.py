@@ -36,7 +36,8 @@ class ConceptLearner(ABC):
 
     def __init__(self, config: Any, backbone: Backbone, pictures: Any) -> None:
         """Inside a session. Random starts come from a generator seeded with `train_seed`."""
-        self.config, self.pictures = config, pictures
+        self.config = config.on_base(backbone.base, backbone.resolution)
+        self.pictures = pictures
         self.base, self.width = backbone.base, backbone.width
 
     @classmethod

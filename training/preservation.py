@@ -1,11 +1,13 @@
 """Prior preservation (Kumari et al. 2023, section 3.2): pictures of the class beside the subject's,
 so that the class keeps its meaning while the weights change."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
+from ..concepts.bases import Base
 from ..concepts.errors import TrainingError
 from ..host.backbone import Backbone
 from ..host.conditioning import Conditioning
@@ -16,6 +18,10 @@ from .prior import ClassPictures
 from .sources import Sources
 
 PRIOR_TEMPLATE = "photo of a {}"
+OWN_RANK = -1
+"""The rank that a base model asks for."""
+
+AnyPriorConfig = TypeVar("AnyPriorConfig", bound="PriorConfig")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +32,15 @@ class PriorConfig(TrainConfig):
         published code's rare words, and one token of the vocabulary
     prior_count: pictures of the class that the untouched model makes when none are given
     prior_weight: of the loss on pictures of the class; 0 needs none of them
+    rank: of the changes of keys and values, 0 for whole weights as in the paper, -1 for what the
+        base model asks for
     """
 
     class_word: str
     init_word: str = "ucd"
     prior_count: int = 200
     prior_weight: float = 1.0
+    rank: int = OWN_RANK
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,6 +54,21 @@ class PriorConfig(TrainConfig):
                 f"Expected a prior_count of 1 or more, got {self.prior_count}. 200 is usual; to "
                 "learn without pictures of the class, set prior_weight to 0."
             )
+
+        if self.rank < OWN_RANK:
+            raise TrainingError(
+                f"Expected a rank of 1 or more, 0 for whole weights or {OWN_RANK} for what the "
+                f"base model asks for, got {self.rank}. 32 is usual."
+            )
+
+    def on_base(self: AnyPriorConfig, base: Base, resolution: int) -> AnyPriorConfig:
+        config = super().on_base(base, resolution)
+        return config if config.rank != OWN_RANK else replace(config, rank=base.rank)
+
+    def identity(self) -> dict[str, Any]:
+        """Of whole weights that of earlier versions, which knew no rank."""
+        fields = super().identity()
+        return fields if self.rank else {k: v for k, v in fields.items() if k != "rank"}
 
     @property
     def prior_prompt(self) -> str:

@@ -45,7 +45,7 @@ PROMISED = {
     "PersonalizeTrainCustomDiffusion": (
         "Train Custom Diffusion",
         [*SOCKETS, "class_word", *SCHEDULE, "train_seed"],
-        ["prior_images", "prior_count", "prior_weight", "init_word", *OPTIONS],
+        ["prior_images", "prior_count", "prior_weight", "init_word", *OPTIONS, "rank"],
         ["concept", "losses"],
     ),
     "PersonalizeTrainDETEX": (
@@ -57,7 +57,7 @@ PROMISED = {
         [
             *("prior_images", "prior_count", "prior_weight"),
             *("attention_weight", "mask_probability", "init_word", *OPTIONS),
-            "mask_marks",
+            *("mask_marks", "rank"),
         ],
         ["concept", "losses"],
     ),

@@ -61,7 +61,7 @@ def test_a_variant_does_not_take_its_place(mine):
 
 
 def test_a_concept_says_what_it_was_learned_with(mine):
-    backbone = SimpleNamespace(base=BASES["sd1"], width=4)
+    backbone = SimpleNamespace(base=BASES["sd1"], width=4, resolution=512)
     learner = mine(MineConfig(placeholder="<it>", class_word="mug"), backbone, pictures=None)
     learner.words = torch.ones(2, 4, requires_grad=True)
     concept = learner.to_concept()

@@ -17,7 +17,6 @@ from ...host.vision import vision_shape
 from ...pictures.images import check_picture, plain_pixels, single_pictures
 from ...pictures.masks import MaskMarks, Warn, has_own_masks, read_masks
 from ...version import __version__
-from ..config import with_resolution
 from ..descent import Alone, Descent, Processes
 from ..loop import Check, NoStates, OnStep, StateKeeper, Training, TrainState
 from ..memory import explain_out_of_memory
@@ -142,7 +141,7 @@ def train_elite(
     if start is not None:
         check_vision(start, models.clip_vision)
     backbone = Backbone(models.model, models.clip, config.precision, config.gradient_checkpointing)
-    config = with_resolution(config, backbone.resolution)
+    config = config.on_base(backbone.base, backbone.resolution)
     examples = examples_for(subjects, config, models.clip_vision)
     batches = EliteBatches(examples, backbone, models.vae, models.clip_vision, processes)
     cells = config.resolution // CELL
