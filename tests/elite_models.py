@@ -1,5 +1,8 @@
 """A small CLIP vision encoder and random ELITE encoders that fit it and the tiny models."""
 
+import json
+import tempfile
+from pathlib import Path
 from unittest import mock
 
 import torch
@@ -40,9 +43,11 @@ def clip_vision(seed=0, **changes):
     from comfy import memory_management
     from comfy.clip_vision import ClipVisionModel
 
-    config = VISION | changes
-    with mock.patch.object(memory_management, "aimdo_enabled", False):  # else without weights yet
-        vision = ClipVisionModel(config)
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "config.json"  # ComfyUI before 0.24 takes no dict
+        config.write_text(json.dumps(VISION | changes))
+        with mock.patch.object(memory_management, "aimdo_enabled", False):  # else no weights yet
+            vision = ClipVisionModel(str(config))
     shapes = {name: w.shape for name, w in vision.model.state_dict().items()}
     vision.model.load_state_dict(random_weights(shapes, seed))
     return vision
