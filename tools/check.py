@@ -1,7 +1,7 @@
-"""All static checks in one go: ruff, pyright, the direction of imports, eslint and tsc.
+"""All static checks in one go: ruff, pyright, imports, Markdown's layout, eslint and tsc.
 
     make check                 check
-    make check ARGS=--fix      let ruff repair what it can, then check
+    make check ARGS=--fix      let ruff and mdformat repair what they can, then check
 
 The last two look at web/*.js, where node is on the PATH; tools/javascript has their settings.
 """
@@ -19,6 +19,8 @@ from ..cli.comfyui import ROOT
 from .setup import PYTHON
 from .setup import main as set_up
 
+PAGES = (ROOT, ROOT / "docs", ROOT / "miniature", ROOT / "web" / "docs")
+WRITTEN_BY_COMMANDS = {"study.md", "gpu.md"}
 JAVASCRIPT = ROOT / "tools" / "javascript"
 
 
@@ -28,6 +30,12 @@ def link_alias() -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.exists():
         link.symlink_to(Path("..") / "..", target_is_directory=True)
+
+
+def pages() -> list[str]:
+    """Markdown that people write; what commands write is laid out as they do it."""
+    found = sorted(page for folder in PAGES for page in folder.glob("*.md"))
+    return [str(page) for page in found if page.name not in WRITTEN_BY_COMMANDS]
 
 
 def javascript_tools() -> str | None:
@@ -74,6 +82,7 @@ def main(arguments: Sequence[str]) -> int:
         "ruff check": ["ruff", "check", *fix],
         "ruff format": ["ruff", "format", *([] if fix else ["--check"])],
         "pyright": ["pyright"],
+        "mdformat": ["mdformat", *([] if fix else ["--check"]), *pages()],
         "imports": ["pytest", "-q", "--no-header", "tests/test_imports.py"],
     }
     checks = {
