@@ -38,7 +38,9 @@ function onError({ prompt_id: prompt, node_id: node, exception_message: error })
 }
 
 /** Show the last run of each Train node of this workflow, after a reload or an absence. */
-async function showAll() {
+function showAll() {
   if (document.hidden || panels.size === 0) return
-  for (const run of await fetchRuns(workflowId())) panelOf(nodeAt(run.node))?.showHistory(run)
+  const runs = fetchRuns(workflowId())
+  // looked up when the answer is there: by then another workflow may be shown, whose nodes have the same numbers
+  for (const panel of panels) panel.ask(async () => (await runs).find(({ node }) => panelOf(nodeAt(node)) === panel))
 }

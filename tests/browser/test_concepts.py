@@ -74,7 +74,14 @@ def widget_value(page, node_type, name):
     )
 
 
+def know_the_shelf(page):
+    """The page asks for the saved concepts at its start; here it has them."""
+    module = "/extensions/personalize/concepts/shelf.js"
+    page.tab.evaluate("async module => (await import(module)).refreshShelf()", module)
+
+
 def suggestions(page):
+    page.find(".personalize-completion code").first.wait_for()
     return page.find(".personalize-completion code").all_inner_texts()
 
 
@@ -82,6 +89,7 @@ def test_cards_prompts_and_nodes(page):
     field = add_prompt(page)
     open_sidebar(page)
     page.find(".personalize-choices select").first.select_option("name")
+    cards(page).nth(1).wait_for()
     first, second = cards(page).all()
     told = first.inner_text()
     assert "my-dog" in told and "DETEX · for Stable Diffusion 1.x" in told
@@ -108,13 +116,13 @@ def test_cards_prompts_and_nodes(page):
     page.tab.keyboard.type("a <")
     assert suggestions(page) == ["<my-dog>", "<rex> dog", "<my-dog:pose1>", "<my-dog:pose2>"]
     page.tab.keyboard.press("Escape")
-    assert suggestions(page) == []
+    page.find(".personalize-completion").wait_for(state="detached")
     cards(page).nth(1).locator(".personalize-icon").first.click()
     assert types(page) == {"CLIPTextEncode", "PersonalizeLoadConcept", "PersonalizeApplyConcept"}
     reminders = page.find(".personalize-reminder")
-    for reminder in reminders.all():
-        assert "Cross Initialization · Stable Diffusion 1.x" in reminder.inner_text()
-        assert "Write <rex> dog in the prompt" in reminder.inner_text()
+    for number in range(2):  # on Load Concept and on Apply Concept, once they are drawn
+        reminders.nth(number).get_by_text("Cross Initialization · Stable Diffusion 1.x").wait_for()
+        assert "Write <rex> dog in the prompt" in reminders.nth(number).inner_text()
     field.fill("")
     page.tab.keyboard.type("a <")
     assert suggestions(page)[0] == "<my-dog>"  # this prompt has no CLIP: nothing is applied to it

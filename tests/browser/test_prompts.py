@@ -8,7 +8,7 @@ import pytest
 from personalize.concepts import methods
 from personalize.concepts.placeholders import find_placeholders
 from personalize.miniature.files import CHECKPOINT
-from personalize.tests.browser.test_concepts import folder, put, suggestions
+from personalize.tests.browser.test_concepts import folder, know_the_shelf, put, suggestions
 
 __all__ = ["folder"]  # the fixture
 pytestmark = [pytest.mark.server, pytest.mark.browser]
@@ -41,6 +41,7 @@ class Studio:
     def __init__(self, page, checkpoint=CHECKPOINT):
         add, link = page.add_node, page.link
         self.page = page
+        know_the_shelf(page)
         self.base = add("CheckpointLoaderSimple", (0, 0), ckpt_name=checkpoint)
         self.prompt = add("CLIPTextEncode", (400, 0))
         self.negative = add("CLIPTextEncode", (400, 260))

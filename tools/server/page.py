@@ -40,6 +40,22 @@ KNOWN_ERRORS = {
 """Console errors that the frontend shows without this pack, by pattern, and why."""
 
 
+HOLD = """part => {
+    const fetchNow = window.fetch
+    window.held = []
+    window.fetch = async (address, ...more) => {
+        const isHeld = String(address).includes(part)
+        const at = isHeld ? window.held.push(null) - 1 : 0
+        const released = isHeld && new Promise(resolve => (window.held[at] = resolve))
+        const answer = await fetchNow(address, ...more)
+        if (isHeld) window.held[at].there = true
+        await released
+        return answer
+    }
+}"""
+"""Answers are there, and come when the test says so, in its order."""
+
+
 class Renderer(Enum):
     CANVAS = "canvas"
     NODES_2 = "nodes2"
@@ -225,6 +241,16 @@ class ComfyPage:
 
     def find(self, selector: str) -> Locator:
         return self.tab.locator(selector)
+
+    def hold_answers(self, part: str) -> None:
+        """Keep the server's answers to addresses with this part from the page, until released."""
+        self.tab.evaluate(HOLD, part)
+
+    def release_answer(self, number: int) -> None:
+        """Give the page an answer that was held, counted from 0, which it may still ask for."""
+        self.tab.wait_for_function("number => window.held.length > number", arg=number)
+        self.tab.evaluate("number => window.held[number]()", number)
+        self.wait_for_frames(4)
 
     def wait_for_frames(self, count: int = 2) -> None:
         """Wait until the page has been drawn a few times."""

@@ -5,7 +5,7 @@ import { caretPosition } from "./caret.js"
 import { applyChosen } from "./choosing.js"
 import { lookAgain } from "./marks.js"
 import { isPromptField, nodeOf, replaceText } from "./prompt_fields.js"
-import { allConcepts, conceptNamed, pictureOf } from "./shelf.js"
+import { allConcepts, conceptNamed, onShelfChange, pictureOf } from "./shelf.js"
 import { text } from "./texts.js"
 import { appliedCards, appliedTo, isEncoder } from "./workflow.js"
 import { fittingWords, knownWords, openWord } from "./words.js"
@@ -18,6 +18,7 @@ let list = null
 let field = null
 let shown = []
 let active = 0
+let waiting = null // the field whose open word fits nothing yet
 
 export function watchTyping() {
   document.addEventListener("input", onInput, true)
@@ -25,6 +26,17 @@ export function watchTyping() {
   document.addEventListener("focusout", close, true)
   document.addEventListener("wheel", (event) => list?.contains(event.target) || close(), { capture: true, passive: true })
   window.addEventListener("resize", close)
+  onShelfChange(suggestAgain)
+}
+
+/** The shelf came, or changed, after somebody typed. */
+function suggestAgain() {
+  const target = field ?? waiting
+  const before = shown[active]
+  if (!target || target !== document.activeElement) return
+  onInput({ target })
+  const again = shown.findIndex(({ word, name }) => word === before?.word && name === before.name)
+  if (again > 0) move(again)
 }
 
 /** @param {any} event */
@@ -32,6 +44,7 @@ function onInput({ target, isComposing }) {
   if (isComposing || !isPromptField(target)) return
   const open = openWord(target.value, target.selectionStart)
   const words = open ? fittingWords(open.typed, knownWords(cardsAt(target), allConcepts())) : []
+  waiting = open && !words.length ? target : null
   if (words.length) openList(target, words.slice(0, MOST))
   else close()
 }

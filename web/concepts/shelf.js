@@ -7,6 +7,8 @@ const listeners = new Set()
 let concepts = []
 let makers = {}
 let uses = {}
+let asked = 0
+let taken = 0 // which of the answers that were asked for is shown
 
 /** All saved concepts: {name, card, problem, changed, thumbnail, sheet}; card is null when there is a problem. */
 export const allConcepts = () => concepts
@@ -26,10 +28,15 @@ export function onShelfChange(listener) {
   return () => listeners.delete(listener)
 }
 
+/** Read the list again. Answers may come in another order than they were asked for: none replaces a later one. */
 export async function refreshShelf() {
+  const mine = ++asked
   const answer = await api.fetchApi(ROUTE, { cache: "no-store" })
   if (!answer.ok) return
-  ;({ concepts, makers, uses } = await answer.json())
+  const shelf = await answer.json()
+  if (mine < taken) return
+  taken = mine
+  ;({ concepts, makers, uses } = shelf)
   listeners.forEach((listener) => listener())
 }
 

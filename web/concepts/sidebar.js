@@ -55,6 +55,7 @@ function newPanel() {
   let groups = []
   let drawn = 0
   let inTrash = false
+  let updates = 0
 
   search.value = wishes.search
   search.addEventListener("input", () => wish({ search: search.value }))
@@ -76,10 +77,11 @@ function newPanel() {
   }
 
   function update() {
+    const mine = ++updates
     search.hidden = choices.hidden = inTrash
     stars.setAttribute("aria-pressed", String(wishes.favourites))
     bin.setAttribute("aria-pressed", String(inTrash))
-    if (inTrash) return showTrash(cards, state)
+    if (inTrash) return showTrash(cards, state, () => mine === updates)
     drawChoices(choices, wish)
     groups = listed(allConcepts(), wishes, isFavourite)
     const focused = focusIn(cards)

@@ -6,12 +6,14 @@ import { fetchTrash, restoreConcept } from "./shelf.js"
 import { text } from "./texts.js"
 
 /**
- * Fill a list with what is in the trash.
+ * Fill a list with what is in the trash, unless it shows something else by the time that the server answers.
  * @param {HTMLElement} list
  * @param {HTMLElement} state
+ * @param {() => boolean} isWanted
  */
-export async function showTrash(list, state) {
+export async function showTrash(list, state, isWanted) {
   const trash = await fetchTrash()
+  if (!isWanted()) return
   list.replaceChildren(...trash.map(newRow))
   state.textContent = trash.length ? "" : text("trash_empty")
 }

@@ -5,7 +5,7 @@ import { makeFolding } from "./folding.js"
 import { makeGrid } from "./grid.js"
 import { makePreviews } from "./previews.js"
 import { continueRun, fetchRun, keepStep, stopRun } from "./requests.js"
-import { failed, fromHistory, isSame } from "./run.js"
+import { failed, fromHistory, isBehind, isSame } from "./run.js"
 import { makeSaving } from "./saving.js"
 import { statusLine, stageLine } from "./status.js"
 import { text } from "./texts.js"
@@ -32,8 +32,10 @@ export function makePanel(node) {
   let isLog = false
   let frame = 0
   let asking = false
+  /** @type {(() => Promise<any>) | null} */
+  let wish = null
   /** @type {any} */
-  const panel = { root, run: null, isNew: false, show, showHistory, ask, fail, redraw, close: grid.remove }
+  const panel = { root, run: null, isNew: false, show, ask, fail, redraw, close: grid.remove }
   stage.setAttribute("role", "status")
   error.setAttribute("role", "alert")
   error.hidden = true
@@ -55,9 +57,10 @@ export function makePanel(node) {
     redraw()
   }
 
-  function showHistory(history) {
-    const older = isSame(panel.run, history) && panel.run.known > history.step
-    if (!older) show(fromHistory(history))
+  /** Show an answer of the server, unless news that came while it was under way tell more. */
+  function showHistory(history, before) {
+    const otherBegan = panel.run !== before && !isSame(panel.run, before ?? {})
+    if (isSame(panel.run, history) ? !isBehind(history, panel.run) : !otherBegan) show(fromHistory(history))
   }
 
   /** Show that the node failed, unless the server has told so itself. */
@@ -65,13 +68,22 @@ export function makePanel(node) {
     if (!isSame(panel.run, news) || panel.run.stage !== "failed") show(failed(panel.run, news))
   }
 
-  /** Ask for a whole history, once at a time. */
+  /**
+   * Ask for a whole history, once at a time: what is asked for meanwhile comes next, since the answer under way may
+   * be older than what made somebody ask.
+   */
   async function ask(fetchHistory) {
+    wish = fetchHistory
     if (asking) return
     asking = true
     try {
-      const history = await fetchHistory()
-      if (history) showHistory(history)
+      while (wish) {
+        const fetchNext = wish
+        const before = panel.run
+        wish = null
+        const history = await fetchNext()
+        if (history) showHistory(history, before)
+      }
     } finally {
       asking = false
     }

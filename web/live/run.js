@@ -35,6 +35,10 @@ export const failed = (run, { prompt, node, error }) => ({
   ...{ prompt, node, error, stage: "failed", resumable: false },
 })
 
+/** Is a history of a run older than what is known of it? */
+export const isBehind = (history, run) =>
+  history.step < run.known || (history.stage === "running" && run.stage !== "running")
+
 export const isSame = (run, other) => run?.prompt === other.prompt && run.node === other.node
 
 /** The total alone when its only term equals it. */
