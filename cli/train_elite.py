@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     add("--resolution", type=int, default=512)
     add("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
     add("--vae-precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
+    add("--micro-batch", type=int, default=0, help="pictures at once, 0 for what memory allows")
     add("--gradient-checkpointing", action="store_true")
     add("--no-zoom", action="store_true", help="the local stage draws whole pictures only")
     add("--no-flip", action="store_true", help="never mirror what the encoder sees")
@@ -261,6 +262,7 @@ def config_of_options(args: argparse.Namespace) -> EliteConfig:
         words_weight=args.words_weight,
         values_weight=args.values_weight,
         accumulation=args.accumulation,
+        micro_batch=args.micro_batch,
         warmup=args.warmup,
         cosine=args.cosine,
         start_scale=args.start_scale,

@@ -100,7 +100,7 @@ def schedule_inputs(config: type[LoopConfig]) -> list[io.Input]:
         setting(config, "steps", "Number of training steps.", min=1, max=100000),
         setting(
             config, "batch_size",
-            "Pictures a step, each with its own noise. Lower it when memory runs out.",
+            "Pictures a step, each with its own noise. When memory runs out, lower micro_batch.",
             min=1, max=64,
         ),
         setting(
@@ -160,6 +160,16 @@ def with_preset(presets: Presets, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _told(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in values.items())
+
+
+def micro_batch_option(config: type[LoopConfig]) -> io.Input:
+    """Comes after all other inputs of its nodes, as `rank_option`."""
+    return setting(
+        config, "micro_batch",
+        "How many pictures of a batch go through the model at once, to save memory: the result is "
+        "the same but for rounding. 0: the whole batch.",
+        min=0, max=1024, optional=True, advanced=True,
+    )  # fmt: skip
 
 
 def rank_option(config: type[TrainConfig]) -> io.Input:

@@ -18,6 +18,7 @@ from .inputs import (
     common_options,
     init_word_option,
     mask_marks_input,
+    micro_batch_option,
     model_inputs,
     placeholder_input,
     preset_option,
@@ -49,6 +50,7 @@ class TrainTextualInversion(TrainNode):
             *schedule_inputs(cls.learner.config_type),
             seed_input(),
             *common_options(cls.learner.config_type, preview_every=250),
+            micro_batch_option(cls.learner.config_type),
         ]  # fmt: skip
         return cls.train_schema(
             "PersonalizeTrainTextualInversion",
@@ -88,6 +90,7 @@ class TrainCatVersion(TrainNode):
                 min=-10.0, max=10.0, step=0.1, round=0.001, optional=True, advanced=True,
             ),
             *common_options(cls.learner.config_type, preview_every=100),
+            micro_batch_option(cls.learner.config_type),
         ]  # fmt: skip
         return cls.train_schema(
             "PersonalizeTrainCatVersion",
@@ -112,6 +115,7 @@ class TrainCustomDiffusion(TrainNode):
             init_word_option(cls.learner.config_type),
             *common_options(cls.learner.config_type, preview_every=50),
             rank_option(cls.learner.config_type),
+            micro_batch_option(cls.learner.config_type),
         ]
         return cls.train_schema(
             "PersonalizeTrainCustomDiffusion",
@@ -161,6 +165,7 @@ class TrainDETEX(TrainNode):
             *common_options(cls.learner.config_type, preview_every=100),
             mask_marks_input(),
             rank_option(cls.learner.config_type),
+            micro_batch_option(cls.learner.config_type),
         ]  # fmt: skip
         return cls.train_schema(
             "PersonalizeTrainDETEX",
@@ -210,6 +215,7 @@ class TrainCrossInit(TrainNode):
             *common_options(
                 cls.learner.config_type, preview_every=50, preview_prompt="a photo of {} {class}"
             ),
+            micro_batch_option(cls.learner.config_type),
         ]  # fmt: skip
         return cls.train_schema(
             "PersonalizeTrainCrossInit",

@@ -22,6 +22,7 @@ from .inputs import (
     lines_of,
     mask_marks_input,
     mask_marks_of,
+    micro_batch_option,
     schedule_inputs,
     seed_input,
 )
@@ -96,6 +97,7 @@ class TrainELITE(io.ComfyNode):
                     "0: none; 0.999 is usual.",
                 ),
                 mask_marks_input(),
+                micro_batch_option(EliteConfig),
             ],
             outputs=[
                 EliteSocket.Output(display_name="elite"),

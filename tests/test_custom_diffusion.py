@@ -510,7 +510,9 @@ def test_too_little_memory_names_what_to_lower(tiny_sd1, pictures, dogs, monkeyp
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(CustomDiffusion, "loss", full)
-    with pytest.raises(TrainingError, match="batch_size 2 at resolution 64. Lower batch_size"):
+    with pytest.raises(
+        TrainingError, match="2 pictures at once at resolution 64. Set micro_batch to 1"
+    ):
         learned(tiny_sd1, pictures, dogs)
 
 

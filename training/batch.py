@@ -1,7 +1,9 @@
 """One step's random draw, and the denoising loss that every method shares."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -11,6 +13,8 @@ from ..host.attention import Place, Replace
 from ..host.backbone import Backbone
 from ..host.conditioning import Conditioning
 from .pictures import EncodedPictures
+
+AnyBatch = TypeVar("AnyBatch", bound="Batch")
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,36 @@ class Batch:
     index: Tensor
     prompt: Tensor
     mirrored: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    def part(self: AnyBatch, rows: slice) -> AnyBatch:
+        """Some of its rows, and what belongs to them."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: self.cut(name, v, rows) for name, v in values.items()})
+
+    def cut(self, name: str, value: Any, rows: slice) -> Any:
+        """A field's value for some rows. Whoever has rows in another dimension overrides it."""
+        if isinstance(value, Batch):
+            return value.part(rows)
+        return None if value is None else value[rows]
+
+
+def parts_of(batch: Any, size: int) -> list[tuple[Any, float]]:
+    """A batch in parts of at most so many rows, with each part's share of the rows.
+
+    Losses of parts are means over rows, so that their sum by these shares is the batch's own. The
+    parts are as equal as can be: memory is needed for the largest of them.
+    size: 0 for the whole batch; what is no `Batch`, such as one whose rows are compared with each
+        other, stays whole
+    """
+    if not size or not isinstance(batch, Batch) or len(batch) <= size:
+        return [(batch, 1.0)]
+    count = -(-len(batch) // size)
+    ends = [len(batch) * n // count for n in range(count + 1)]
+    slices = [slice(*pair) for pair in pairwise(ends)]
+    return [(batch.part(rows), (rows.stop - rows.start) / len(batch)) for rows in slices]
 
 
 def draw_batch(

@@ -20,6 +20,8 @@ class LoopConfig:
 
     templates: one prompt template a line, empty for the method's own
     save_every: steps between saved training states, 0 to save only at the end and when cancelled
+    micro_batch: pictures of a batch that go through the UNet at once, 0 for as many as memory
+        allows; their gradients add up to the batch's
     """
 
     steps: int
@@ -33,6 +35,7 @@ class LoopConfig:
     precision: Precision = Precision.AUTO
     gradient_checkpointing: bool = False
     save_every: int = 100
+    micro_batch: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precision", Precision(self.precision))
@@ -40,6 +43,11 @@ class LoopConfig:
             raise TrainingError(
                 f"Expected at least 1 step and 1 picture a batch, got steps {self.steps} and "
                 f"batch_size {self.batch_size}."
+            )
+        if self.micro_batch < 0:
+            raise TrainingError(
+                f"Expected a micro_batch of 1 or more, got {self.micro_batch}. 0 takes as many "
+                "pictures at once as memory allows."
             )
         if not 0 < self.learning_rate < 1e3:
             raise TrainingError(
@@ -54,7 +62,7 @@ class LoopConfig:
     def identity(self) -> dict[str, Any]:
         """The fields that decide what the parameters are after a given number of steps."""
         fields = self.as_json()
-        for bookkeeping in ("steps", "save_every"):
+        for bookkeeping in ("steps", "save_every", "micro_batch"):
             del fields[bookkeeping]
         return fields
 
@@ -66,12 +74,22 @@ class LoopConfig:
         return self if self.resolution else replace(self, resolution=resolution)
 
     @property
+    def at_once(self) -> int:
+        """Pictures that go through the UNet at once."""
+        return min(self.micro_batch or self.batch_size, self.batch_size)
+
+    @property
     def saving_memory(self) -> str:
-        """What to change when memory runs out, as a sentence."""
-        more = "" if self.gradient_checkpointing else ", switch gradient_checkpointing on"
+        """What to change when memory runs out, in sentences."""
+        lower = "Lower resolution"
+        if not self.gradient_checkpointing:
+            lower = "Switch gradient_checkpointing on or lower resolution"
+        other = f"{lower}; the steps so far are kept, but other settings make another training."
+        if self.at_once == 1:
+            return other
         return (
-            f"Lower batch_size{more} or lower resolution; the steps so far are kept, but other "
-            "settings make another training."
+            f"Set micro_batch to {self.at_once // 2}: the training then goes on where it stopped, "
+            f"and learns the same. Otherwise: {other}"
         )
 
     def as_json(self) -> dict[str, Any]:

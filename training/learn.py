@@ -47,7 +47,7 @@ def learn(
     config = config.on_base(backbone.base, backbone.resolution)
     with explain_out_of_memory(config):
         pictures = method.prepare(config, sources, backbone)
-        with backbone.session(pictures.batch_shape(config.batch_size)):
+        with backbone.session(pictures.batch_shape(config.at_once)):
             learner = method(config, backbone, pictures)
             training = Training(learner, config, backbone, lambda _, g: learner.draw(backbone, g))
             keeper = NoStates()

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from ..concepts.errors import TrainingError
 from ..concepts.tensors import is_finite
 from ..host.backbone import Backbone
+from .batch import parts_of
 from .config import LoopConfig
 from .descent import SHARE, AveragedAdamW, Descent, clipped
 
@@ -197,26 +198,39 @@ class Training:
 
     def _averaged(self) -> tuple[dict[str, float], list[Tensor]]:
         """The loss terms of a step and their scaled gradients, over its batches and processes."""
-        names, rows, gradients = [], [], []
-        parameters = list(self.learner.parameters.values())
+        names: list[str] = []
+        rows: list[Tensor] = []
+        gradients: list[Tensor] = []
         for number in range(self.descent.batches):
             batch = self.draw(self.step * self.descent.batches + number, self.generator)
-            terms = self.learner.loss(self.backbone, batch)
-            # the text encoder, and what is learned beside it, may lie on another device
-            terms = {name: term.to(self.backbone.device) for name, term in terms.items()}
-            total = torch.stack(list(terms.values())).sum()
-            names = ["loss", *terms]
-            rows.append(torch.stack([total, *terms.values()]).detach())
-            # a batch may leave parameters unused, such as a background word without background
-            new = torch.autograd.grad(
-                total * self.scale.value, parameters, allow_unused=True, materialize_grads=True
-            )
-            gradients = [a + b for a, b in zip(gradients, new, strict=True)] if number else [*new]
+            parts = []
+            for part, share in parts_of(batch, self.config.micro_batch):
+                terms, new = self._differentiated(part, share)
+                names = list(terms)
+                parts.append(torch.stack(list(terms.values())))
+                _add(gradients, new)
+            rows.append(parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0))
         if self.descent.batches > 1:
             gradients = [g / self.descent.batches for g in gradients]
         means = torch.stack(rows).mean(dim=0)
         values, *gradients = self.descent.processes.mean([means, *gradients])
         return dict(zip(names, values.tolist(), strict=True)), gradients
+
+    def _differentiated(self, batch: Any, share: float) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """The loss terms of a batch and their scaled gradients, times its share of a larger one."""
+        terms = self.learner.loss(self.backbone, batch)
+        # the text encoder, and what is learned beside it, may lie on another device
+        terms = {name: term.to(self.backbone.device) for name, term in terms.items()}
+        total = torch.stack(list(terms.values())).sum()
+        # a batch may leave parameters unused, such as a background word without background
+        gradients = torch.autograd.grad(
+            total * (self.scale.value * share),
+            list(self.learner.parameters.values()),
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        values = {name: term.detach() * share for name, term in {"loss": total, **terms}.items()}
+        return values, [*gradients]
 
     def _descend(self, gradients: list[Tensor]) -> None:
         rate = self.config.learning_rate * self.descent.rate(self.step)
@@ -310,6 +324,15 @@ class LossScale:
             return [g / self.value for g in scaled]
         self.value /= 2
         return None
+
+
+def _add(sums: list[Tensor], new: list[Tensor]) -> None:
+    """Add each tensor to its sum, one after another: all at once would need a third set of them."""
+    if not sums:
+        sums += new
+        return
+    for n, sum_ in enumerate(sums):
+        sums[n] = sum_ + new[n]
 
 
 def _kept(tensor: Tensor) -> Tensor:

@@ -16,6 +16,6 @@ def explain_out_of_memory(config: LoopConfig) -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise TrainingError(
-            f"There is not enough memory to train with batch_size {config.batch_size} at "
+            f"There is not enough memory to train with {config.at_once} pictures at once at "
             f"resolution {config.resolution}. {config.saving_memory}"
         ) from error

@@ -114,7 +114,7 @@ def class_pictures(
     config: PriorConfig, sources: Sources, backbone: Backbone, pictures: EncodedPictures
 ) -> Tensor:
     """Pictures of the class by the untouched model, (count, size, size, 3) in 0..1."""
-    with backbone.session(pictures.batch_shape(2 * config.batch_size)):
+    with backbone.session(pictures.batch_shape(2 * config.at_once)):
         fingerprint = backbone.fingerprint()  # of the weights in use, LoRAs included
     wanted = ClassPictures(config.prior_prompt, config.resolution, config.train_seed, fingerprint)
     models = sources.model, sources.clip, sources.vae

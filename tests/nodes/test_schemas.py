@@ -27,25 +27,33 @@ PROMISED = {
     "PersonalizeTrainTextualInversion": (
         "Train Textual Inversion",
         [*SOCKETS, "init_word", "vectors", *SCHEDULE, "train_seed"],
-        OPTIONS,
+        [*OPTIONS, "micro_batch"],
         ["concept", "losses"],
     ),
     "PersonalizeTrainCrossInit": (
         "Train Cross Initialization",
         [*SOCKETS, "class_word", "init_from", *SCHEDULE, "reg_weight", "train_seed"],
-        ["preset", "regulariser", *OPTIONS],
+        ["preset", "regulariser", *OPTIONS, "micro_batch"],
         ["concept", "losses"],
     ),
     "PersonalizeTrainCatVersion": (
         "Train CatVersion",
         [*SOCKETS, "class_word", "residual_tokens", "layers", *SCHEDULE, "train_seed"],
-        ["logit_bias", *OPTIONS],
+        ["logit_bias", *OPTIONS, "micro_batch"],
         ["concept", "losses"],
     ),
     "PersonalizeTrainCustomDiffusion": (
         "Train Custom Diffusion",
         [*SOCKETS, "class_word", *SCHEDULE, "train_seed"],
-        ["prior_images", "prior_count", "prior_weight", "init_word", *OPTIONS, "rank"],
+        [
+            "prior_images",
+            "prior_count",
+            "prior_weight",
+            "init_word",
+            *OPTIONS,
+            "rank",
+            "micro_batch",
+        ],
         ["concept", "losses"],
     ),
     "PersonalizeTrainDETEX": (
@@ -57,7 +65,7 @@ PROMISED = {
         [
             *("prior_images", "prior_count", "prior_weight"),
             *("attention_weight", "mask_probability", "init_word", *OPTIONS),
-            *("mask_marks", "rank"),
+            *("mask_marks", "rank", "micro_batch"),
         ],
         ["concept", "losses"],
     ),
@@ -67,7 +75,7 @@ PROMISED = {
             *("model", "clip", "vae", "clip_vision", "images"),
             *("stage", *SCHEDULE, "train_seed"),
         ],
-        ["masks", "elite", *OPTIONS, "accumulation", "average", "mask_marks"],
+        ["masks", "elite", *OPTIONS, "accumulation", "average", "mask_marks", "micro_batch"],
         ["elite", "losses"],
     ),
     "PersonalizeLoadELITE": (

@@ -86,11 +86,9 @@ class EliteConfig(LoopConfig):
         return risen * (0.5 + 0.5 * math.cos(math.pi * step / self.steps) if self.cosine else 1.0)
 
     @property
-    def saving_memory(self) -> str:
-        return (
-            f"Raise accumulation, now {self.accumulation}: the training then goes on where it "
-            f"stopped. Otherwise: {super().saving_memory}"
-        )
+    def at_once(self) -> int:
+        size = max(self.batch_size // self.accumulation, 1)
+        return min(self.micro_batch or size, size)
 
     def identity(self) -> dict[str, Any]:
         fields = super().identity()

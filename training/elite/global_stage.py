@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,9 @@ class EliteBatch(Batch):
     visible: Tensor
     local: Tensor
     masks: Tensor
+
+    def cut(self, name: str, value: Any, rows: slice) -> Any:
+        return value[:, rows] if name in ("features", "local") else super().cut(name, value, rows)
 
 
 class EliteWords:

@@ -147,7 +147,7 @@ def train_elite(
     cells = config.resolution // CELL
     with (
         explain_out_of_memory(config),
-        backbone.session((batches.size, 4, cells, cells)),
+        backbone.session((min(batches.size, config.at_once), 4, cells, cells)),
         batches.working(threads),
     ):
         fingerprint = backbone.fingerprint()

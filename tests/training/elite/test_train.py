@@ -358,5 +358,7 @@ def test_too_little_memory_names_what_to_change(models, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(GlobalElite, "loss", full)
-    with pytest.raises(TrainingError, match="batch_size 2 at resolution 64. Raise accumulation"):
+    with pytest.raises(
+        TrainingError, match="2 pictures at once at resolution 64. Set micro_batch to 1"
+    ):
         train(models, GivenSubjects([pictures()]), config())
