@@ -16,7 +16,9 @@ from .pickles import read_pickle
 from .tensor_files import read_header, read_tensors
 
 PICKLED = (".pt", ".bin", ".ckpt", ".pth")
-SAFE = (".safetensors", ".sft")
+SAFE = (".safetensors", ".sft", ".pti")
+"""The last is how cog's trainer for Stable Diffusion XL names its words."""
+
 MAX_FOREIGN_BYTES = 256 * 2**20  # keys and values of Stable Diffusion 2.x are 98 MiB in fp32
 MAX_WORD_BYTES = 2**20  # 75 vectors of any known text encoder are below 0.5 MiB
 

@@ -12,7 +12,8 @@ from ..concepts.errors import BaseModelError
 from .bases import HOST_BASES
 from .bases.host_base import HostBase, Tower
 
-_SUPPORTED = " or ".join(known.base.title for known in HOST_BASES)
+_TITLES = [known.base.title for known in HOST_BASES]
+_SUPPORTED = f"{', '.join(_TITLES[:-1])} or {_TITLES[-1]}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,11 @@ def base_of_model(model: ModelPatcher) -> HostBase:
     config = getattr(model.model, "model_config", None)
     for known in HOST_BASES:
         if known.owns_model(config):
+            known.check_usable(model)
             return known
+        for kind, sentence in known.relatives.items():
+            if isinstance(config, kind):
+                raise BaseModelError(f"This MODEL is {sentence}")
     raise BaseModelError(f"This MODEL is a {type(config).__name__}. Expected a {_SUPPORTED} model.")
 
 

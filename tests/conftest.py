@@ -97,7 +97,7 @@ def host_base() -> Path:
 class TinyModels:
     """A tiny checkpoint loaded by the host, shared by all tests: clone before you patch."""
 
-    kind: str  # "sd1", "sd2" or "sd2v"
+    kind: str  # one of KINDS in host_models/families.py
     path: Path  # the checkpoint, in models/checkpoints
     model: Any  # MODEL, a ModelPatcher
     clip: Any  # CLIP
@@ -146,6 +146,19 @@ def tiny_sd2v() -> TinyModels:
     return _tiny("sd2v")
 
 
+@pytest.fixture(scope="session")
+def tiny_sdxl() -> TinyModels:
+    """Text width 64 + 96, clip_l and clip_g, last but one layers, pads 49407 and 0; pooled and
+    sizes in the UNet; epsilon prediction."""
+    return _tiny("sdxl")
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxlv() -> TinyModels:
+    """As tiny_sdxl, with v-prediction and a last timestep that is noise alone."""
+    return _tiny("sdxlv")
+
+
 @pytest.fixture
 def fresh_sd1(tiny_sd1: TinyModels) -> TinyModels:
     """As tiny_sd1, loaded for this test alone, which may break it."""
@@ -162,13 +175,25 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture(params=["tiny_sd1", "tiny_sd2", "tiny_sd2v"])
 def tiny(request: pytest.FixtureRequest) -> TinyModels:
+    """Each model with one text encoder in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["tiny_sd1", "tiny_sd2", "tiny_sdxl"])
+def tiny_base(request: pytest.FixtureRequest) -> TinyModels:
+    """A model of each base in turn, for what the kind of prediction says nothing about."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["tiny_sd1", "tiny_sd2", "tiny_sd2v", "tiny_sdxl", "tiny_sdxlv"])
+def every_tiny(request: pytest.FixtureRequest) -> TinyModels:
     """Each of them in turn."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ComfyServer]:
-    """A running ComfyUI with this pack, tiny_sd1, tiny_sd2 and tiny_sd2v, and the miniature."""
+    """A running ComfyUI with this pack, a tiny model of each kind, and the miniature."""
     if HOST is None:
         pytest.skip(NO_HOST)
     from personalize.tests import host_models

@@ -2,7 +2,8 @@
 
 - the authors' first program, ``delta.ckpt``: ``{"state_dict": {"embed": (n, d), "model
   .diffusion_model.<path>.weight": ...}}``
-- the authors' program for diffusers, ``delta.bin``: ``{"unet": {...}, "modifier_token": {...}}``
+- the authors' program for diffusers, ``delta.bin``: ``{"unet": {...}, "modifier_token": {...}}``,
+  for Stable Diffusion XL with a list of two vectors a word, one for each text encoder
 - diffusers' own example: ``pytorch_custom_diffusion_weights.bin`` with the weights, and a file for
   each word, ``<new1>.bin``, beside it
 
@@ -27,10 +28,9 @@ from ..foreign import ForeignFile, plain_tensors
 from ..methods import CUSTOM_DIFFUSION
 from ..placeholders import placeholder_from_name
 from ..unet_paths import host_block
-from .words import SDXL_WIDTHS, for_sdxl, is_word, word_rows
+from .words import is_word, word_rows
 
 WEIGHTS_STEM = "pytorch_custom_diffusion_weights"
-_WIDTH_OF_SDXL = sum(SDXL_WIDTHS.values())
 _LAYER = re.compile(
     r"(?:model\.diffusion_model\.)?(?P<block>.+)\.attn2\."
     r"(?:processor\.)?(?P<layer>to_\w+?|norm\w*)(?:_custom_diffusion)?(?:\.0)?\.(?:weight|bias)"
@@ -109,8 +109,6 @@ def _more_than_keys_and_values(file: ForeignFile, found: str) -> ConceptFileErro
 def _concepts(
     file: ForeignFile, weights: Mapping[str, Any], words: Mapping[str, Any]
 ) -> dict[str, Concept]:
-    if any(isinstance(word, list | tuple) for word in words.values()):
-        raise for_sdxl(file, "a word for two text encoders")
     base = _base(file, weights)
     if not words:
         raise ConceptFileError(
@@ -123,13 +121,26 @@ def _concepts(
             f"'{file.name}' is one half of a Custom Diffusion concept, the word. Expected weights "
             "too: take the file that its program has written at the end of the training."
         )
-    return {token: _concept(file, base, token, words, weights) for token in words}
+    rows = {token: _rows(file, base, word) for token, word in words.items()}
+    return {token: _concept(file, base, token, rows, weights) for token in rows}
+
+
+def _rows(file: ForeignFile, base: Base, word: Any) -> Tensor:
+    """A word's vectors, (n, d), of all text encoders side by side."""
+    parts = list(word) if isinstance(word, list | tuple) else [word]
+    if not all(map(torch.is_tensor, parts)) or len(parts) != len(base.encoders):
+        raise ConceptFileError(
+            f"'{file.name}' holds a word of {len(parts)} parts. Expected one for each text encoder "
+            f"of {base.title}, {' and '.join(base.encoder_names)}. Take the file that its program "
+            "has written."
+        )
+    rows = [word_rows(file, part) for part in parts]
+    with reading(file.name):
+        return base.join(dict(zip(base.encoder_names, rows, strict=True)))
 
 
 def _base(file: ForeignFile, weights: Mapping[str, Any]) -> Base | None:
     widths = {_width(weight) for weight in weights.values()}
-    if _WIDTH_OF_SDXL in widths:
-        raise for_sdxl(file, f"weights for a conditioning of width {_WIDTH_OF_SDXL}")
     for base in BASES.values():
         if widths == {base.context_width}:
             return base
@@ -168,8 +179,8 @@ def _concept(
             base=base.key,
             text_width=base.text_width,
             placeholder=placeholder_from_name(token),
-            words={"": word_rows(file, words[token])}
-            | {_attribute(other, n): word_rows(file, words[other]) for n, other in enumerate(rest)},
+            words={"": words[token]}
+            | {_attribute(other, n): words[other] for n, other in enumerate(rest)},
             tensors=tensors,
             training={"imported_from": Path(file.name).name},
         )

@@ -11,7 +11,7 @@ from ..bases import BASES
 from ..concept import Concept
 from ..errors import ConceptFileError
 from ..foreign import ForeignFile
-from .words import SDXL_WIDTHS, word_concept, word_of_encoders
+from .words import word_concept, word_of_encoders
 
 _ANY = ("emb_params", "emp_params")  # the second is how OneTrainer spells it
 _OUT = "_out"
@@ -41,7 +41,7 @@ def named_after_encoders(file: ForeignFile) -> dict[str, Concept]:
 def encoders(keys: Iterable[str]) -> dict[str, str]:
     """Which of the keys are text encoders, and the host's names of these."""
     known = {name for base in BASES.values() for name in base.encoder_names}
-    names = {name: name for name in (*known, *SDXL_WIDTHS, *_OTHERS)} | _COG
+    names = {name: name for name in (*known, *_OTHERS)} | _COG
     return {key: names[key] for key in keys if key in names}
 
 

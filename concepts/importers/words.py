@@ -13,9 +13,8 @@ from ..foreign import ForeignFile
 from ..methods import TEXTUAL_INVERSION, Method
 from ..placeholders import placeholder_from_name
 
-SDXL = "Stable Diffusion XL"
-SDXL_WIDTHS = {"clip_l": 768, "clip_g": 1280}
-"""Its text encoders. A word for it needs both: half of one would be another word."""
+SDXL = BASES["sdxl"]
+SDXL_WIDTHS = dict(SDXL.encoders)
 
 
 def word_concept(
@@ -53,7 +52,21 @@ def word_of_encoders(
     """The concept of a word whose vectors for each text encoder have a name of their own."""
     base = base_of_encoders(file, parts)
     rows = {name: word_rows(file, part) for name, part in parts.items()}
-    return word_concept(file, token, base.join(rows), base, left_out=left_out)
+    _check_widths(file, base, rows)
+    with reading(file.name):
+        vectors = base.join(rows)
+    return word_concept(file, token, vectors, base, left_out=left_out)
+
+
+def _check_widths(file: ForeignFile, base: Base, rows: Mapping[str, Tensor]) -> None:
+    """Refuse parts that are not as wide as their encoders, where there are several: joined, they
+    would be cut apart elsewhere."""
+    widths = {name: part.shape[-1] for name, part in rows.items()}
+    if len(base.encoders) > 1 and widths != dict(base.encoders):
+        raise ConceptFileError(
+            f"'{file.name}' has vectors of the widths {widths}. Expected {dict(base.encoders)} for "
+            f"{base.title}. It was made for another base model: take one for yours."
+        )
 
 
 def word_rows(file: ForeignFile, vectors: Tensor) -> Tensor:
@@ -69,13 +82,16 @@ def word_rows(file: ForeignFile, vectors: Tensor) -> Tensor:
 
 
 def base_of_width(file: ForeignFile, width: int) -> Base:
-    """The base model whose words have that width; raise for any other."""
-    for base in BASES.values():
+    """The base model with one text encoder whose words have that width; raise for any other.
+
+    Of words for several encoders no program writes the joined vectors."""
+    alone = [base for base in BASES.values() if len(base.encoders) == 1]
+    for base in alone:
         if base.text_width == width:
             return base
     if width == SDXL_WIDTHS["clip_g"]:
-        raise for_sdxl(file, f"vectors of width {width}, half of a word")
-    known = ", ".join(f"{base.text_width} ({base.title})" for base in BASES.values())
+        raise half_a_word(file, f"vectors of width {width}")
+    known = ", ".join(f"{base.text_width} ({base.title})" for base in alone)
     raise ConceptFileError(
         f"'{file.name}' has vectors of width {width}. Expected {known}. It was made for another "
         "base model: take one for yours."
@@ -89,21 +105,21 @@ def base_of_encoders(file: ForeignFile, names: Iterable[str]) -> Base:
         if set(base.encoder_names) == wanted:
             return base
     listed = ", ".join(sorted(wanted))
-    if wanted <= SDXL_WIDTHS.keys():
-        raise for_sdxl(file, f"vectors for {listed}")
-    known = " or ".join(" and ".join(base.encoder_names) for base in BASES.values())
+    if wanted < SDXL_WIDTHS.keys():
+        raise half_a_word(file, f"vectors for {listed}")
+    known = ", ".join(" and ".join(base.encoder_names) for base in BASES.values())
     raise ConceptFileError(
-        f"'{file.name}' holds vectors for {listed}. Expected vectors for {known} alone. It was "
+        f"'{file.name}' holds vectors for {listed}. Expected vectors for one of {known}. It was "
         "made for another base model: take one for yours."
     )
 
 
-def for_sdxl(file: ForeignFile, found: str) -> ConceptFileError:
-    titles = ", ".join(base.title for base in BASES.values())
+def half_a_word(file: ForeignFile, found: str) -> ConceptFileError:
+    encoders = " and ".join(SDXL.encoder_names)
     return ConceptFileError(
-        f"'{file.name}' was made for {SDXL}: it holds {found}. Expected a whole file for one of "
-        f"{titles}. It is not loaded, since half of a word is another one: write embedding:NAME in "
-        "a prompt instead, which the host reads."
+        f"'{file.name}' holds {found}, half of a word for {SDXL.title}. Expected vectors for "
+        f"{encoders}, since half of a word is another one. Take the whole file; of a pair such as "
+        "learned_embeds and learned_embeds_2 put both into one folder and load the first."
     )
 
 
@@ -115,7 +131,7 @@ def is_word(tensor: Tensor) -> bool:
 def is_word_of_known_width(tensor: Tensor) -> bool:
     """Vectors of an encoder that Stable Diffusion has, no more than a prompt holds."""
     widths = {width for base in BASES.values() for _, width in base.encoders}
-    known = is_word(tensor) and tensor.shape[-1] in widths | set(SDXL_WIDTHS.values())
+    known = is_word(tensor) and tensor.shape[-1] in widths
     return known and tensor.numel() <= MAX_VECTORS * tensor.shape[-1]
 
 
@@ -123,8 +139,6 @@ def stacked(file: ForeignFile, parts: Mapping[str, Tensor]) -> Tensor:
     """The vectors of one word whose vectors have names of their own."""
     rows = [word_rows(file, part) for part in parts.values()]
     widths = sorted({part.shape[-1] for part in rows})
-    if len(widths) > 1 and SDXL_WIDTHS["clip_g"] in widths:
-        raise for_sdxl(file, f"vectors of the widths {widths}, for two text encoders")
     if len(widths) != 1:
         raise ConceptFileError(
             f"'{file.name}' holds a word in parts ({', '.join(parts)}) of the widths {widths}. "

@@ -1,7 +1,7 @@
 """What the pack asks of a base model. A new one is a file beside this one and a line in
 `__init__.py`; `docs/add-a-base.md` tells how."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -54,12 +54,19 @@ class HostBase:
     configs: ClassVar[tuple[type, ...]]
     """The host's classes of this base's models, inpainting variants included."""
 
+    relatives: ClassVar[Mapping[type, str]] = {}
+    """The host's classes of models that are near to this base and not of it: what they are, and
+    what to do instead, as a sentence that goes on from "This MODEL is"."""
+
     reads_vector: ClassVar[bool] = False
     """Whether the UNet reads a vector beside the prompt, which the host calls `y` and adm."""
 
     def owns_model(self, config: Any) -> bool:
         """config: the `model_config` of a MODEL's model"""
         return isinstance(config, self.configs)
+
+    def check_usable(self, model: ModelPatcher) -> None:
+        """Refuse MODELs of the host's classes for this base that nothing of the pack fits."""
 
     def owns_clip(self, model: Any, tokenizer: Any) -> bool:
         """model, tokenizer: of a CLIP. Owned are those with this base's text encoders and no

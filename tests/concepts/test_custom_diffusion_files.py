@@ -188,13 +188,13 @@ REFUSED = {
         {"unet": {"mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight": {"u": 1}}},
         "Expected a weight, or its two factors",
     ),
-    "SDXL's words": (
+    "a word for two text encoders": (
         delta_bin() | {"modifier_token": {"<new1>": [random(768), random(1280)]}},
-        "made for Stable Diffusion XL: .*a word for two text encoders",
+        r"word of 2 parts. Expected one for each text encoder of Stable Diffusion 1\.x, clip_l",
     ),
-    "SDXL's weights": (
-        delta_bin(width=2048),
-        "made for Stable Diffusion XL: .*conditioning of width 2048",
+    "half a word for SDXL": (
+        delta_bin(width=2048) | {"modifier_token": {"<new1>": random(768)}},
+        "word of 1 parts. Expected .* of Stable Diffusion XL, clip_l and clip_g",
     ),
     "another base": (delta_bin(width=640), r"widths \[640\]. Expected one of 768 .*1024 "),
     "another word": (
@@ -206,6 +206,16 @@ REFUSED = {
         "NaN or infinite numbers",
     ),
 }
+
+
+def test_a_delta_for_sdxl(tmp_path):
+    """The authors' program writes a word's vectors as a list, one for each text encoder."""
+    word = [random(768), random(1280)]
+    delta = delta_bin(width=2048) | {"modifier_token": {"<new1>": word}}
+    concept = load_concept(write(delta, tmp_path / "delta.bin"))
+    assert (concept.base, concept.placeholder) == ("sdxl", "<new1>")
+    assert torch.equal(concept.words[""], torch.cat(word)[None])
+    assert whole_weights(concept).keys() == weights().keys()
 
 
 @pytest.mark.parametrize("case", REFUSED)

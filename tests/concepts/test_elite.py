@@ -259,7 +259,7 @@ def test_bad_files_of_our_format(pair, tmp_path):
     for changed, description, says in (
         (tensors, metadata | {"format": "personalize-elite/2"}, "Update"),
         (tensors, {}, "is no ELITE encoder"),
-        (tensors, metadata | {"base": "sdxl"}, "garbles 'sdxl'"),
+        (tensors, metadata | {"base": "flux"}, "garbles 'flux'"),
         ({**tensors, "more": tensors[one]}, metadata, "unknown tensor 'more'"),
         ({k: t for k, t in tensors.items() if k[0] == "l"}, metadata, "lacks 100 tensors"),
         ({**tensors, one: tensors[one] + 1}, metadata, "does not hold what it says"),

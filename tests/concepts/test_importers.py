@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from personalize.concepts import files, methods
+from personalize.concepts.bases import BASES
 from personalize.concepts.cards import card_of, read_card
 from personalize.concepts.errors import ConceptFileError
 from personalize.concepts.importers.diffusers import by_word
@@ -46,6 +47,8 @@ def write(content, path):
 
 
 ONE, ROWS, SD2 = random(768), random(3, 768), random(2, 1024)
+CLIP_G = random(3, 1280)
+XL = torch.cat([ROWS, CLIP_G], dim=1)
 LORA = {"lora_unet_mid_block_attentions_0_proj_in.lora_down.weight": random(4, 768)}
 
 # What the file holds, the base and placeholder that it gives, and its vectors. The file is called
@@ -63,6 +66,7 @@ PICKLED = {
     "A1111 for SD2": (a1111(SD2), "sd2", "<my-file>", SD2),
     "A1111 with two terms": (a1111(ROWS, other=SD2), "sd1", "<my-file>", ROWS),
     "kohya": ({"emb_params": ROWS}, "sd1", "<my-file>", ROWS),
+    "A1111 for SDXL": ({"clip_l": ROWS, "clip_g": CLIP_G}, "sdxl", "<my-file>", XL),
     "list of one": ([{"cat": ROWS}], "sd1", "<cat>", ROWS),
     "list": (
         [{"cat": ROWS}, {"dog": ONE}],
@@ -74,6 +78,20 @@ PICKLED = {
 SAFE = {
     "the host's": ({"clip_l": ROWS}, "sd1", "<my-file>", ROWS),
     "the host's for SD2": ({"clip_h": SD2}, "sd2", "<my-file>", SD2),
+    "the host's for SDXL": ({"clip_g": CLIP_G, "clip_l": ROWS}, "sdxl", "<my-file>", XL),
+    "OneTrainer for SDXL": (
+        {"clip_g": CLIP_G, "clip_l": ROWS, "clip_g_out": CLIP_G + 1, "clip_l_out": ROWS + 1},
+        "sdxl",
+        "<my-file>",
+        XL,
+    ),
+    "cog": ({"text_encoders_0": ROWS, "text_encoders_1": CLIP_G}, "sdxl", "<my-file>", XL),
+    "in a LoRA for SDXL": (
+        {"bundle_emb.cat.clip_l": ROWS, "bundle_emb.cat.clip_g": CLIP_G} | LORA,
+        "sdxl",
+        "<cat>",
+        XL,
+    ),
     "kohya": ({"emb_params": ROWS}, "sd1", "<my-file>", ROWS),
     "kohya for SD2": ({"emb_params": SD2}, "sd2", "<my-file>", SD2),
     "bf16": ({"emb_params": ROWS.bfloat16()}, "sd1", "<my-file>", ROWS.bfloat16()),
@@ -109,7 +127,8 @@ LAYOUTS = {f"{name} (pickled)": (".pt", *case) for name, case in PICKLED.items()
 }
 
 # How the host's own reader differs: it takes the first tensor there is, were it a count of steps.
-NOT_AS_THE_HOST = {"diffusers, a count of steps (safetensors)"}
+# Of cog's names it knows none, and takes the first encoder's vectors for both.
+NOT_AS_THE_HOST = {"diffusers, a count of steps (safetensors)", "cog (safetensors)"}
 
 
 @pytest.mark.parametrize("case", LAYOUTS)
@@ -136,9 +155,13 @@ def assert_as_the_host(concept, path):
     """Vectors as `embedding:` has them: the first parts of a word whose parts have own names."""
     from comfy.sd1_clip import load_embed
 
-    key, width = {"sd1": ("clip_l", 768), "sd2": ("clip_h", 1024)}[concept.base]
-    theirs = load_embed(path.name, str(path.parent), width, key).detach().float().view(-1, width)
-    assert torch.equal(concept.words[""][: len(theirs)], theirs)
+    base = BASES[concept.base]
+    for (key, width), ours in zip(
+        base.encoders, base.split(concept.words[""]).values(), strict=True
+    ):
+        theirs = load_embed(path.name, str(path.parent), width, key)
+        theirs = theirs.detach().float().view(-1, width)
+        assert torch.equal(ours[: len(theirs)], theirs)
 
 
 def test_what_is_left_out_is_told(tmp_path):
@@ -240,48 +263,42 @@ def test_a_token_that_is_not_in_the_file_is_told_for_one_concept_too(tmp_path):
     assert torch.equal(load_concept(terms, token="other").words[""], SD2)
 
 
-CLIP_G = random(2, 1280)
-SDXL = {
-    "both encoders": ({"clip_g": CLIP_G, "clip_l": ROWS}, "clip_g, clip_l"),
-    "the second encoder": ({"clip_g": CLIP_G}, "clip_g"),
-    "OneTrainer": (
-        {"clip_g": CLIP_G, "clip_l": ROWS, "clip_g_out": CLIP_G + 1, "clip_l_out": ROWS + 1},
-        "clip_g, clip_l",
-    ),
-    "cog": ({"text_encoders_0": ROWS, "text_encoders_1": CLIP_G}, "clip_g, clip_l"),
-    "diffusers' second file": ({"<cat>": random(1280)}, "width 1280"),
-    "in a LoRA": ({"bundle_emb.cat.clip_l": ROWS, "bundle_emb.cat.clip_g": CLIP_G}, "clip_g"),
+HALVES = {
+    "the second encoder": ({"clip_g": CLIP_G}, "vectors for clip_g"),
+    "diffusers' second file": ({"<cat>": random(1280)}, "vectors of width 1280"),
+    "in a LoRA": ({"bundle_emb.cat.clip_g": CLIP_G}, "vectors for clip_g"),
 }
 
 
-@pytest.mark.parametrize("case", SDXL)
+@pytest.mark.parametrize("case", HALVES)
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
-def test_a_word_for_sdxl_is_refused_whole(case, suffix, tmp_path):
-    content, found = SDXL[case]
+def test_half_of_a_word_for_sdxl_is_refused(case, suffix, tmp_path):
+    content, found = HALVES[case]
     path = write(content, tmp_path / f"cat.{suffix}")
     with pytest.raises(
         ConceptFileError,
-        match=rf"'cat.{suffix}' was made for Stable Diffusion XL: .*{found}.*Expected a whole file "
-        r"for one of .* 1\.x, .* 2\.x.*write embedding:NAME",
+        match=rf"'cat.{suffix}' holds {found}, half of a word for Stable Diffusion XL. Expected "
+        "vectors for clip_l and clip_g.*Take the whole file; of a pair",
     ):
         load_concept(path)
 
 
-def test_a_list_for_sdxl_is_refused_whole(tmp_path):
-    path = write([{"cat": ROWS}, {"cat": CLIP_G}], tmp_path / "cat.pt")
-    with pytest.raises(ConceptFileError, match=r"Stable Diffusion XL.*\[768, 1280\]"):
-        load_concept(path)
-
-
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
-def test_the_first_of_diffusers_pair_for_sdxl_is_told_by_the_second(suffix, tmp_path):
+def test_diffusers_pair_for_sdxl_is_one_word(suffix, tmp_path):
     path = write({"<cat>": ONE}, tmp_path / f"learned_embeds.{suffix}")
     other = tmp_path / f"learned_embeds_2.{suffix}"
     write({"<dog>": random(1280)}, other)
     assert load_concept(path).base == "sd1"
     write({"<cat>": random(1280)}, other)
-    with pytest.raises(ConceptFileError, match="Stable Diffusion XL.*clip_g, clip_l"):
-        load_concept(path)
+    concept = load_concept(path)
+    assert (concept.base, concept.placeholder) == ("sdxl", "<cat>")
+    assert torch.equal(concept.words[""], torch.cat([ONE, random(1280)])[None])
+    assert set(files.files_of(path, path.name)) == {path, other}
+
+
+def test_cogs_own_name_of_a_file(tmp_path):
+    save_file({"text_encoders_0": ROWS, "text_encoders_1": CLIP_G}, tmp_path / "embeddings.pti")
+    assert torch.equal(load_concept(tmp_path / "embeddings.pti").words[""], XL)
 
 
 NO_EMBEDDINGS = {
@@ -299,13 +316,25 @@ NO_EMBEDDINGS = {
     "76 parts": ({f"cat_v{n}": random(768) for n in range(76)}, r"1 to 75 vectors.*\(76, 768\)"),
     "no vectors": ({"cat": random(0, 768)}, r"1 to 75 vectors.*\(0, 768\)"),
     "NaN": ({"cat": torch.full((1, 768), float("nan"))}, "NaN or infinite.*train it again"),
+    "unequal numbers of vectors": (
+        {"clip_l": ROWS, "clip_g": random(2, 1280)},
+        r"equally many vectors for clip_l and clip_g.*\(3, 768\), \(2, 1280\)",
+    ),
+    "other widths for SDXL": (
+        {"clip_l": random(3, 1280), "clip_g": ROWS},
+        r"widths .*1280.*Expected .*'clip_l': 768, 'clip_g': 1280.* for Stable Diffusion XL",
+    ),
+    "a list for two encoders": (
+        {"cat_v0": ROWS, "cat_v1": CLIP_G},
+        r"widths \[768, 1280\]. Expected vectors of one width",
+    ),
     "unequal parts": (
         {"cat_v0": random(768), "cat_v1": random(1024)},
         r"parts \(cat_v0, cat_v1\).*\[768, 1024\]. Expected vectors of one width.*take the whole",
     ),
     "Flux": (
         {"clip_l": ROWS, "t5xxl": random(3, 4096)},
-        "vectors for clip_l, t5xxl. Expected vectors for clip_l or clip_h alone.*take one for",
+        "vectors for clip_l, t5xxl. Expected .*clip_l, clip_h, clip_l and clip_g.*take one for",
     ),
     "Flux in a LoRA": (
         {"bundle_emb.cat.clip_l": ROWS, "bundle_emb.cat.t5": random(3, 4096)},
@@ -313,7 +342,7 @@ NO_EMBEDDINGS = {
     ),
     "another base in a LoRA": (
         {"bundle_emb.cat.gemma": ROWS},
-        "vectors for gemma. Expected vectors for clip_l or clip_h alone. .*take one for yours",
+        "vectors for gemma. Expected vectors for one of clip_l, clip_h, .*take one for yours",
     ),
     "outputs for SDXL alone": ({"clip_l_out": ROWS, "clip_g_out": CLIP_G}, "gives out.*clip_g_out"),
     "outputs alone": (
@@ -374,11 +403,10 @@ def test_plain_values_are_no_embedding(content, found, tmp_path):
 CASE_TOKENS = {"diffusers_two_tokens.bin": "<cat-toy>"}
 CASE_REFUSALS = {
     "aesthetic.pt": "bare tensor",
-    "learned_embeds.safetensors": "Stable Diffusion XL",
-    "learned_embeds_2.safetensors": "Stable Diffusion XL",
-    "onetrainer_sdxl_out.safetensors": "Stable Diffusion XL",
+    "learned_embeds_2.safetensors": "half of a word for Stable Diffusion XL",
     "onetrainer_sdxl_outonly.safetensors": "a text encoder gives out for a word .*clip_g_out",
 }
+CASES_FOR_SDXL = {"learned_embeds.safetensors", "onetrainer_sdxl_out.safetensors"}
 HOST_CANNOT = {"a1111_mps.pt", "emb_with_step_tensor.safetensors"}
 CUSTOM_DIFFUSION = {"adobe_delta_small.bin", "diffusers_cd_weights.bin"}
 
@@ -401,6 +429,6 @@ def test_shared_cases_have_the_hosts_vectors():
     assert len(names - others) > 15
     for name in sorted(names - others):
         concept = load_concept(CASES / name, token=CASE_TOKENS.get(name, ""))
-        assert concept.base == "sd1"
-        if name not in HOST_CANNOT:
+        assert concept.base == ("sdxl" if name in CASES_FOR_SDXL else "sd1")
+        if name not in HOST_CANNOT | {"learned_embeds.safetensors"}:
             assert_as_the_host(concept, CASES / name)

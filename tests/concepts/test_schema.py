@@ -87,7 +87,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 HOSTILE = st.text(max_size=20) | st.just("x" * 100_000) | st.just("9" * 5_000)
-HOSTILE |= st.sampled_from(["-1", "0", "1e3", "³", "nan", str(2**63), "\x00", "<me>", "sdxl"])
+HOSTILE |= st.sampled_from(["-1", "0", "1e3", "³", "nan", str(2**63), "\x00", "<me>", "flux"])
 RECORDS = st.fixed_dictionaries(
     {},
     optional={

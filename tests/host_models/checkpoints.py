@@ -8,7 +8,7 @@ from comfy.taesd.taesd import TAESD
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .families import FAMILIES, V_PREDICTION_KEY
+from .families import FAMILIES, V_PREDICTION_KEY, ZERO_SNR_KEY
 
 UNET_SHAPE = {
     "image_size": 32,
@@ -25,14 +25,19 @@ UNET_SHAPE = {
     "use_temporal_resblock": False,
     "dtype": torch.float32,
 }
-LATENT_SCALE = 0.18215  # SD's own; TAESD divides by it so that the latents mean the same
+DEEPER_UNET_SHAPE = UNET_SHAPE | {
+    "transformer_depth": [1, 2],
+    "transformer_depth_output": [1, 1, 2, 2],
+    "transformer_depth_middle": 2,
+    "num_classes": "sequential",
+}
 EMBEDDING_NORM = 0.4  # of one token embedding, as in CLIP ViT-L
 
 
 def make_checkpoint(
     path: Path, kind: str, seed: int = 0, dtype: torch.dtype = torch.float16
 ) -> Path:
-    """Write a checkpoint of a kind (`sd1`, `sd2`, `sd2v`) for the host's loaders; return its path.
+    """Write a checkpoint of a kind of `KINDS` for the host's loaders; return its path.
 
     All weights are random but well scaled: latents, noise predictions and text outputs have a size
     near 1, and another prompt gives another picture. Same seed and kind, same weights (rounded to
@@ -40,10 +45,11 @@ def make_checkpoint(
     """
     generator = torch.Generator().manual_seed(seed)
     family = FAMILIES[kind]
-    config = family(family.unet_config | UNET_SHAPE)
+    two_encoders = kind in ("sdxl", "sdxlv")
+    config = family(family.unet_config | (DEEPER_UNET_SHAPE if two_encoders else UNET_SHAPE))
     parts = {
         "model.diffusion_model.": config.get_model({}).diffusion_model,
-        "cond_stage_model.": _text_encoder(config),
+        **_text_encoders(config),
         "first_stage_model.": TAESD(),
     }
     tensors = {
@@ -51,17 +57,26 @@ def make_checkpoint(
         for prefix, module in parts.items()
         for key, weight in module.state_dict().items()
     }
-    tensors["first_stage_model.vae_scale"] = torch.tensor(LATENT_SCALE)
+    # TAESD divides by the scale of the base's own latents, so that these mean the same
+    tensors["first_stage_model.vae_scale"] = torch.tensor(config.latent_format.scale_factor)
     tensors["first_stage_model.vae_shift"] = torch.tensor(0.0)
-    if kind == "sd2v":
+    if kind.endswith("v"):
         tensors[V_PREDICTION_KEY] = torch.tensor([])
+    if kind == "sdxlv":
+        tensors[ZERO_SNR_KEY] = torch.tensor([])
     save_file(tensors, path)
     return path
 
 
-def _text_encoder(config) -> torch.nn.Module:
+def _text_encoders(config) -> dict[str, torch.nn.Module]:
+    """By the prefix of their keys in a published checkpoint."""
     clip = config.clip_target().clip(dtype=torch.float32)
-    return getattr(clip, clip.clip)
+    if hasattr(clip, "clip"):
+        return {"cond_stage_model.": getattr(clip, clip.clip)}
+    return {
+        "conditioner.embedders.0.": clip.clip_l,
+        "conditioner.embedders.1.model.": clip.clip_g,
+    }
 
 
 def _random_weight(key: str, shape: torch.Size, generator: torch.Generator) -> Tensor:

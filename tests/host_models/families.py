@@ -1,13 +1,15 @@
-"""Two tiny families in the host's own classes: one shaped like SD1.x, one like SD2.x."""
+"""Tiny families in the host's own classes, shaped like SD1.x, SD2.x and SDXL."""
 
 from typing import Any
 
-from comfy import model_base, sd1_clip, supported_models, supported_models_base
+import torch
+from comfy import model_base, sd1_clip, sdxl_clip, supported_models, supported_models_base
 from comfy import utils as comfy_utils
 from torch import Tensor
 
-KINDS = ("sd1", "sd2", "sd2v")
+KINDS = ("sd1", "sd2", "sd2v", "sdxl", "sdxlv")
 V_PREDICTION_KEY = "v_pred"  # a checkpoint with this key predicts v, one without predicts epsilon
+ZERO_SNR_KEY = "ztsnr"  # the last timestep of a checkpoint with this key is noise alone
 
 TINY_SD1_TEXT = {
     "hidden_size": 64,
@@ -24,6 +26,9 @@ TINY_SD2_TEXT = TINY_SD1_TEXT | {
     "num_attention_heads": 3,
     "hidden_act": "gelu",
 }
+TINY_BIGG_TEXT = TINY_SD2_TEXT | {"num_hidden_layers": 5}
+TINY_SDXL_WIDTH = TINY_SD1_TEXT["hidden_size"] + TINY_BIGG_TEXT["hidden_size"]
+SIZE_WIDTH = 6 * 256  # of the six numbers that an SDXL UNet is told of a picture's size
 
 
 class TinySD1TokenizerL(sd1_clip.SDTokenizer):
@@ -123,11 +128,63 @@ class TinySD2(supported_models.SD20):
         return supported_models_base.ClipTarget(TinySD2Tokenizer, TinySD2Clip)
 
 
-FAMILIES = {"sd1": TinySD1, "sd2": TinySD2, "sd2v": TinySD2}
+class TinySDXLTokenizer(sdxl_clip.SDXLTokenizer):
+    def __init__(self, embedding_directory=None, tokenizer_data=None):
+        super().__init__(embedding_directory, tokenizer_data or {})
+        self.clip_l.embedding_size = TINY_SD1_TEXT["hidden_size"]
+        self.clip_g.embedding_size = TINY_BIGG_TEXT["hidden_size"]
+
+
+class TinySDXLClip(sdxl_clip.SDXLClipModel):
+    """As the host's, which gives its towers no way to other sizes."""
+
+    def __init__(self, device="cpu", dtype=None, model_options=None):
+        torch.nn.Module.__init__(self)
+        towers: dict[str, Any] = {
+            "device": device,
+            "dtype": dtype,
+            "layer": "hidden",
+            "layer_idx": -2,
+            "layer_norm_hidden_state": False,
+            "model_options": model_options or {},
+        }
+        self.clip_l = sd1_clip.SDClipModel(textmodel_json_config=dict(TINY_SD1_TEXT), **towers)
+        self.clip_g = sd1_clip.SDClipModel(
+            textmodel_json_config=dict(TINY_BIGG_TEXT),
+            special_tokens={"start": 49406, "end": 49407, "pad": 0},
+            return_projected_pooled=True,
+            **towers,
+        )
+        self.dtypes = {dtype}
+
+
+class TinySDXL(supported_models.SDXL):
+    """SDXL in small: two encoders with the last but one layer and no final norm, a UNet of depths
+    1 and 2 that reads what clip_g pools and the picture's size."""
+
+    unet_config = supported_models.SDXL.unet_config | {
+        "model_channels": 32,
+        "context_dim": TINY_SDXL_WIDTH,
+        "adm_in_channels": TINY_BIGG_TEXT["hidden_size"] + SIZE_WIDTH,
+        "transformer_depth": [1, 2],
+    }
+    unet_extra_config = supported_models.SDXL.unet_extra_config | {"num_head_channels": 16}
+
+    def clip_target(self, state_dict: dict[str, Tensor] | None = None) -> Any:
+        return supported_models_base.ClipTarget(TinySDXLTokenizer, TinySDXLClip)
+
+
+FAMILIES = {
+    "sd1": TinySD1,
+    "sd2": TinySD2,
+    "sd2v": TinySD2,
+    "sdxl": TinySDXL,
+    "sdxlv": TinySDXL,
+}
 
 
 def register() -> None:
     """Make the host's model detection know the tiny families; a second call does nothing."""
-    for family in (TinySD1, TinySD2):
+    for family in (TinySD1, TinySD2, TinySDXL):
         if family not in supported_models.models:
             supported_models.models.append(family)

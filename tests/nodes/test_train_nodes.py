@@ -264,10 +264,10 @@ def test_a_class_word_of_several_tokens_is_fine_for_cross_initialization(tiny_sd
     assert concept.class_word == "teddy bear" and concept.words[""].shape == (2, 64)
 
 
-def sdxl():
+def flux():
     from comfy import supported_models
 
-    config = supported_models.SDXL(dict(supported_models.SDXL.unet_config))
+    config = object.__new__(supported_models.Flux)
     return SimpleNamespace(model=SimpleNamespace(model_config=config))
 
 
@@ -280,8 +280,8 @@ def t5_clip(tiny):
 
 
 def test_models_that_cannot_learn(tiny_sd1, tiny_sd2):
-    with pytest.raises(BaseModelError, match="MODEL is a SDXL. Expected a Stable Diffusion 1.x or"):
-        run(TrainCrossInit, tiny_sd1, model=sdxl())
+    with pytest.raises(BaseModelError, match="MODEL is a Flux. Expected a Stable Diffusion 1.x,"):
+        run(TrainCrossInit, tiny_sd1, model=flux())
     with pytest.raises(BaseModelError, match="FluxTokenizer. Expected the CLIP of a Stable Diffus"):
         run(TrainCrossInit, tiny_sd1, clip=t5_clip(tiny_sd1))
     with pytest.raises(BaseModelError, match="no CLIP.*Take the CLIP of a"):

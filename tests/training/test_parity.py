@@ -30,28 +30,44 @@ def tokenizer_folder():
 
 
 def shape_of(kind):
-    from personalize.tests.host_models.families import TINY_SD1_TEXT, TINY_SD2_TEXT
+    from personalize.tests.host_models.families import (
+        SIZE_WIDTH,
+        TINY_BIGG_TEXT,
+        TINY_SD1_TEXT,
+        TINY_SD2_TEXT,
+        TINY_SDXL_WIDTH,
+    )
     from personalize.tests.training.reference import Shape
 
-    text = TINY_SD1_TEXT if kind == "sd1" else TINY_SD2_TEXT
     unet = {
         "block_out_channels": (32, 64),
         "down_block_types": ("CrossAttnDownBlock2D",) * 2,
         "up_block_types": ("CrossAttnUpBlock2D",) * 2,
         "layers_per_block": 1,
-        "cross_attention_dim": text["hidden_size"],
     }
     if kind == "sd1":
-        return Shape(text, 4, unet | {"attention_head_dim": 4})
+        unet |= {"attention_head_dim": 4, "cross_attention_dim": 64}
+        return Shape(TINY_SD1_TEXT, 4, unet)
+    prediction = "v_prediction" if kind.endswith("v") else "epsilon"
     unet |= {"attention_head_dim": (2, 4), "use_linear_projection": True}
-    return Shape(text, 3, unet, "v_prediction" if kind == "sd2v" else "epsilon", pad="!")
+    if kind in ("sd2", "sd2v"):
+        return Shape(TINY_SD2_TEXT, 3, unet | {"cross_attention_dim": 96}, prediction, pad="!")
+    unet |= {
+        "cross_attention_dim": TINY_SDXL_WIDTH,
+        "transformer_layers_per_block": (1, 2),
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": TINY_BIGG_TEXT["hidden_size"] + SIZE_WIDTH,
+    }
+    more = {"second": TINY_BIGG_TEXT, "zero_snr": kind == "sdxlv"}
+    return Shape(TINY_SD1_TEXT, 4, unet, prediction, **more)
 
 
 @pytest.fixture
-def reference(tiny):
-    from personalize.tests.training.reference import Reference
+def reference(every_tiny):
+    from personalize.tests.training.reference import reference
 
-    return Reference(tiny.path, shape_of(tiny.kind), tokenizer_folder(), words=2)
+    return reference(every_tiny.path, shape_of(every_tiny.kind), tokenizer_folder(), words=2)
 
 
 def make_batch(timesteps=(30, 700), prompt=(0, 1), seed=0):
@@ -120,15 +136,15 @@ def fill(name, weight, numbers):
 
 
 class IndependentInit:
-    """E(v) by transformers alone."""
+    """E(v) of one text encoder by transformers alone."""
 
-    def __init__(self, clip, shape, layers, pad):
+    def __init__(self, encoder, shape, layers, pad):
         from personalize.tests.training.reference import TEXT_KEYS, text_model
         from transformers import CLIPTokenizer
 
         inner = TEXT_KEYS.partition(".")[2]
-        weights = clip.cond_stage_model.state_dict().items()
-        weights = {k.partition(inner)[2]: w.detach().float() for k, w in weights if inner in k}
+        weights = encoder.state_dict().items()
+        weights = {k.removeprefix(inner): w.detach().float() for k, w in weights if inner in k}
         self.tokenizer = CLIPTokenizer.from_pretrained(tokenizer_folder(), pad_token=pad)
         self.table = weights["embeddings.token_embedding.weight"]
         self.text = text_model(weights, shape, layers)
@@ -152,48 +168,58 @@ class IndependentInit:
         table[1000 : 1000 + count] = kept
         return output
 
+    def cases(self):
+        return {
+            "names": self.encode(self.names()),
+            "dog": self.encode(self.word("dog")),
+            "old teddy bear": self.encode(self.word("old teddy bear")),
+        }
+
 
 @torch.no_grad()
-def worst_difference(clip, shape, layers, pad):
-    theirs = IndependentInit(clip, shape, layers, pad)
-    cases = {
-        "names": theirs.encode(theirs.names()),
-        "dog": theirs.encode(theirs.word("dog")),
-        "old teddy bear": theirs.encode(theirs.word("old teddy bear")),
-    }
-    worst = 0.0
-    for word, expected in cases.items():
+def worst_difference(clip, shape):
+    """Of the words that Cross Initialization starts from, over all text encoders."""
+    text, model, worst = TextEncoder(clip), clip.cond_stage_model, 0.0
+    encoders = [(shape.text, shape.layers, shape.pad)]
+    if shape.second is not None:  # the whole encoders, with the final norm that contexts lack
+        encoders.append((shape.second, shape.second["num_hidden_layers"], "!"))
+    theirs = [
+        IndependentInit(getattr(model, name), *of_encoder).cases()
+        for name, of_encoder in zip(text.base.encoder_names, encoders, strict=True)
+    ]
+    for word in theirs[0]:
         origin: dict[str, Any] = (
             {} if word == "names" else {"init_from": "class word", "class_word": word}
         )
-        ours = initial_words(TextEncoder(clip), CrossInitConfig(placeholder="<me>", **origin))
-        assert ours.shape == expected.shape
-        assert 0.1 < expected.std() < 10
-        worst = max(worst, (ours - expected).abs().max().item())
+        ours = initial_words(text, CrossInitConfig(placeholder="<me>", **origin))
+        for part, cases in zip(text.split(ours), theirs, strict=True):
+            expected = cases[word]
+            assert part.shape == expected.shape
+            assert 0.1 < expected.std() < 10
+            worst = max(worst, (part - expected).abs().max().item())
     return worst
 
 
-def test_init_vectors_equal_transformers_on_a_tiny_model(tiny):
-    shape = shape_of(tiny.kind)
-    assert worst_difference(tiny.clip, shape.text, shape.layers, shape.pad) < 1e-5
+def test_init_vectors_equal_transformers_on_a_tiny_model(tiny_base):
+    assert worst_difference(tiny_base.clip, shape_of(tiny_base.kind)) < 1e-5
 
 
 @pytest.mark.parametrize(
     ("kind", "layers", "pad"), [("sd1", 12, "<|endoftext|>"), ("sd2", 23, "!")]
 )
 def test_init_vectors_equal_transformers_at_real_widths(kind, layers, pad):
-    from personalize.tests.training.reference import SD1_TEXT, SD2_TEXT
+    from personalize.tests.training.reference import SD1_TEXT, SD2_TEXT, Shape
 
-    shape = {"sd1": SD1_TEXT, "sd2": SD2_TEXT}[kind]
-    assert worst_difference(random_clip(kind), shape, layers, pad) < 1e-5
+    shape = Shape({"sd1": SD1_TEXT, "sd2": SD2_TEXT}[kind], layers, {}, pad=pad)
+    assert worst_difference(random_clip(kind), shape) < 1e-5
 
 
 # --- one training step ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("timesteps", [(30, 700), (999, 0)])
-def test_textual_inversion_gradient_equals_diffusers(tiny, reference, timesteps):
-    backbone, batch = Backbone(tiny.model, tiny.clip), make_batch(timesteps)
+def test_textual_inversion_gradient_equals_diffusers(every_tiny, reference, timesteps):
+    backbone, batch = Backbone(every_tiny.model, every_tiny.clip), make_batch(timesteps)
     with backbone.session(LATENTS):
         config = TextualInversionConfig(**settings(init_word="dog", vectors=2))
         learner = move(TextualInversion(config, backbone, no_pictures()))
@@ -208,8 +234,8 @@ def test_textual_inversion_gradient_equals_diffusers(tiny, reference, timesteps)
 
 
 @pytest.mark.parametrize("regulariser", ["distance", "squared"])
-def test_cross_init_gradient_equals_diffusers(tiny, reference, regulariser):
-    backbone, batch = Backbone(tiny.model, tiny.clip), make_batch()
+def test_cross_init_gradient_equals_diffusers(every_tiny, reference, regulariser):
+    backbone, batch = Backbone(every_tiny.model, every_tiny.clip), make_batch()
     with backbone.session(LATENTS):
         config = CrossInitConfig(**settings(regulariser=regulariser, reg_weight=0.01))
         learner = move(CrossInit(config, backbone, no_pictures()))
@@ -217,7 +243,9 @@ def test_cross_init_gradient_equals_diffusers(tiny, reference, regulariser):
     words = learner.words.detach().clone().requires_grad_()
     prompts = [template.format("face of <v0> <v1> person") for template in TEMPLATES]
     apart = words - learner.initial
-    penalty = apart.norm(dim=1).mean() if regulariser == "distance" else apart.norm() ** 2
+    parts = backbone.split(apart)  # each text encoder's own
+    distances = sum(part.norm(dim=1).mean() for part in parts)
+    penalty = distances if regulariser == "distance" else apart.norm() ** 2
     expected = reference.loss(words, prompts, batch.x0, batch.noise, batch.t) + 0.01 * penalty
     theirs = torch.autograd.grad(expected, words)[0]
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -225,8 +253,8 @@ def test_cross_init_gradient_equals_diffusers(tiny, reference, regulariser):
 
 
 @pytest.mark.parametrize("reg_weight", [0.0, 0.01])
-def test_finite_differences_agree_with_the_gradient(tiny, reg_weight):
-    backbone, batch = Backbone(tiny.model, tiny.clip), make_batch((300, 700))
+def test_finite_differences_agree_with_the_gradient(every_tiny, reg_weight):
+    backbone, batch = Backbone(every_tiny.model, every_tiny.clip), make_batch((300, 700))
     generator = torch.Generator().manual_seed(3)
     with backbone.session(LATENTS):
         learner = cross_init(backbone, reg_weight=reg_weight)
@@ -269,39 +297,47 @@ def skipped(clip, stop_at):
 def stock_encoding(clip, prompt):
     from nodes import CLIPTextEncode
 
-    return CLIPTextEncode().encode(clip, prompt)[0][0][0]
+    rows, extra = CLIPTextEncode().encode(clip, prompt)[0][0]
+    return rows, extra["pooled_output"]
 
 
 PROMPTS = ["", "a photo of a dog", "a castle on a hill with many towers and flags " * 7]
 
 
 @pytest.mark.parametrize("stop_at", [None, -1, -2, -3, -4])
-def test_encodes_as_the_host_does(tiny, stop_at):
-    clip = skipped(tiny.clip, stop_at)
-    backbone = Backbone(tiny.model, clip)
+def test_encodes_as_the_host_does(tiny_base, stop_at):
+    clip = skipped(tiny_base.clip, stop_at)
+    backbone = Backbone(tiny_base.model, clip)
     stock = [stock_encoding(clip, prompt) for prompt in PROMPTS]
     with backbone.session(LATENTS):
         text = backbone.text
-        for prompt, expected in zip(PROMPTS, stock, strict=True):
+        for prompt, (rows, pooled) in zip(PROMPTS, stock, strict=True):
             prompts = text.prompts([prompt])
             prompts.rows.requires_grad_()
             ours = text.encode(prompts)
-            assert torch.equal(ours.rows.detach(), expected)
+            assert torch.equal(ours.rows.detach(), rows)
+            if ours.pooled is not None:
+                assert torch.equal(ours.pooled.detach(), pooled)
 
 
-def test_predicts_as_the_hosts_unet_does(tiny):
-    backbone, batch = Backbone(tiny.model, tiny.clip), make_batch((0, 999))
+def test_predicts_as_the_hosts_unet_does(every_tiny):
+    backbone, batch = Backbone(every_tiny.model, every_tiny.clip), make_batch((0, 999))
+    generator = torch.Generator().manual_seed(2)
+    told, pooled = {}, None
+    if every_tiny.kind in ("sdxl", "sdxlv"):
+        pooled = torch.randn(2, 96, generator=generator)
+        sizes = {"height": 64, "width": 64}
+        told = {"y": every_tiny.model.model.encode_adm(pooled_output=pooled, **sizes)}
     with backbone.session(LATENTS), torch.no_grad():
-        context = torch.randn(
-            2, 77, backbone.text.width, generator=torch.Generator().manual_seed(2)
-        )
-        ours = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, Conditioning(context))
+        context = torch.randn(2, 77, backbone.text.width, generator=generator)
+        conditioning = Conditioning(context, pooled)
+        ours = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, conditioning)
     with torch.inference_mode():
-        sampling = tiny.model.get_model_object("model_sampling")
+        sampling = every_tiny.model.get_model_object("model_sampling")
         sigma = sampling.sigmas[batch.t]
         x = batch.x0 + sigma.view(-1, 1, 1, 1) * batch.noise
-        unet = tiny.model.model.diffusion_model
-        raw = unet(sampling.calculate_input(sigma, x), batch.t.float(), context=context)
+        unet = every_tiny.model.model.diffusion_model
+        raw = unet(sampling.calculate_input(sigma, x), batch.t.float(), context=context, **told)
     assert torch.allclose(ours, raw, atol=2e-5)
 
 
@@ -314,17 +350,17 @@ def step_with(tiny, **options):
         return loss_and_gradient(backbone, cross_init(backbone), batch)
 
 
-def test_gradient_checkpointing_changes_nothing(tiny):
-    loss, gradient = step_with(tiny)
-    same_loss, same_gradient = step_with(tiny, gradient_checkpointing=True)
+def test_gradient_checkpointing_changes_nothing(tiny_base):
+    loss, gradient = step_with(tiny_base)
+    same_loss, same_gradient = step_with(tiny_base, gradient_checkpointing=True)
     assert torch.equal(loss, same_loss)
     assert torch.equal(gradient, same_gradient)
 
 
 @pytest.mark.parametrize("precision", list(Precision))
-def test_every_precision_gives_nearly_the_same_gradient(tiny, precision):
-    loss, gradient = step_with(tiny)
-    near_loss, near_gradient = step_with(tiny, precision=precision)
+def test_every_precision_gives_nearly_the_same_gradient(tiny_base, precision):
+    loss, gradient = step_with(tiny_base)
+    near_loss, near_gradient = step_with(tiny_base, precision=precision)
     tolerance = {Precision.BF16: 0.05, Precision.FP16: 0.01}.get(precision, 0.0)
     assert relative(near_gradient, gradient) <= tolerance
     assert near_loss.item() == pytest.approx(loss.item(), rel=tolerance / 5)
