@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -250,7 +251,8 @@ def map_patches(mapper: MapperWeights, features: Tensor) -> Tensor:
 
 def mask_patches(local: Tensor, mask: Tensor) -> Tensor:
     """e * m: local features (B, P, d) under masks (B, 1, h, w), taken nearest at the patch grid."""
-    return local * F.interpolate(mask, patch_grid(local.shape[1])).flatten(2).transpose(1, 2)
+    cells = F.interpolate(mask, patch_grid(local.shape[1]))
+    return local * rearrange(cells, "b 1 h w -> b (h w) 1")
 
 
 def patch_grid(patches: int) -> tuple[int, int]:
@@ -279,14 +281,13 @@ def word_ratio(q: Tensor, k: Tensor, rows: Sequence[int] | Tensor, heads: int) -
 
 def weighted(out: Tensor, ratio: Tensor) -> Tensor:
     """Rows of an attention's output (B, N, heads * d), each head's times its (B, heads, N, 1)."""
-    batch, queries, width = out.shape
-    heads = ratio.shape[1]
-    rows = out.view(batch, queries, heads, width // heads)
-    return (rows * ratio.transpose(1, 2).to(out)).view(batch, queries, width)
+    rows = rearrange(out, "b n (heads d) -> b n heads d", heads=ratio.shape[1])
+    scaled = rows * rearrange(ratio, "b heads n 1 -> b n heads 1").to(out)
+    return rearrange(scaled, "b n heads d -> b n (heads d)")
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
-    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
+    return rearrange(x, "b n (heads d) -> b heads n d", heads=heads)
 
 
 def _linear(mapper: MapperWeights, name: str, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -194,7 +195,7 @@ class SecondSam:
 
         It is resized as bytes, which rounds.
         """
-        square = torch.from_numpy(pixels).movedim(-1, 0)[None]  # HWC -> BCHW
+        square = rearrange(torch.from_numpy(pixels), "h w c -> 1 c h w")
         size = (self.side, self.side)
         square = interpolate(square, size, mode="bilinear", antialias=True).float() / 255
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))

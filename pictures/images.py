@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -89,9 +90,9 @@ def _resized(picture: Tensor, size: int) -> Tensor:
     pixels = centre_square(plain_pixels(picture))
     if len(pixels) == size:
         return pixels.contiguous()
-    pixels = pixels.movedim(-1, 0)[None]  # HWC -> BCHW
+    pixels = rearrange(pixels, "h w c -> 1 c h w")
     pixels = interpolate(pixels, (size, size), mode="bicubic", antialias=True)
-    return pixels[0].movedim(0, -1).clamp(0, 1).contiguous()
+    return rearrange(pixels, "1 c h w -> h w c").clamp(0, 1).contiguous()
 
 
 def plain_pixels(picture: Tensor) -> Tensor:

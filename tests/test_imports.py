@@ -25,14 +25,14 @@ NAMED = {"einops"}  # what comes with the host and is named there, too
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "": ({"nodes", "version"}, API),
     "version": (set(), set()),
-    "concepts": (set(), {"torch", "safetensors"}),
-    "pictures": ({"concepts"}, ENGINE | {"scipy"}),
+    "concepts": (set(), {"torch", "safetensors"} | NAMED),
+    "pictures": ({"concepts"}, ENGINE | NAMED | {"scipy"}),
     "segment": ({"concepts", "host", "pictures"}, ENGINE),
     "host": (
         {"concepts", "version"},
         ENGINE | HOST | NAMED | {"transformers"} | set(REQUIRED),
     ),
-    "training": ({"concepts", "host", "pictures", "version"}, ENGINE),
+    "training": ({"concepts", "host", "pictures", "version"}, ENGINE | NAMED),
     "samplers": ({"concepts", "host"}, ENGINE | NAMED),
     "evaluation": ({"concepts", "pictures"}, ENGINE | {"transformers"}),
     "cli": (

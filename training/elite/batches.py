@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange
 from torch import Generator, Tensor
 
 from ...concepts.elite import read_layers
@@ -141,7 +142,7 @@ def keeps_latents(examples: Examples) -> bool:
 
 def _stacked(pictures: Sequence[Tensor]) -> Tensor:
     """(3, h, w) each -> (B, h, w, 3), as the host has pictures."""
-    return torch.stack(list(pictures)).movedim(1, -1).contiguous()
+    return rearrange(list(pictures), "b c h w -> b h w c").contiguous()
 
 
 def examples_for(subjects: Subjects, config: EliteConfig, clip_vision: Any) -> Examples:

@@ -5,6 +5,7 @@ from dataclasses import astuple
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ...concepts.concept import Concept
@@ -53,7 +54,9 @@ def encode_elite(
         _check_grid(masks, encoder.vision.patches)
     seen = torch.stack([plain_pixels(picture) for picture in whole])
     if local is not None:
-        first = seen[:1] if masks is None else seen[:1] * masks[:1].movedim(1, -1).to(seen)
+        first = seen[:1]
+        if masks is not None:
+            first = first * rearrange(masks[:1], "b 1 h w -> b h w 1").to(seen)
         seen = torch.cat([seen, first])
     features = layer_features(clip_vision, seen, read_layers(encoder.vision))
     words = map_words(encoder.global_stage.mapper, features[:, : len(pictures)]).mean(dim=0)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Generator, Tensor
 
 from ...concepts.errors import PictureError, TrainingError
@@ -109,7 +110,7 @@ class Examples:
         moment = uniform(generator)
         template = choice(generator, len(parse_templates(config.templates)))
         index, subject = self._subject(number, generator)
-        picture = subject.picture.movedim(-1, 0)
+        picture = rearrange(subject.picture, "h w c -> c h w")
         target, visible, zoom = resized(picture, size), torch.ones(1, *shape[1:]), 0
         if config.stage is TrainingStage.LOCAL:
             assert subject.mask is not None  # checked before the training
