@@ -12,6 +12,9 @@ async def comfy_entrypoint():
     collecting = gc.isenabled()
     gc.disable()  # one collection of all that the host has loaded takes longer than these imports
     try:
+        from .host.versions import check_host
+
+        check_host()
         from .nodes.extension import PersonalizeExtension
     finally:
         if collecting:

@@ -23,7 +23,7 @@ NAMED = {"einops"}  # what comes with the host and is named there, too
 
 # folder of the pack -> (folders of the pack, third-party packages) that it may import
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
-    "": ({"nodes", "version"}, API),
+    "": ({"host", "nodes", "version"}, API),
     "version": (set(), set()),
     "concepts": (set(), {"torch", "safetensors"} | NAMED),
     "pictures": ({"concepts"}, ENGINE | NAMED | {"scipy"}),
