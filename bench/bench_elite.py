@@ -86,7 +86,7 @@ def of_a_model(model: Any, clip: Any, latents: int, rounds: int, parts: Sequence
     if "encoding" in parts:
         lines += ["", *table("encoding", in_turn(encoding, rounds))]
     if "step" in parts:
-        concept = encode_elite(encoder, vision, picture, mask, "<x>")
+        concept = encode_elite(encoder, vision, picture, mask, placeholder="<x>")
         applied, words = apply_concept(model, clip, concept)
         models = {"stock": model, "ours": applied, "plain": plain_model(model, words, concept)}
         sampling = {name: lambda m=m: second_step(m, words, latents) for name, m in models.items()}

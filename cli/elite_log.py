@@ -36,6 +36,7 @@ class SampleSheets:
         self,
         models: EliteModels,
         subjects: Sequence[SubjectPicture],
+        *,
         prompts: Sequence[str],
         folder: Path,
         size: int,
@@ -61,7 +62,12 @@ class SampleSheets:
         mask = None if subject.mask is None else subject.mask[None]
         picture = subject.picture[None]
         concept = encode_elite(
-            encoder, models.clip_vision, picture, mask, SHEET_PLACEHOLDER, marks=MaskMarks.SUBJECT
+            encoder,
+            models.clip_vision,
+            picture,
+            mask,
+            placeholder=SHEET_PLACEHOLDER,
+            marks=MaskMarks.SUBJECT,
         )
         model, clip = apply_concept(models.model, models.clip, concept)
         drawn = [resized(subject.picture.movedim(-1, 0), self.size).movedim(0, -1)]
@@ -81,6 +87,7 @@ class Log:
         self,
         folder: Path,
         config: EliteConfig,
+        *,
         every: int,
         sample_every: int,
         sheets: SampleSheets | None,

@@ -208,10 +208,12 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
         if args.sample_every:
             prompts = args.sample_prompt or PROMPTS
             sheets = SampleSheets(
-                models, sample_subjects(args, subjects), prompts, args.output / "samples",
-                config.resolution, args.sample_steps,
+                models, sample_subjects(args, subjects), prompts=prompts,
+                folder=args.output / "samples", size=config.resolution, steps=args.sample_steps,
             )  # fmt: skip
-        log = Log(args.output, config, args.log_every, args.sample_every, sheets)
+        log = Log(
+            args.output, config, every=args.log_every, sample_every=args.sample_every, sheets=sheets
+        )
 
     path = args.output / ENCODER
     about = {"licence": args.licence} if args.licence else {}
@@ -224,7 +226,7 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
             save_encoder(as_written(report.learner.to_encoder(report.read), args), path, about)
 
     trained = train_elite(
-        config, models, subjects, start, on_step,
+        config, models, subjects, start=start, on_step=on_step,
         states=args.output / "states", resume=not args.fresh,
         processes=processes, threads=args.threads,
     )  # fmt: skip

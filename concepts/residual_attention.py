@@ -22,6 +22,7 @@ def attend_with_residuals(
     x: Tensor,
     mask: Tensor,
     kernel: Callable[..., Tensor],
+    *,
     residuals: Sequence[Residuals],
     rows: int | None = None,
 ) -> Tensor:

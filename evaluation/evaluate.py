@@ -81,6 +81,7 @@ def make_views(generated: Sequence[Picture], references: Sequence[Picture]) -> P
 def evaluate(
     views: PictureViews,
     prompts: Sequence[str],
+    *,
     clip: ClipEmbedder,
     dino: PictureEmbedder | None = None,
     identity: PictureEmbedder | None = None,

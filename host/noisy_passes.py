@@ -45,6 +45,7 @@ def noisy_passes(
     model: ModelPatcher,
     positive: Any,
     latent: Tensor,
+    *,
     percents: Sequence[float],
     seed: int = 0,
     on_pass: Callable[[int], None] = lambda count: None,

@@ -115,9 +115,19 @@ class ShowAttentionMaps(io.ComfyNode):
         cfg: float = 7.0,
         negative: str = "",
     ) -> io.NodeOutput:
-        look = Look(steps, layers, start_percent, end_percent, sample_seed, cfg, negative)
+        look = Look(
+            steps=steps,
+            layers=layers,
+            start=start_percent,
+            end=end_percent,
+            seed=sample_seed,
+            cfg=cfg,
+            negative=negative,
+        )
         progress = NodeProgress(steps, cls.hidden.unique_id)
-        found = word_maps(model, clip, prompt, latent["samples"], words, look, progress.update)
+        found = word_maps(
+            model, clip, prompt, latent["samples"], words=words, look=look, on_step=progress.update
+        )
         maps, images = _pictures(scaled(found.maps, same_scale), found.latent, vae)
         columns = min(len(images), COLUMNS)
         rows = [()] * -(-len(images) // columns)

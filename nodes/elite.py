@@ -154,10 +154,10 @@ class EncodeELITE(io.ComfyNode):
             clip_vision,
             image,
             mask,
-            placeholder,
-            class_word,
-            MaskMarks(mask_marks),
-            notes.append,
+            placeholder=placeholder,
+            class_word=class_word,
+            marks=MaskMarks(mask_marks),
+            warn=notes.append,
         )
         if notes:
             NodeProgress(1, cls.hidden.unique_id).show_text(" ".join(notes))

@@ -211,7 +211,9 @@ def score(
             judge: extractor.at(stack.enter_context(on_device(extractor.module)), on_batch)
             for judge, extractor in judges.items()
         }
-        return evaluate(views, prompts, placed[CLIP], placed.get(DINO), placed.get(IDENTITY))
+        return evaluate(
+            views, prompts, clip=placed[CLIP], dino=placed.get(DINO), identity=placed.get(IDENTITY)
+        )
 
 
 def _write(evaluation: Evaluation, values: Mapping[str, Any]) -> list[str]:

@@ -146,7 +146,9 @@ class SegmentSubject(io.ComfyNode):
         notes: list[str] = []
         if lists.get("mask"):
             marks = mask_marks_of({name: given[0] for name, given in lists.items() if given})
-            batches = tidy_masks(lists["image"], lists["mask"], finish, marks, notes.append)
+            batches = tidy_masks(
+                lists["image"], lists["mask"], finish=finish, marks=marks, warn=notes.append
+            )
         else:
             batches = cls._segmented(lists, finish)
         batches = [batch for batch in batches if batch]
@@ -181,7 +183,7 @@ class SegmentSubject(io.ComfyNode):
             for n in range(max(map(len, texts)))
         ]
         report = partial(_report, cls.hidden.unique_id)
-        return segment_pictures(model, lists["image"], prompts, finish, report)
+        return segment_pictures(model, lists["image"], prompts, finish=finish, report=report)
 
 
 def _report(node_id: str | None, done: int, total: int) -> None:

@@ -124,7 +124,7 @@ class TrainELITE(io.ComfyNode):
                     models.clip_vision,
                     first.picture[None],
                     None if first.mask is None else first.mask[None],
-                    PREVIEWED,
+                    placeholder=PREVIEWED,
                     marks=MaskMarks.SUBJECT,
                 )
                 patched = apply_concept(models.model, models.clip, concept)
@@ -136,10 +136,10 @@ class TrainELITE(io.ComfyNode):
                 config,
                 models,
                 subjects,
-                values.get("elite"),
-                monitor,
-                states_folder(),
-                values.get("resume", True),
+                start=values.get("elite"),
+                on_step=monitor,
+                states=states_folder(),
+                resume=values.get("resume", True),
             )
             monitor.finish(config.steps, trained.losses)
         losses = plottable(trained.losses["loss"])

@@ -165,6 +165,7 @@ def square_masks(
     masks: Iterable[Tensor],
     pictures: Sequence[Tensor],
     size: int,
+    *,
     marks: MaskMarks = MaskMarks.AUTO,
     warn: Warn = logging.warning,
 ) -> Tensor:

@@ -17,7 +17,7 @@ LAYERS = {"all": None, "full": 0, "half": 1, "quarter": 2, "eighth": 3}
 """Which cross attentions to read: how often the latent's size was halved there."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Look:
     """How to look.
 
@@ -64,6 +64,7 @@ def word_maps(
     clip: Any,
     prompt: str,
     latent: Tensor,
+    *,
     words: str = "",
     look: Look | None = None,
     on_step: Callable[[int], None] = lambda count: None,
@@ -88,7 +89,9 @@ def word_maps(
     model = recorder.attached(model)
     if torch.count_nonzero(latent):
         conditioning = encode_prompt(clip, prompt)
-        noisy_passes(model, conditioning, latent, look.percents, look.seed, on_step)
+        noisy_passes(
+            model, conditioning, latent, percents=look.percents, seed=look.seed, on_pass=on_step
+        )
     else:
         latent = text_to_latents(
             model,

@@ -70,6 +70,7 @@ def segment_pictures(
     model: SamModel,
     images: Sequence[Tensor],
     prompts: Sequence[SegmentPrompt],
+    *,
     finish: Finish,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[list[Segmented]]:
@@ -94,7 +95,9 @@ def segment_pictures(
     for n, (picture, prompt) in enumerate(asked):
         report(n, total)
         pixels = plain_pixels(picture)
-        results.append(segment_picture(model, pixels, placed[n], prompt.ambiguous, finish))
+        results.append(
+            segment_picture(model, pixels, placed[n], ambiguous=prompt.ambiguous, finish=finish)
+        )
     report(total, total)
     rest = iter(results)
     return [list(islice(rest, len(batch))) for batch in batches]
@@ -103,6 +106,7 @@ def segment_pictures(
 def tidy_masks(
     images: Sequence[Tensor],
     masks: Iterable[Tensor],
+    *,
     finish: Finish,
     marks: MaskMarks = MaskMarks.AUTO,
     warn: Warn = logging.warning,
@@ -120,8 +124,8 @@ def tidy_masks(
     read = read_masks(masks, pictures, marks, warn)
     tidied = iter(
         Segmented(
-            plain_pixels(picture), PlacedPrompt(), finished(mask, finish), mask[None],
-            torch.zeros(0), 0,
+            picture=plain_pixels(picture), prompt=PlacedPrompt(), mask=finished(mask, finish),
+            candidates=mask[None], quality=torch.zeros(0), chosen=0,
         )
         for picture, mask in zip(pictures, read, strict=True)
     )  # fmt: skip
@@ -129,7 +133,7 @@ def tidy_masks(
 
 
 def segment_picture(
-    model: SamModel, picture: Tensor, prompt: PlacedPrompt, ambiguous: bool, finish: Finish
+    model: SamModel, picture: Tensor, prompt: PlacedPrompt, *, ambiguous: bool, finish: Finish
 ) -> Segmented:
     """The subject of one picture (H, W, 3).
 
@@ -147,7 +151,12 @@ def segment_picture(
     else:
         mask = candidates[chosen]
     return Segmented(
-        picture, prompt, finished(mask.float(), finish), candidates.float(), quality, chosen
+        picture=picture,
+        prompt=prompt,
+        mask=finished(mask.float(), finish),
+        candidates=candidates.float(),
+        quality=quality,
+        chosen=chosen,
     )
 
 

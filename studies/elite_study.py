@@ -137,7 +137,12 @@ def encoded(
 
     one, seen = slice(picture, picture + 1), subject.references
     return encode_elite(
-        encoder, models.vision, seen.pictures[one], seen.masks[one], PLACEHOLDER, subject.class_word
+        encoder,
+        models.vision,
+        seen.pictures[one],
+        seen.masks[one],
+        placeholder=PLACEHOLDER,
+        class_word=subject.class_word,
     )
 
 

@@ -72,8 +72,8 @@ class Studio:
             self.models.vision,
             views.pictures,
             views.masks,
-            PLACEHOLDER,
-            subject.class_word,
+            placeholder=PLACEHOLDER,
+            class_word=subject.class_word,
         )
 
     def draw(self, prompts: Sequence[str], concept: Concept | None = None, seed: int = 0) -> Tensor:

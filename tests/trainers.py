@@ -80,7 +80,9 @@ def _elite(stage: TrainingStage) -> Callable[..., Result]:
         start = random_encoder(tiny) if stage is TrainingStage.LOCAL else None
         subjects = GivenSubjects([noise(3, 64, 64, 3)], [square_masks(3)])
         chosen = EliteConfig(stage=stage, **SETTINGS | changes)
-        trained = train_elite(chosen, models, subjects, start, on_step, states, resume)
+        trained = train_elite(
+            chosen, models, subjects, start=start, on_step=on_step, states=states, resume=resume
+        )
         made = trained.encoder.local_stage or trained.encoder.global_stage
         pairs = {f"{p} {n}": w for p, pair in made.projections.items() for n, w in enumerate(pair)}
         return Result({**made.mapper, **pairs}, trained.losses)

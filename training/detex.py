@@ -156,8 +156,8 @@ class Detex(ConceptLearner):
             sources.masks,
             list(single_pictures(sources.images)),
             config.resolution,
-            sources.mask_marks,
-            sources.warn,
+            marks=sources.mask_marks,
+            warn=sources.warn,
         )
         blanked = None
         if config.mask_probability:

@@ -131,7 +131,13 @@ class Benchmark:
         cell = job.cell
         filename = f"benchmark/{cell.subject}-{cell.method}-{cell.seed}"
         workflow = learn_workflow(
-            job.method, job.subject, job.files, job.masks, self._settings, cell.seed, filename
+            job.method,
+            job.subject,
+            files=job.files,
+            masks=job.masks,
+            settings=self._settings,
+            seed=cell.seed,
+            filename=filename,
         )
         before = read_learned(self._output, cell)
         if before and before.made_by == digest(workflow) and before.concept in self._concepts():
@@ -163,7 +169,13 @@ class Benchmark:
         prompt = job.method.prompt(template, job.subject.class_word)
         concept = learned.concept if learned else ""
         workflow = draw_workflow(
-            concept, prompt, job.subject, job.files, job.masks, self._settings, seed
+            concept,
+            prompt,
+            job.subject,
+            files=job.files,
+            masks=job.masks,
+            settings=self._settings,
+            seed=seed,
         )
         before = read_drawn(self._output, cell, number)
         if before is not None and before.made_by == digest(workflow):
@@ -412,10 +424,14 @@ def make_plan(
 def lacking(method: MethodNode, subjects: Sequence[Subject], settings: Settings) -> str:
     """What keeps a method from being run on these subjects, "" if nothing does."""
     for subject in subjects:
-        names = [path.name for path in subject.pictures], [path.name for path in subject.masks]
+        files = [path.name for path in subject.pictures]
+        masks = [path.name for path in subject.masks]
         try:
             if method.node:
-                learn_workflow(method, subject, *names, settings, 0, "")
+                learn_workflow(
+                    method, subject, files=files, masks=masks, settings=settings, seed=0,
+                    filename="",
+                )  # fmt: skip
         except JobError as error:
             return f"{error} (first seen with {subject.name})"
     return ""

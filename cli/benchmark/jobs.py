@@ -91,7 +91,7 @@ def find_methods(info: ObjectInfo) -> dict[str, MethodNode]:
 
 
 def learn_workflow(
-    method: MethodNode, subject: Subject, files: Sequence[str], masks: Sequence[str],
+    method: MethodNode, subject: Subject, *, files: Sequence[str], masks: Sequence[str],
     settings: Settings, seed: int, filename: str,
 ) -> Workflow:  # fmt: skip
     """Learn a subject from uploaded pictures and save the concept under output/concepts."""
@@ -112,7 +112,7 @@ def learn_workflow(
         sources["elite"] = ["elite", 0]
     nodes[TRAIN] = {
         "class_type": method.node,
-        "inputs": _inputs(method, subject, sources, settings, seed),
+        "inputs": _inputs(method, subject, sources=sources, settings=settings, seed=seed),
     }
     nodes[SAVE] = _node(
         "PersonalizeSaveConcept",
@@ -124,7 +124,7 @@ def learn_workflow(
 
 
 def draw_workflow(
-    concept: str, prompt: str, subject: Subject, files: Sequence[str], masks: Sequence[str],
+    concept: str, prompt: str, subject: Subject, *, files: Sequence[str], masks: Sequence[str],
     settings: Settings, seed: int,
 ) -> Workflow:  # fmt: skip
     """Draw a prompt with a saved concept ("" for the model as it is), and score the pictures."""
@@ -167,6 +167,7 @@ def draw_workflow(
 def _inputs(
     method: MethodNode,
     subject: Subject,
+    *,
     sources: Mapping[str, Any],
     settings: Settings,
     seed: int,

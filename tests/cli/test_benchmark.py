@@ -245,7 +245,15 @@ def test_a_job_sets_what_it_knows_and_leaves_the_rest_at_its_default(methods):
     settings = Settings(
         "sd", "clip", resolution=64, overrides={"": {"steps": 3}, "CrossInit": {"flip": False}}
     )
-    workflow = learn_workflow(methods["CrossInit"], SUBJECT, FILES, [], settings, 7, "x")
+    workflow = learn_workflow(
+        methods["CrossInit"],
+        SUBJECT,
+        files=FILES,
+        masks=[],
+        settings=settings,
+        seed=7,
+        filename="x",
+    )
     inputs = workflow["train"]["inputs"]
     assert inputs["model"] == ["base", 0] and inputs["images"] == ["pictures", 0]
     assert (inputs["steps"], inputs["flip"], inputs["train_seed"]) == (3, False, 7)
@@ -255,19 +263,39 @@ def test_a_job_sets_what_it_knows_and_leaves_the_rest_at_its_default(methods):
     assert workflow["pictures"]["inputs"] == {
         "inputs.input0": ["picture0", 0], "inputs.input1": ["picture1", 0]
     }  # fmt: skip
-    plain = learn_workflow(methods["CrossInit"], SUBJECT, FILES, [], Settings("sd", "clip"), 7, "x")
+    plain = learn_workflow(
+        methods["CrossInit"],
+        SUBJECT,
+        files=FILES,
+        masks=[],
+        settings=Settings("sd", "clip"),
+        seed=7,
+        filename="x",
+    )
     assert plain["train"]["inputs"]["preset"] == "quality"
     one = Settings("sd", "clip", references=1)
-    workflow = learn_workflow(methods["CatVersion"], SUBJECT, FILES, [], one, 7, "x")
+    workflow = learn_workflow(
+        methods["CatVersion"], SUBJECT, files=FILES, masks=[], settings=one, seed=7, filename="x"
+    )
     assert list(workflow["pictures"]["inputs"]) == ["inputs.input0"]
 
 
 @pytest.mark.host
 def test_elite_gets_its_encoder_and_square_pictures(methods):
     with pytest.raises(JobError, match="ELITE needs --elite-global and --elite-local"):
-        learn_workflow(methods["ELITE"], SUBJECT, FILES, [], SETTINGS, 0, "x")
+        learn_workflow(
+            methods["ELITE"],
+            SUBJECT,
+            files=FILES,
+            masks=[],
+            settings=SETTINGS,
+            seed=0,
+            filename="x",
+        )
     given = Settings("sd", "c", clip_vision="v", elite_global="g.pt", elite_local="l.pt")
-    workflow = learn_workflow(methods["ELITE"], SUBJECT, FILES, MASKS, given, 0, "x")
+    workflow = learn_workflow(
+        methods["ELITE"], SUBJECT, files=FILES, masks=MASKS, settings=given, seed=0, filename="x"
+    )
     inputs = workflow["train"]["inputs"]
     kinds = {name: workflow[link[0]]["class_type"] for name, link in inputs.items()
              if isinstance(link, list)}  # fmt: skip
@@ -282,13 +310,29 @@ def test_elite_gets_its_encoder_and_square_pictures(methods):
 def test_an_unknown_input_is_told(methods):
     wrong = Settings("sd", "c", overrides={"CatVersion": {"layer": 1}})
     with pytest.raises(JobError, match="CatVersion has no input layer"):
-        learn_workflow(methods["CatVersion"], SUBJECT, FILES, [], wrong, 0, "x")
+        learn_workflow(
+            methods["CatVersion"],
+            SUBJECT,
+            files=FILES,
+            masks=[],
+            settings=wrong,
+            seed=0,
+            filename="x",
+        )
 
 
 def test_masks_reach_the_scores():
-    plain = draw_workflow("c", "p", SUBJECT, FILES, [], SETTINGS, 0)
-    masked = draw_workflow("c", "p", SUBJECT, FILES, MASKS, SETTINGS, 0)
-    segmented = draw_workflow("c", "p", SUBJECT, FILES, [], Settings("sd", "c", sam="vit_b.pth"), 0)
+    plain = draw_workflow("c", "p", SUBJECT, files=FILES, masks=[], settings=SETTINGS, seed=0)
+    masked = draw_workflow("c", "p", SUBJECT, files=FILES, masks=MASKS, settings=SETTINGS, seed=0)
+    segmented = draw_workflow(
+        "c",
+        "p",
+        SUBJECT,
+        files=FILES,
+        masks=[],
+        settings=Settings("sd", "c", sam="vit_b.pth"),
+        seed=0,
+    )
     wanted = ("reference_masks", "generated_masks")
     found = [[n for n in wanted if n in w["scores"]["inputs"]] for w in (plain, masked, segmented)]
     assert found == [[], ["reference_masks"], [*wanted]]
@@ -297,7 +341,7 @@ def test_masks_reach_the_scores():
 
 
 def test_the_baseline_draws_with_the_model_as_it_is():
-    workflow = draw_workflow("", "a dog", SUBJECT, FILES, [], SETTINGS, 0)
+    workflow = draw_workflow("", "a dog", SUBJECT, files=FILES, masks=[], settings=SETTINGS, seed=0)
     assert workflow["sample"]["inputs"]["model"] == ["base", 0]
     assert "apply" not in workflow and "concept" not in workflow
 
@@ -332,9 +376,13 @@ def test_results_come_back_and_half_written_ones_do_not(tmp_path):
 
 
 def test_a_changed_workflow_is_another_one():
-    first = draw_workflow("c", "p", SUBJECT, FILES, [], SETTINGS, 0)
-    assert digest(first) == digest(draw_workflow("c", "p", SUBJECT, FILES, [], SETTINGS, 0))
-    assert digest(first) != digest(draw_workflow("c", "p", SUBJECT, FILES, [], SETTINGS, 1))
+    first = draw_workflow("c", "p", SUBJECT, files=FILES, masks=[], settings=SETTINGS, seed=0)
+    assert digest(first) == digest(
+        draw_workflow("c", "p", SUBJECT, files=FILES, masks=[], settings=SETTINGS, seed=0)
+    )
+    assert digest(first) != digest(
+        draw_workflow("c", "p", SUBJECT, files=FILES, masks=[], settings=SETTINGS, seed=1)
+    )
 
 
 class Page(HTMLParser):

@@ -92,7 +92,9 @@ def pairwise(features, made, real):
 
 def test_every_score_equals_plain_transformers(folders, generated, references):
     clip, dino = load_clip(folders[0]), load_image_model(folders[1])
-    found = evaluate(make_views(generated, references), PROMPTS, clip, dino, dino)
+    found = evaluate(
+        make_views(generated, references), PROMPTS, clip=clip, dino=dino, identity=dino
+    )
     plain = Plain(*folders)
     made, real = [p.image for p in generated], [p.image for p in references]
     blank = [p.subject_on(WHITE) for p in references]
@@ -116,7 +118,7 @@ def test_every_score_equals_plain_transformers(folders, generated, references):
 def test_a_picture_of_itself_is_alike(folders, generated):
     clip = load_clip(folders[0])
     one = generated[:1]
-    found = evaluate(make_views(one, one), PROMPTS[:1], clip)
+    found = evaluate(make_views(one, one), PROMPTS[:1], clip=clip)
     assert found.means["CLIP-I"] == pytest.approx(1.0, **CLOSE)
     assert found.means["CLIP-I(masked)"] == pytest.approx(1.0, **CLOSE)
 
@@ -124,12 +126,12 @@ def test_a_picture_of_itself_is_alike(folders, generated):
 def test_scores_need_their_masks(folders, generated, references):
     clip = load_clip(folders[0])
     bare = [[Picture(p.pixels) for p in group] for group in (generated, references)]
-    without = evaluate(make_views(*bare), PROMPTS, clip)
+    without = evaluate(make_views(*bare), PROMPTS, clip=clip)
     assert list(without.means) == ["CLIP-T", "CLIP-I"]
-    foreground = evaluate(make_views(bare[0], references), PROMPTS, clip)
+    foreground = evaluate(make_views(bare[0], references), PROMPTS, clip=clip)
     assert list(foreground.means) == ["CLIP-T", "CLIP-I", "CLIP-I(FG)"]
     assert foreground.per_picture["CLIP-I"] == without.per_picture["CLIP-I"]
-    only_generated = evaluate(make_views(generated, bare[1]), PROMPTS, clip)
+    only_generated = evaluate(make_views(generated, bare[1]), PROMPTS, clip=clip)
     assert list(only_generated.means) == ["CLIP-T", "CLIP-I"]
 
 
@@ -142,9 +144,9 @@ def test_what_is_outside_the_masks_does_not_matter(folders, generated, reference
         inside = picture.mask[..., None] > 0
         return Picture(np.where(inside, picture.pixels, 77).astype(np.uint8), picture.mask)
 
-    before = evaluate(make_views(generated, references), PROMPTS, clip).means
+    before = evaluate(make_views(generated, references), PROMPTS, clip=clip).means
     other = [elsewhere(p) for p in references]
-    after = evaluate(make_views(generated, other), PROMPTS, clip).means
+    after = evaluate(make_views(generated, other), PROMPTS, clip=clip).means
     assert after["CLIP-I(FG)"] == before["CLIP-I(FG)"]
     assert after["CLIP-I(masked)"] == before["CLIP-I(masked)"]
     assert after["CLIP-I"] != before["CLIP-I"]

@@ -58,7 +58,7 @@ def test_the_scores_are_the_jurys(make, clip, jury) -> None:
         for pictures in (subject.references.pictures, subject.blank_witnesses)
     )
     asked = [prompt.about(subject.class_word)] * len(drawn)
-    ours = evaluate(make_views(drawn, witnesses), asked, clip).per_picture
+    ours = evaluate(make_views(drawn, witnesses), asked, clip=clip).per_picture
     theirs = jury.score(subject, prompt, subject.references.pictures)
     for name, of_jury in (
         ("CLIP-T", [score.clip_t for score in theirs]),

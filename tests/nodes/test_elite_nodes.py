@@ -92,7 +92,9 @@ def test_a_concept_without_its_encoder_says_which(tiny_sd1):
     from personalize.training.elite.encoding import encode_elite
 
     encoder = random_encoder(tiny_sd1, seed=40)
-    concept = encode_elite(encoder, clip_vision(), torch.rand(1, 56, 56, 3), None, "<lost>")
+    concept = encode_elite(
+        encoder, clip_vision(), torch.rand(1, 56, 56, 3), None, placeholder="<lost>"
+    )
     run(SaveConcept, concept=concept, filename="lost", also_as_embedding=False)
     says = rf"'random-40' \(digest {encoder.digest[:12]}\), which is missing. Looked in .*elite"
     with pytest.raises(ConceptFileError, match=says):
@@ -138,7 +140,7 @@ def test_a_concept_with_its_encoder_needs_no_other_file(tiny_sd1, tmp_path):
 
     encoder = random_encoder(tiny_sd1, seed=50)
     picture = torch.rand(1, 56, 56, 3, generator=torch.Generator().manual_seed(0))
-    concept = encode_elite(encoder, clip_vision(), picture, None, "<rex>")
+    concept = encode_elite(encoder, clip_vision(), picture, None, placeholder="<rex>")
     saved = run(SaveConcept, concept=concept, filename="whole", also_as_embedding=False,
                 embed_encoder=True)  # fmt: skip
     (loaded,) = result(LoadConcept, concept_name="whole.safetensors")
@@ -175,7 +177,9 @@ def test_an_encoder_that_cannot_be_embedded_or_read(tiny_sd1, tmp_path):
     with pytest.raises(ConceptFileError, match="Textual Inversion concept without an encoder"):
         save_concept(make_concept(tiny_sd1), tmp_path / "word.safetensors", embed_encoder=True)
     encoder = random_encoder(tiny_sd1, seed=51)
-    concept = encode_elite(encoder, clip_vision(), torch.rand(1, 56, 56, 3), None, "<rex>")
+    concept = encode_elite(
+        encoder, clip_vision(), torch.rand(1, 56, 56, 3), None, placeholder="<rex>"
+    )
     words_only = replace(concept, encoder=replace(encoder, local_stage=None))
     path = tmp_path / "c.safetensors"
     save_concept(words_only, path, embed_encoder=True)
@@ -204,7 +208,7 @@ def test_a_concept_is_loaded_again_when_its_encoders_file_changes(tiny_sd1):
     encoder = random_encoder(tiny_sd1, seed=52)
     (saved,) = run(SaveELITE, elite=encoder, filename="changing").ui["encoders"]
     picture = torch.rand(1, 56, 56, 3)
-    concept = encode_elite(load_encoder(saved), clip_vision(), picture, None, "<rex>")
+    concept = encode_elite(load_encoder(saved), clip_vision(), picture, None, placeholder="<rex>")
     run(SaveConcept, concept=concept, filename="drawn", also_as_embedding=False)
     fingerprint = LoadConcept.fingerprint_inputs
     before = fingerprint("drawn.safetensors")

@@ -23,7 +23,7 @@ EMPTY = torch.zeros(1, 4, SIZE, SIZE)
 
 @torch.inference_mode()
 def maps_of(model, clip, prompt=PROMPT, latent=PICTURE, words="dog, grass", **look):
-    return word_maps(model, clip, prompt, latent, words, Look(**{"steps": 2, **look}))
+    return word_maps(model, clip, prompt, latent, words=words, look=Look(**{"steps": 2, **look}))
 
 
 @pytest.fixture

@@ -109,14 +109,14 @@ def test_one_point_takes_a_candidate_and_a_plain_prompt_the_fourth_mask(model):
     from personalize.host.sam import predict_masks
 
     image = pictures(1, 40, 50, 3)
-    ((one,),) = segment_pictures(model, [image], MIDDLE, PLAIN)
+    ((one,),) = segment_pictures(model, [image], MIDDLE, finish=PLAIN)
     middle = [(24.5, 19.5)]
     candidates, quality = predict_masks(model, image[0], middle, [1])
     assert torch.equal(one.candidates, candidates.float()) and torch.equal(one.quality, quality)
     assert one.chosen == pick_subject(candidates, quality)
     assert torch.equal(one.mask, candidates[one.chosen].float())
     ((boxed,),) = segment_pictures(
-        model, [image], [SegmentPrompt.parse(box="10%, 10%, 90%, 90%")], PLAIN
+        model, [image], [SegmentPrompt.parse(box="10%, 10%, 90%, 90%")], finish=PLAIN
     )
     box = tuple(p * s for p, s in zip((0.1, 0.1, 0.9, 0.9), (49, 39) * 2, strict=True))
     fourth = predict_masks(model, image[0], box=box, several=False)[0]
@@ -126,18 +126,20 @@ def test_one_point_takes_a_candidate_and_a_plain_prompt_the_fourth_mask(model):
 @pytest.mark.parametrize("choice", [Choice.FIRST, Choice.SECOND, Choice.THIRD])
 def test_a_candidate_may_be_chosen(model, choice):
     finish = Finish(choice, 0.0, False)
-    ((one,),) = segment_pictures(model, [pictures(1, 40, 50, 3)], MIDDLE, finish)
+    ((one,),) = segment_pictures(model, [pictures(1, 40, 50, 3)], MIDDLE, finish=finish)
     assert torch.equal(one.mask, one.candidates[int(choice.value) - 1])
 
 
 def test_pictures_of_any_kind_and_size_keep_their_order(model):
     images = [pictures(2, 40, 50, 3), pictures(30, 60, 3, seed=1), pictures(1, 32, 32, 4, seed=2)]
     seen = []
-    batches = segment_pictures(model, images, MIDDLE, PLAIN, lambda *now: seen.append(now))
+    batches = segment_pictures(
+        model, images, MIDDLE, finish=PLAIN, report=lambda *now: seen.append(now)
+    )
     assert seen == [(n, 4) for n in range(5)]
     sizes = [[one.mask.shape for one in batch] for batch in batches]
     assert sizes == [[(40, 50)] * 2, [(30, 60)], [(32, 32)]]
-    ((alone,),) = segment_pictures(model, [images[0][1]], MIDDLE, PLAIN)
+    ((alone,),) = segment_pictures(model, [images[0][1]], MIDDLE, finish=PLAIN)
     assert torch.equal(alone.mask, batches[0][1].mask)
     rgb, alpha = images[2][0, ..., :3], images[2][0, ..., 3:]
     assert torch.equal(batches[2][0].picture, rgb * alpha + (1 - alpha))
@@ -146,7 +148,7 @@ def test_pictures_of_any_kind_and_size_keep_their_order(model):
 def test_each_batch_may_have_its_own_prompt(model):
     images = [pictures(1, 40, 50, 3)] * 3
     prompts = [SegmentPrompt.parse("3, 4"), SegmentPrompt.parse("45, 30")]
-    batches = segment_pictures(model, images, prompts, PLAIN)
+    batches = segment_pictures(model, images, prompts, finish=PLAIN)
     assert [batch[0].prompt.points for batch in batches] == [((3, 4),), ((45, 30),), ((45, 30),)]
 
 
@@ -168,12 +170,12 @@ def test_each_batch_may_have_its_own_prompt(model):
 )
 def test_pictures_and_prompts_that_cannot_be(model, images, texts, says):
     with pytest.raises(PersonalizeError, match=says):
-        segment_pictures(model, images, [SegmentPrompt.parse(*texts)], PLAIN)
+        segment_pictures(model, images, [SegmentPrompt.parse(*texts)], finish=PLAIN)
 
 
 def test_the_overlay_shows_subject_edge_and_prompt(model):
     prompt = [SegmentPrompt.parse("25%, 50%", "90%, 90%", "5%, 5%, 80%, 80%")]
-    ((one,),) = segment_pictures(model, [torch.full((1, 200, 300, 3), 0.5)], prompt, PLAIN)
+    ((one,),) = segment_pictures(model, [torch.full((1, 200, 300, 3), 0.5)], prompt, finish=PLAIN)
     one.mask.zero_()
     one.mask[40:160, 60:240] = 1
     overlay = draw_overlay(one)

@@ -32,6 +32,7 @@ def encode_elite(
     clip_vision: Any,
     pictures: Tensor,
     masks: Tensor | None = None,
+    *,
     placeholder: str = "<my-dog>",
     class_word: str = "",
     marks: MaskMarks = MaskMarks.AUTO,

@@ -14,7 +14,7 @@ from ..batch import Batch, denoising_loss
 from ..prompts import PromptTable
 from .captions import captions
 from .config import EliteConfig
-from .weights import by_block, elite_stage, open_projections, start_mapper
+from .weights import by_block, elite_stage, projections_to_train, start_mapper
 
 CONTINUED = "trained"  # name of an encoder that has no other
 
@@ -72,7 +72,7 @@ class GlobalElite(EliteWords):
     ) -> None:
         super().__init__(config, backbone, shape, start)
         self.table = PromptTable(backbone.text, captions(config, BRANCHES))
-        self.projections = open_projections(backbone, self.stage)
+        self.projections = projections_to_train(backbone, self.stage)
 
     @property
     def parameters(self) -> dict[str, Tensor]:

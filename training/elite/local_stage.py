@@ -23,7 +23,14 @@ from ..prompts import PromptTable
 from .captions import captions
 from .config import EliteConfig
 from .global_stage import EliteBatch
-from .weights import by_block, by_weight, check_blocks, elite_stage, open_projections, start_mapper
+from .weights import (
+    by_block,
+    by_weight,
+    check_blocks,
+    elite_stage,
+    projections_to_train,
+    start_mapper,
+)
 
 
 class LocalElite:
@@ -33,7 +40,7 @@ class LocalElite:
         self.config, self.start = config, start
         self.table = PromptTable(backbone.text, captions(config, 1))
         self.word_rows = self.table.rows_of(0)
-        frozen = open_projections(backbone, start.global_stage)
+        frozen = projections_to_train(backbone, start.global_stage)
         for weight in frozen.values():
             weight.requires_grad_(False)
         self.words_mapper = {k: _leaf(w, backbone) for k, w in start.global_stage.mapper.items()}

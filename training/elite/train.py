@@ -120,6 +120,7 @@ def train_elite(
     config: EliteConfig,
     models: EliteModels,
     subjects: Subjects,
+    *,
     start: EliteEncoder | None = None,
     on_step: OnStep = lambda report: None,
     states: Path | None = None,

@@ -46,7 +46,7 @@ def _start(
     return (torch.rand(size, generator=generator) * 2 - 1) / math.sqrt(weight[1])
 
 
-def open_projections(backbone: Backbone, stage: EliteStage | None) -> dict[str, Tensor]:
+def projections_to_train(backbone: Backbone, stage: EliteStage | None) -> dict[str, Tensor]:
     """Trainable keys' and values' weights by path, the model's own or those of a stage."""
     weights: dict[str, Tensor] = dict(backbone.open_projections())
     if stage is not None:

@@ -41,7 +41,7 @@ def left_half(count=1, height=60, width=60):
 
 def test_one_picture(encoder, vision, tmp_path):
     picture, mask = pictures(), left_half()
-    concept = encode_elite(encoder, vision, picture, mask, "<rex>", "dog")
+    concept = encode_elite(encoder, vision, picture, mask, placeholder="<rex>", class_word="dog")
     assert (concept.method, concept.base, concept.text_width) == (methods.ELITE, "sd1", 64)
     assert (concept.placeholder, concept.class_word) == ("<rex>", "dog")
     assert list(concept.words) == ["", "word1", "word2", "word3", "word4"]

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from comfy import model_management
 from personalize.concepts.elite import map_patches, map_words, mask_patches
 from personalize.concepts.errors import BaseModelError, PersonalizeError, TrainingError
 from personalize.host.backbone import Backbone
@@ -51,6 +52,8 @@ def masks(count=3):
 
 def bits_of(tiny):
     """What of the user's models could have changed: weights, patches, gradients."""
+    with torch.inference_mode():
+        model_management.unload_all_models()  # else with the patches of a clone used before
     text = tiny.clip.cond_stage_model.clip_l.transformer.text_model
     modules = (tiny.model.model.diffusion_model, text)
     sums = [(w.double().sum().item(), w.grad) for m in modules for w in m.parameters()]
@@ -62,9 +65,9 @@ def config(stage="global", **changes):
     return EliteConfig(stage=stage, **settings | changes)
 
 
-def train(models, subjects, chosen, start=None, *args, **kwargs):
+def train(models, subjects, chosen, start=None, on_step=lambda report: None, **more):
     with torch.inference_mode():  # as a node runs
-        return train_elite(chosen, models, subjects, start, *args, **kwargs)
+        return train_elite(chosen, models, subjects, start=start, on_step=on_step, **more)
 
 
 def test_the_global_stage_learns_a_mapper_and_the_keys_and_values(models, subjects, tiny_sd1):
@@ -150,7 +153,9 @@ def test_the_local_stage_may_leave_its_pictures_as_they_are(models, subjects):
 def test_what_was_trained_encodes_and_applies(models, subjects, tiny_sd1):
     words = train(models, subjects, config()).encoder
     whole = train(models, subjects, config("local"), words).encoder
-    concept = encode_elite(whole, models.clip_vision, pictures(1), masks(1), "<rex>", "dog")
+    concept = encode_elite(
+        whole, models.clip_vision, pictures(1), masks(1), placeholder="<rex>", class_word="dog"
+    )
     apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, details=Details(0.8))
 
 
@@ -167,11 +172,10 @@ def test_the_same_seed_and_a_resume_give_the_same_encoder(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(models, subjects, chosen, start, stop, tmp_path)
+        train(models, subjects, chosen, start, stop, states=tmp_path)
     steps = []
-    resumed = train(
-        models, subjects, chosen, start, lambda r: steps.append(r.step), tmp_path, resume=True
-    )
+    told = {"on_step": lambda r: steps.append(r.step)}
+    resumed = train(models, subjects, chosen, start, **told, states=tmp_path, resume=True)
     assert steps == [3, 4]
     assert resumed.encoder.digest == whole.encoder.digest
     assert resumed.losses == whole.losses
@@ -255,7 +259,9 @@ def test_the_local_loss_is_that_of_sampling_with_the_concept(models, subjects, t
         words = map_words(start.global_stage.mapper, batch.features)
         local = mask_patches(map_patches(start.local_stage.mapper, batch.local), batch.masks)
 
-    concept = encode_elite(start, models.clip_vision, pictures(1), masks(1), "<rex>", "dog")
+    concept = encode_elite(
+        start, models.clip_vision, pictures(1), masks(1), placeholder="<rex>", class_word="dog"
+    )
     concept = replace(concept, words={"": words[:, 0]}, tensors={"local": local[0]})
     text = models.clip.tokenizer.clip_l.tokenizer.decode(caption[1 : caption.tolist().index(49407)])
     prompt = text.replace("!", "<rex>")  # token 0 holds the word's place
