@@ -29,7 +29,18 @@ from .evaluate import NO_MODEL, load_judges, score
 from .inputs import ConceptSocket
 
 MOST_CONCEPTS = 20
-ALIASES = ["personalize", "compare", "grid", "xy plot", "plot", "contact sheet", "strength"]
+ALIASES = [
+    "personalize",
+    "compare",
+    "grid",
+    "xy plot",
+    "plot",
+    "contact sheet",
+    "strength",
+    "face",
+    "style",
+    "lora",
+]
 
 
 class CompareConcepts(io.ComfyNode):

@@ -39,10 +39,10 @@ from ..host.folders import (
 from ..host.progress import NodeProgress
 from ..samplers.apply import apply_concept
 from ..samplers.local_attention import Details
-from .inputs import ConceptSocket
+from .inputs import SUBJECT_WORDS, ConceptSocket
 
 CATEGORY = "personalize/concept"
-ALIASES = ["personalize", "concept", "embedding", "textual inversion", "subject"]
+ALIASES = [*SUBJECT_WORDS, "embedding", "textual inversion"]
 
 
 class LoadConcept(io.ComfyNode):

@@ -12,12 +12,15 @@ from ..host.folders import elite_names, elite_output, elite_path, save_new
 from ..host.progress import NodeProgress
 from ..pictures.masks import MaskMarks
 from ..training.elite.encoding import encode_elite
-from .inputs import PLACEHOLDER_TIP, ConceptSocket, mask_marks_input
+from .inputs import PLACEHOLDER_TIP, SUBJECT_WORDS, ConceptSocket, mask_marks_input
 
 EliteSocket = io.Custom("ELITE_ENCODER")
 
 CATEGORY = "personalize/elite"
-ALIASES = ["personalize", "elite", "encoder", "one picture", "subject"]
+ALIASES = [
+    *SUBJECT_WORDS,
+    *("elite", "encoder", "one picture", "ip-adapter", "face id", "reference", "no training"),
+]
 SAME_FILE = "in the same file"
 
 

@@ -48,7 +48,18 @@ JUDGES = {
     IDENTITY: ("identity_folder", IDENTITY_VIEWS),
 }
 """Of each model that scores: the input that names its folder, and what it looks at."""
-ALIASES = ["personalize", "score", "metric", "clip score", "dino", "similarity", "benchmark"]
+ALIASES = [
+    "personalize",
+    "score",
+    "metric",
+    "clip score",
+    "dino",
+    "similarity",
+    "benchmark",
+    "identity",
+    "face similarity",
+    "likeness",
+]
 
 
 class EvaluateConcept(io.ComfyNode):

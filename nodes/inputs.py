@@ -11,6 +11,12 @@ from ..pictures.masks import MaskMarks
 from ..training.config import AnyConfig, LoopConfig, TrainConfig
 
 ConceptSocket = io.Custom("CONCEPT")
+SUBJECT_WORDS = [
+    *("personalize", "concept", "subject", "face", "portrait", "person", "character", "identity"),
+    *("likeness", "avatar", "pet", "product", "style", "lora"),
+]
+"""What people have in mind who look for a node that learns a concept or uses one."""
+
 CUSTOM = "custom"
 Presets = Mapping[str, Mapping[str, Any]]
 HIDDEN_OF_TRAINERS = [io.Hidden.unique_id, io.Hidden.extra_pnginfo]
@@ -179,6 +185,16 @@ def rank_option(config: type[TrainConfig]) -> io.Input:
         "Of the changes of the model's keys and values. 0: whole weights, as in the paper; 32: "
         "less memory and a small file. -1: what the base model asks for, 0 for SD1.x and SD2.x.",
         min=-1, max=1280, optional=True, advanced=True,
+    )  # fmt: skip
+
+
+def captions_option() -> io.Input:
+    """Comes after all other inputs of its nodes, as `rank_option`."""
+    return io.String.Input(
+        "captions", optional=True, force_input=True,
+        tooltip="A caption for each picture in the same order, as Load Image-Text (from Folder) "
+        "gives them: it is trained with in the place of a template. The subject stands where it "
+        "says the placeholder, {} or the class word, else in front.",
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ class SaveLoRA(io.ComfyNode):
             category=CATEGORY,
             description="Saves a Custom Diffusion or DETEX concept as a LoRA to models/loras and "
             "its words to models/embeddings, for Load LoRA and for other programs.",
-            search_aliases=[*ALIASES, "lora", "export", "share"],
+            search_aliases=[*ALIASES, "export", "share", "convert"],
             is_output_node=True,
             inputs=[
                 ConceptSocket.Input(

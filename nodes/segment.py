@@ -21,7 +21,19 @@ from .inputs import mask_marks_input, mask_marks_of
 SamSocket = io.Custom("SAM_MODEL")
 
 CATEGORY = "personalize/masks"
-ALIASES = ["personalize", "sam", "segment anything", "mask", "cut out", "background", "subject"]
+ALIASES = [
+    "personalize",
+    "sam",
+    "segment anything",
+    "mask",
+    "cut out",
+    "background",
+    "subject",
+    "remove background",
+    "rembg",
+    "person",
+    "face",
+]
 
 
 class LoadSAM(io.ComfyNode):

@@ -14,6 +14,7 @@ from ..training.detex import Detex
 from ..training.textual_inversion import TextualInversion
 from .inputs import (
     Presets,
+    captions_option,
     class_word_input,
     common_options,
     init_word_option,
@@ -51,6 +52,7 @@ class TrainTextualInversion(TrainNode):
             seed_input(),
             *common_options(cls.learner.config_type, preview_every=250),
             micro_batch_option(cls.learner.config_type),
+            captions_option(),
         ]  # fmt: skip
         return cls.train_schema(
             "PersonalizeTrainTextualInversion",
@@ -116,6 +118,7 @@ class TrainCustomDiffusion(TrainNode):
             *common_options(cls.learner.config_type, preview_every=50),
             rank_option(cls.learner.config_type),
             micro_batch_option(cls.learner.config_type),
+            captions_option(),
         ]
         return cls.train_schema(
             "PersonalizeTrainCustomDiffusion",
@@ -216,6 +219,7 @@ class TrainCrossInit(TrainNode):
                 cls.learner.config_type, preview_every=50, preview_prompt="a photo of {} {class}"
             ),
             micro_batch_option(cls.learner.config_type),
+            captions_option(),
         ]  # fmt: skip
         return cls.train_schema(
             "PersonalizeTrainCrossInit",

@@ -17,6 +17,7 @@ from ..training.loop import StepReport
 from ..training.sources import Sources
 from .inputs import (
     HIDDEN_OF_TRAINERS,
+    SUBJECT_WORDS,
     ConceptSocket,
     Presets,
     config_of,
@@ -28,8 +29,9 @@ from .inputs import (
 from .monitor import Monitor, plottable, times_continued, watched
 
 CATEGORY = "personalize/train"
-ALIASES = ["personalize", "textual inversion", "dreambooth", "subject", "concept", "embedding"]
-LISTS = ("images", "masks", "prior_images")  # inputs of which every entry counts, not the first
+ALIASES = [*SUBJECT_WORDS, "textual inversion", "dreambooth", "embedding", "fine-tune", "trainer"]
+LISTS = ("images", "masks", "prior_images", "captions")
+"""Inputs of which every entry counts, not the first."""
 
 
 class TrainNode(io.ComfyNode):
@@ -127,6 +129,7 @@ def sources_of(values: Mapping[str, Any], monitor: Monitor) -> Sources:
         warn=monitor.warn,
         clip_vision=values.get("clip_vision"),
         prior_images=values.get("prior_images", ()),
+        captions=values.get("captions", ()),
         prior_folder=prior_folder(),
         on_prior=monitor.tell_prior,
     )

@@ -7,7 +7,6 @@ from torch import Generator, Tensor
 from ..concepts.concept import Concept
 from ..concepts.methods import CUSTOM_DIFFUSION
 from ..host.backbone import Backbone
-from .pictures import encode_pictures
 from .preservation import (
     BatchWithPrior,
     PicturesWithPrior,
@@ -50,7 +49,7 @@ class CustomDiffusion(WordLearner):
     def prepare(
         cls, config: CustomDiffusionConfig, sources: Sources, backbone: Backbone
     ) -> PicturesWithPrior:
-        pictures = encode_pictures(sources.vae, sources.images, config.resolution, config.flip)
+        pictures = super().prepare(config, sources, backbone)
         prior = encode_prior(config, sources, backbone, pictures)
         return PicturesWithPrior(**vars(pictures), prior=prior)
 

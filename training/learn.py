@@ -74,6 +74,9 @@ def _key(config: TrainConfig, backbone: Backbone, pictures: EncodedPictures) -> 
     are found by it, so nothing in it may change without a reason."""
     versions = [__version__, host_versions()]
     method = type(config).__name__
+    captions = [list(pictures.captions)] if pictures.captions else []  # earlier versions knew none
     return training_key(
-        method, config.identity(), versions, backbone.fingerprint(), *pictures.tensors()
+        *(method, config.identity(), versions, backbone.fingerprint()),
+        *pictures.tensors(),
+        *captions,
     )

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class EncodedPictures:
     """Posteriors of the training pictures, encoded once; `mirrored` when flips are wanted. A method
-    that learns from more than pictures extends it."""
+    that learns from more than pictures extends it.
+
+    captions: one for each picture, "" for a picture without; empty when none has one
+    """
 
     upright: LatentPosterior
     mirrored: LatentPosterior | None
+    captions: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.upright)

@@ -25,6 +25,8 @@ class Sources:
     masks: one for each picture, with mask_marks and warn as `read_masks` takes them
     clip_vision: the host's CLIP_VISION
     prior_images: pictures of the class, batches as `images`; without any, the model makes them
+    captions: one for each picture of the subject, or none; methods that train with prompts of
+        their own do not read them
     prior_folder: keeps those that the model made, None to keep none
     on_prior: told how many of them there are, of how many
     """
@@ -38,5 +40,6 @@ class Sources:
     warn: Warn = logging.warning
     clip_vision: Any = None
     prior_images: Sequence[Tensor] = ()
+    captions: Sequence[str] = ()
     prior_folder: Path | None = None
     on_prior: OnPicture = lambda made, count: None

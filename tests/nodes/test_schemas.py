@@ -27,13 +27,13 @@ PROMISED = {
     "PersonalizeTrainTextualInversion": (
         "Train Textual Inversion",
         [*SOCKETS, "init_word", "vectors", *SCHEDULE, "train_seed"],
-        [*OPTIONS, "micro_batch"],
+        [*OPTIONS, "micro_batch", "captions"],
         ["concept", "losses"],
     ),
     "PersonalizeTrainCrossInit": (
         "Train Cross Initialization",
         [*SOCKETS, "class_word", "init_from", *SCHEDULE, "reg_weight", "train_seed"],
-        ["preset", "regulariser", *OPTIONS, "micro_batch"],
+        ["preset", "regulariser", *OPTIONS, "micro_batch", "captions"],
         ["concept", "losses"],
     ),
     "PersonalizeTrainCatVersion": (
@@ -53,6 +53,7 @@ PROMISED = {
             *OPTIONS,
             "rank",
             "micro_batch",
+            "captions",
         ],
         ["concept", "losses"],
     ),
@@ -254,6 +255,26 @@ def test_a_node_describes_itself(node):
     assert schema.category.startswith("personalize/")
     assert schema.description and schema.search_aliases
     assert schema.is_output_node == (schema.node_id in OUTPUT_NODES)
+
+
+SEARCHED = ("face", "portrait", "character", "identity", "lora", "style")
+FOUND_BY = {
+    "PersonalizeSegmentSubject": ("remove background", "segment anything", "face"),
+    "PersonalizeLoadSAM": ("sam", "segment anything"),
+    "PersonalizeEvaluate": ("clip score", "identity", "face similarity"),
+    "PersonalizeCompare": ("xy plot", "grid", "face", "lora", "style"),
+    "PersonalizeAttentionMaps": ("heat map", "attention"),
+    "PersonalizeEncodeELITE": (*SEARCHED, "ip-adapter", "face id"),
+    "PersonalizeSaveLoRA": (*SEARCHED, "export"),
+}
+
+
+def test_a_node_is_found_by_what_people_search(node):
+    schema = node.GET_SCHEMA()
+    wanted = FOUND_BY.get(schema.node_id, SEARCHED)
+    aliases = schema.search_aliases
+    assert set(wanted) <= set(aliases) and len(aliases) == len(set(aliases))
+    assert all(alias == alias.lower() for alias in aliases)
 
 
 def test_every_input_has_a_tooltip(node):
