@@ -6,7 +6,7 @@ BIN := .venv/bin
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: test demo study bench gpu fuzz check graders setup clean
+.PHONY: test demo study bench gpu fuzz check graders matrix setup clean
 
 setup:
 	@$(PYTHON) tools/run.py setup
@@ -40,6 +40,11 @@ check: setup
 # comfy-cli, comfy-import-guard, comfy-test and comfy-lint on the files that users get
 graders: setup
 	@$(BIN)/python tools/run.py graders $(ARGS)
+
+# the host tests on the oldest ComfyUI that is supported, one between, and the pinned one.
+# make matrix ARGS="0.18.2 -- tests/host"
+matrix: setup
+	@$(BIN)/python tools/run.py matrix $(ARGS)
 
 clean:
 	rm -rf .venv .host .demo .pytest_cache .ruff_cache

