@@ -160,6 +160,20 @@ def tiny_sdxlv() -> TinyModels:
 
 
 @pytest.fixture
+def tiny_widths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word of Stable Diffusion XL has the parts of tiny_sdxl's, for files that hold them apart.
+
+    The published widths stand in its base, since nothing else tells where such a word is cut.
+    """
+    from dataclasses import replace
+
+    from personalize.concepts.bases import BASES
+
+    small = replace(BASES["sdxl"], encoders=(("clip_l", 64), ("clip_g", 96)), context_width=160)
+    monkeypatch.setitem(BASES, "sdxl", small)
+
+
+@pytest.fixture
 def fresh_sd1(tiny_sd1: TinyModels) -> TinyModels:
     """As tiny_sd1, loaded for this test alone, which may break it."""
     return load_tiny(tiny_sd1.path, "sd1")

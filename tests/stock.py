@@ -25,7 +25,7 @@ def assert_differ(one, other):
 
 
 def base_of(tiny):
-    return "sd1" if tiny.kind == "sd1" else "sd2"
+    return tiny.kind.removesuffix("v")
 
 
 def width_of(tiny):
@@ -46,8 +46,11 @@ def make_concept(tiny, vectors=1, placeholder="<my-dog>", class_word="dog", seed
 
 
 def text_lora(tiny):
-    key = (
-        f"{tiny.clip.cond_stage_model.clip}.transformer.text_model.encoder.layers.1.mlp.fc1.weight"
-    )
-    shape = tiny.clip.patcher.model_state_dict()[key].shape
-    return {key: ("diff", (0.2 * torch.randn(shape, generator=torch.Generator().manual_seed(2)),))}
+    """Patches of a layer of each text encoder."""
+    generator = torch.Generator().manual_seed(2)
+    end = "transformer.text_model.encoder.layers.1.mlp.fc1.weight"
+    return {
+        key: ("diff", (0.2 * torch.randn(weight.shape, generator=generator),))
+        for key, weight in tiny.clip.patcher.model_state_dict().items()
+        if key.endswith(end)
+    }

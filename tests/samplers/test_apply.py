@@ -9,6 +9,7 @@ from personalize.concepts.concept import Concept
 from personalize.concepts.errors import BaseModelError, PersonalizeError, PlaceholderError
 from personalize.concepts.files import save_embedding
 from personalize.concepts.methods import Method, Part
+from personalize.host.base_models import towers_of
 from personalize.samplers.apply import PATCHES, apply_concept
 from personalize.samplers.mentions import MENTIONS
 from personalize.tests.stock import (
@@ -24,15 +25,21 @@ from personalize.tests.stock import (
 pytestmark = pytest.mark.host
 
 
+@pytest.fixture
+def tiny(tiny_base):
+    return tiny_base
+
+
 def applied(tiny, concept, strength=1.0, clip=None):
     return apply_concept(tiny.model, clip or tiny.clip, concept, strength)[1]
 
 
 def vocabulary_word(tiny, word):
-    key = tiny.clip.cond_stage_model.clip
-    tower = getattr(tiny.clip.cond_stage_model, key)
-    token = tiny.clip.tokenize(word)[tiny.clip.cond_stage_model.clip_name][0][1][0]
-    return tower.transformer.get_input_embeddings().weight[token].float().clone()[None]
+    tokens, parts = tiny.clip.tokenize(word), []
+    for tower in towers_of(tiny.clip).towers:
+        table = tower.encoder.transformer.get_input_embeddings().weight
+        parts.append(table[tokens[tower.key][0][1][0]].float().clone())
+    return torch.cat(parts)[None]
 
 
 PROMPTS_WITHOUT = [
@@ -81,6 +88,7 @@ def test_a_vocabulary_words_own_vector_is_that_word(tiny, prompt):
 
 @pytest.mark.parametrize("prompt", [*PLACES, LONG + "{} " + LONG, LONG[:300] + "{} in the rain"])
 @pytest.mark.parametrize("vectors", [1, 3])
+@pytest.mark.usefixtures("tiny_widths")
 def test_equals_the_stock_embedding_of_the_same_file(tiny, host_base, prompt, vectors):
     concept = make_concept(tiny, vectors)
     save_embedding(concept, host_base / "models" / "embeddings" / f"same_{vectors}.safetensors")
@@ -102,16 +110,63 @@ def test_strength_0_is_the_class_word(tiny, prompt, class_word):
 def test_strength_moves_smoothly_between_its_ends_and_beyond(tiny):
     concept = make_concept(tiny, 3, class_word="teddy bear")
     prompt = "a ({}:1.2) on the beach"
-    at = {
-        s: encode(applied(tiny, concept, s), prompt.format("<my-dog>"))[0]
+    both = {
+        s: encode(applied(tiny, concept, s), prompt.format("<my-dog>"))
         for s in (0, 1e-4, 0.25, 0.5, 1 - 1e-4, 1, 1.5)
     }
+    at, pooled = ({s: both[s][n] for s in both} for n in (0, 1))
+    assert torch.allclose(pooled[0.5], (pooled[0] + pooled[1]) / 2, atol=1e-5)
     assert torch.allclose(at[1e-4], at[0], atol=1e-3)
     assert torch.allclose(at[1 - 1e-4], at[1], atol=1e-3)
     assert torch.allclose(at[0.25], (at[0] + at[0.5]) / 2, atol=1e-4)
     assert torch.allclose(at[1.5], at[1] + (at[1] - at[0.5]), atol=1e-4)
 
 
+SIZES = {"width": 64, "height": 64, "crop_w": 0, "crop_h": 0} | {
+    "target_width": 64, "target_height": 64}  # fmt: skip
+
+
+@torch.inference_mode()
+def encode_xl(clip, text_g, text_l):
+    from comfy_extras.nodes_clip_sdxl import CLIPTextEncodeSDXL
+
+    ((cond, extra),) = CLIPTextEncodeSDXL.execute(clip=clip, text_g=text_g, text_l=text_l, **SIZES)[
+        0
+    ]
+    return cond, extra["pooled_output"]
+
+
+@pytest.mark.usefixtures("tiny_widths")
+@pytest.mark.parametrize(
+    ("text_g", "text_l"),
+    [
+        ("a {} on the beach", "a {} on the beach"),
+        ("a {} on the beach", "painting"),
+        ("painting", "a ({}:1.2) on the beach"),
+        ("{}, " + LONG, "a {}"),
+    ],
+)
+def test_the_two_texts_of_the_node_for_sdxl(tiny_sdxl, host_base, text_g, text_l):
+    """The concept may stand in one of them alone: its text encoder alone reads it then."""
+    concept = make_concept(tiny_sdxl, 2, class_word="teddy bear")
+    save_embedding(concept, host_base / "models" / "embeddings" / "two_texts.safetensors")
+
+    def with_strength(strength):
+        texts = (text.replace("{}", "<my-dog>") for text in (text_g, text_l))
+        return encode_xl(applied(tiny_sdxl, concept, strength), *texts)
+
+    def stock(word):
+        return encode_xl(tiny_sdxl.clip, text_g.replace("{}", word), text_l.replace("{}", word))
+
+    assert_same(with_strength(1), stock(" embedding:two_texts "))
+    assert_same(with_strength(0), stock("teddy bear"))
+    for half, one, none in zip(*(with_strength(s) for s in (0.5, 1, 0)), strict=True):
+        assert torch.allclose(half, (one + none) / 2, atol=1e-4)
+    texts = (text.replace("{}", "dog") for text in (text_g, text_l))
+    assert_same(encode_xl(applied(tiny_sdxl, concept, 0.5), *texts), stock("dog"))
+
+
+@pytest.mark.usefixtures("tiny_widths")
 def test_two_concepts_in_one_prompt(tiny, host_base):
     one = make_concept(tiny, 2)
     two = make_concept(tiny, 1, "<hat>", "hat", seed=5)
@@ -153,9 +208,9 @@ def test_long_prompts_never_split_the_vectors(tiny):
     concept = make_concept(tiny, 4)
     filler = " ".join(["tree"] * 73)
     clip = applied(tiny, concept)
-    chunks = clip.tokenize(f"{filler} <my-dog> house")[tiny.clip.cond_stage_model.clip_name]
-    held = [sum(torch.is_tensor(entry[0]) for entry in chunk) for chunk in chunks]
-    assert held == [0, 4]
+    for chunks in clip.tokenize(f"{filler} <my-dog> house").values():
+        held = [sum(torch.is_tensor(entry[0]) for entry in chunk) for chunk in chunks]
+        assert held == [0, 4]
 
 
 @torch.inference_mode()
@@ -216,7 +271,11 @@ def test_the_same_placeholder_twice_is_refused(tiny):
         applied(tiny, make_concept(tiny, seed=4), clip=clip)
 
 
-def test_a_concept_of_another_base_or_width_is_refused(tiny_sd1, tiny_sd2):
+def test_a_concept_of_another_base_or_width_is_refused(tiny_sd1, tiny_sd2, tiny_sdxl):
+    with pytest.raises(BaseModelError, match=r"1\.x \(text width 64\).*XL \(text width 160\)"):
+        applied(tiny_sdxl, make_concept(tiny_sd1))
+    with pytest.raises(BaseModelError, match=r"XL \(text width 160\).*1\.x \(text width 64\)"):
+        applied(tiny_sd1, make_concept(tiny_sdxl))
     with pytest.raises(BaseModelError, match=r"2\.x \(text width 96\).*1\.x \(text width 64\)"):
         applied(tiny_sd1, make_concept(tiny_sd2))
     wide = Concept(methods.TEXTUAL_INVERSION, "sd1", 768, "<x>", words={"": torch.ones(768)})
