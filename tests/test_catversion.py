@@ -16,6 +16,7 @@ from personalize.concepts.errors import (
 from personalize.concepts.files import load_concept, save_concept
 from personalize.concepts.residuals import residual_layers, residual_tensors
 from personalize.host.backbone import Backbone
+from personalize.host.base_models import towers_of
 from personalize.samplers.apply import apply_concept
 from personalize.tests.stock import (
     LONG,
@@ -38,27 +39,47 @@ OFFICIAL = Path(__file__).parents[2] / "shared/data/official/catversion_teapot_a
 LATENTS = (2, 4, 8, 8)
 
 
+@pytest.fixture
+def tiny(tiny_base):
+    return tiny_base
+
+
 def reaching(tiny):
-    """Text layers that reach the UNet: all 4 of tiny SD1, 3 of tiny SD2."""
-    return 4 if tiny.kind == "sd1" else 3
+    """Text layers that reach the UNet, by encoder: all 4 of tiny SD1, else all but the last one."""
+    return {
+        "sd1": {"clip_l": 4},
+        "sd2": {"clip_h": 3},
+        "sdxl": {"clip_l": 3, "clip_g": 4},
+    }[base_of(tiny)]
+
+
+def changed(tiny, layers=3):
+    """The layers that a concept changes, in the order of its tensors."""
+    return [
+        TextLayer(encoder, index)
+        for encoder, last in reaching(tiny).items()
+        for index in range(last - layers, last)
+    ]
 
 
 def layer_of(base, index):
     return TextLayer(BASES[base].encoder_names[0], index)
 
 
+def widths_of(tiny):
+    return {tower.name: tower.width for tower in towers_of(tiny.clip).towers}
+
+
 def catversion(
     tiny, n=1, layers=3, bias=1.0, placeholder="<cat>", class_word="dog", seed=3, d=None
 ):
-    d = d or width_of(tiny)
-    last = reaching(tiny)
-    generator = torch.Generator().manual_seed(seed)
+    generator, widths = torch.Generator().manual_seed(seed), widths_of(tiny)
     pairs = {
-        layer_of(base_of(tiny), index): tuple(torch.randn(2, n, d, generator=generator))
-        for index in range(last - layers, last)
+        layer: tuple(torch.randn(2, n, d or widths[layer.encoder], generator=generator))
+        for layer in changed(tiny, layers)
     }
     return Concept(
-        methods.CATVERSION, base_of(tiny), d, placeholder, class_word,
+        methods.CATVERSION, base_of(tiny), d or width_of(tiny), placeholder, class_word,
         tensors=residual_tensors(BASES[base_of(tiny)], pairs, bias),
     )  # fmt: skip
 
@@ -70,11 +91,12 @@ def applied(tiny, concept, strength=1.0, clip=None):
 # --- against an independent implementation ----------------------------------------------------
 
 
-def independent(text, ids, concept):
-    """transformers' layers, with the residual columns written out: (1, 77, d)."""
+def hidden_states(text, ids, concept, encoder):
+    """What transformers' layers make of a prompt, with the residual columns written out, after each
+    of them: (1, 77, d)."""
     layers, bias = residual_layers(concept) if concept else ({}, 0.0)
-    layers = {layer.index: pair for layer, pair in layers.items()}
-    x = text.embeddings(ids)
+    layers = {layer.index: pair for layer, pair in layers.items() if layer.encoder == encoder}
+    x, states = text.embeddings(ids), []
     causal = torch.full((77, 77), float("-inf")).triu(1)
     for number, layer in enumerate(text.encoder.layers):
         h, attn = layer.layer_norm1(x), layer.self_attn
@@ -88,7 +110,28 @@ def independent(text, ids, concept):
         out = logits.softmax(dim=2) @ v
         x = x + attn.out_proj(out.transpose(0, 1).reshape(1, 77, -1))
         x = x + layer.mlp(layer.layer_norm2(x))
-    return text.final_layer_norm(x)
+        states.append(x)
+    return states
+
+
+def independent(text, ids, concept):
+    """The last layer that reaches the UNet after the final norm, of a base with one encoder."""
+    (encoder,) = BASES[concept.base].encoder_names if concept else ("",)
+    return text.final_layer_norm(hidden_states(text, ids, concept, encoder)[-1])
+
+
+def told(reference, clip, prompt, concept):
+    """What the reference's UNet is told of a prompt twice: rows, or rows and pooled vectors."""
+    ids = all_ids_of(clip, prompt)
+    if concept.base != "sdxl":
+        return independent(reference.text, *ids.values(), concept).expand(2, -1, -1)
+    first = hidden_states(reference.text, ids["l"], concept, "clip_l")
+    text = reference.second.text_model
+    second = hidden_states(text, ids["g"], concept, "clip_g")
+    end = (ids["g"] == 49407).int().argmax()
+    pooled = reference.second.text_projection(text.final_layer_norm(second[-1])[:, end])
+    rows = torch.cat([first[-2], second[-2]], dim=-1)
+    return rows.expand(2, -1, -1), pooled.expand(2, -1)
 
 
 def text_reference(clip, shape, layers):
@@ -100,9 +143,17 @@ def text_reference(clip, shape, layers):
     return text_model(weights, shape, layers)
 
 
+def all_ids_of(clip, prompt):
+    """Token ids of a short prompt by the encoder's key."""
+    return {
+        key: torch.tensor([[int(token) for token, _ in chunk]])
+        for key, (chunk,) in clip.tokenize(prompt).items()
+    }
+
+
 def ids_of(clip, prompt):
-    (chunk,) = clip.tokenize(prompt)[clip.cond_stage_model.clip_name]
-    return torch.tensor([[int(token) for token, _ in chunk]])
+    (ids,) = all_ids_of(clip, prompt).values()
+    return ids
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sd2"])
@@ -138,12 +189,12 @@ def test_parity_at_real_widths(kind):
 
 
 @pytest.mark.parametrize(("n", "bias"), [(1, 1.0), (4, 0.0)])
-def test_gradient_of_one_step_equals_the_plain_computation(tiny, n, bias):
-    from personalize.tests.training.reference import Reference
+def test_gradient_of_one_step_equals_the_plain_computation(every_tiny, n, bias):
+    from personalize.tests.training import reference as plain
     from personalize.tests.training.test_parity import shape_of, tokenizer_folder
 
-    shape = shape_of(tiny.kind)
-    reference = Reference(tiny.path, shape, tokenizer_folder(), words=0)
+    tiny = every_tiny
+    reference = plain.reference(tiny.path, shape_of(tiny.kind), tokenizer_folder(), words=0)
     generator = torch.Generator().manual_seed(0)
     x0, noise = (torch.randn(LATENTS, generator=generator) for _ in range(2))
     t = torch.tensor([30, 700])
@@ -159,18 +210,17 @@ def test_gradient_of_one_step_equals_the_plain_computation(tiny, n, bias):
     leaves = [learner.keys.detach().clone(), learner.values.detach().clone()]
     for leaf in leaves:
         leaf.requires_grad_(True)
-    text = text_reference(tiny.clip, shape.text, shape.layers)
     tensors = {"logit_bias": torch.tensor(bias)}
-    for row, ((_, layer),) in enumerate(learner.changed):
-        tensors[f"residual.{layer}.key"] = leaves[0][row]
-        tensors[f"residual.{layer}.value"] = leaves[1][row]
-    concept = Concept(methods.CATVERSION, base_of(tiny), text.config.hidden_size, "<cat>", "dog",
+    for row, layers in enumerate(learner.changed):
+        parts = [backbone.split(leaf[row]) for leaf in leaves]
+        for layer, key, value in zip(layers, *parts, strict=True):
+            encoder = f"{layer.encoder}." if len(layers) > 1 else ""
+            tensors[f"residual.{encoder}{layer.index}.key"] = key
+            tensors[f"residual.{encoder}{layer.index}.value"] = value
+    concept = Concept(methods.CATVERSION, base_of(tiny), backbone.width, "<cat>", "dog",
                       tensors=tensors)  # fmt: skip
-    context = independent(text, ids_of(tiny.clip, "dog"), concept).expand(2, -1, -1)
-    noisy = reference.scheduler.add_noise(x0, noise, t)
-    predicted = reference.unet(noisy, t, context).sample
-    target = noise if tiny.kind != "sd2v" else reference.scheduler.get_velocity(x0, noise, t)
-    expected = torch.nn.functional.mse_loss(predicted, target)
+    context = told(reference, tiny.clip, "dog", concept)
+    expected = reference.denoising_loss(context, x0, noise, t)
     theirs = torch.autograd.grad(expected, leaves)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
     for a, b in zip(ours, theirs, strict=True):
@@ -311,9 +361,10 @@ def train(tiny, settings, *args):
 def test_learns_and_round_trips(tiny, tmp_path):
     learned = train(tiny, config(residual_tokens=2))
     layers, bias = residual_layers(learned.concept)
-    indices = [layer.index for layer in layers]
-    assert indices == list(range(reaching(tiny) - 3, reaching(tiny))) and bias == 1.0
-    assert all(t.shape == (2, width_of(tiny)) for pair in layers.values() for t in pair)
+    assert sorted(layers) == sorted(changed(tiny)) and bias == 1.0
+    widths = widths_of(tiny)
+    for layer, pair in layers.items():
+        assert all(t.shape == (2, widths[layer.encoder]) for t in pair)
     save_concept(learned.concept, tmp_path / "c.safetensors")
     again = load_concept(tmp_path / "c.safetensors")
     assert again.tensors.keys() == learned.concept.tensors.keys()
@@ -346,10 +397,12 @@ def test_what_it_trains_on_is_what_a_prompt_gets(tiny):
         learner = CatVersion(config(), backbone, no_pictures())
         zeros = torch.zeros(LATENTS)
         batch = Batch(zeros, zeros, *[torch.zeros(1).long()] * 3)
-        trained = learner.context(backbone, batch).rows.detach().clone()
-        assert torch.equal(trained, learner.context(backbone, batch).rows)
-    stock = encode(applied(tiny, learner.to_concept()), "<cat>")[0]
-    assert torch.allclose(trained, stock, atol=1e-5)
+        trained = learner.context(backbone, batch)
+        assert torch.equal(trained.rows, learner.context(backbone, batch).rows)
+    rows, pooled = encode(applied(tiny, learner.to_concept()), "<cat>")
+    assert torch.allclose(trained.rows.detach(), rows, atol=1e-5)
+    if trained.pooled is not None:
+        assert torch.allclose(trained.pooled.detach(), pooled, atol=1e-5)
 
 
 # --- the official file ------------------------------------------------------------------------
