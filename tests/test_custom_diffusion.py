@@ -103,10 +103,11 @@ def with_prior(batch, seed=9):
 
 
 @pytest.mark.parametrize("prior_weight", [0.0, 0.7])
-def test_gradients_equal_diffusers(tiny, prior_weight):
-    from personalize.tests.training.reference import Reference
+def test_gradients_equal_diffusers(every_tiny, prior_weight):
+    from personalize.tests.training import reference as plain
 
-    reference = Reference(tiny.path, shape_of(tiny.kind), tokenizer_folder(), words=1)
+    tiny = every_tiny
+    reference = plain.reference(tiny.path, shape_of(tiny.kind), tokenizer_folder(), words=1)
     backbone, batch = Backbone(tiny.model, tiny.clip), make_batch(prompt=(0, 0))
     batch = with_prior(batch) if prior_weight else BatchWithPrior(**vars(batch))
     with backbone.session(LATENTS):
@@ -152,13 +153,14 @@ def test_gradient_checkpointing_and_other_precisions_change_little(tiny_sd1):
 # --- training ---------------------------------------------------------------------------------
 
 
-def test_makes_a_concept_of_a_word_and_differences(tiny, pictures, dogs):
-    result = learned(tiny, pictures, dogs)
+def test_makes_a_concept_of_a_word_and_differences(tiny_base, pictures, dogs):
+    result = learned(tiny_base, pictures, dogs)
     concept = result.concept
     assert concept.method is methods.CUSTOM_DIFFUSION
     assert concept.words[""].shape == (1, concept.text_width)
     differences = weight_differences(concept)
-    assert len(differences) == 14 and all(d.norm() > 0 for d in differences.values())
+    assert len(differences) == (22 if concept.base == "sdxl" else 14)
+    assert all(d.norm() > 0 for d in differences.values())
     assert set(result.losses) == {"loss", "denoising", "prior"}
 
 
@@ -191,8 +193,11 @@ def test_other_class_pictures_are_another_training(tiny_sd1, pictures, dogs, tmp
 
 
 @pytest.mark.parametrize(("precision", "ending"), [("auto", "finished"), ("bf16", "stopped")])
-def test_the_users_models_are_bit_equal_before_and_after(tiny, pictures, dogs, precision, ending):
+def test_the_users_models_are_bit_equal_before_and_after(
+    tiny_base, pictures, dogs, precision, ending
+):
     """With a preview in mid-training, which samples with the concept so far."""
+    tiny = tiny_base
     before, kept = sample(tiny, "a photo of a dog"), weights(tiny.model)
     previews = []
 

@@ -117,9 +117,10 @@ class Plain:
     """DETEX by diffusers, transformers and torch alone."""
 
     def __init__(self, tiny):
-        from personalize.tests.training.reference import Reference
+        from personalize.tests.training import reference as plain
 
-        self.models = Reference(tiny.path, shape_of(tiny.kind), tokenizer_folder(), words=5)
+        shape = shape_of(tiny.kind)
+        self.models = plain.reference(tiny.path, shape, tokenizer_folder(), words=5)
         self.records = {}
         for name, module in self.models.unet.named_modules():
             if name.endswith(".attn2"):
@@ -169,7 +170,8 @@ class Plain:
 
 
 @pytest.mark.parametrize("removed", [(False, True), (False, False), (True, True)])
-def test_terms_and_gradients_equal_a_plain_computation(tiny, removed):
+def test_terms_and_gradients_equal_a_plain_computation(every_tiny, removed):
+    tiny = every_tiny
     plain, seen = Plain(tiny), views()
     backbone, batch = Backbone(tiny.model, tiny.clip), detex_batch(removed)
     weights_ = {"prior_weight": 0.7, "attention_weight": 3.0}
@@ -201,18 +203,22 @@ def test_terms_and_gradients_equal_a_plain_computation(tiny, removed):
         assert relative(gradient, wanted[name]) < 1e-4, name
 
 
-def test_maps_equal_diffusers_attention(tiny):
+def test_maps_equal_diffusers_attention(tiny_base):
+    tiny = tiny_base
     plain = Plain(tiny)
     backbone, batch = Backbone(tiny.model, tiny.clip), make_batch()
     with backbone.session(LATENTS), torch.no_grad():
         reader = backbone.attention_reader(SIDE)
         width = backbone.text.width
         context = torch.randn(2, 77, width, generator=torch.Generator().manual_seed(5))
+        pooled = torch.randn(2, 96, generator=torch.Generator().manual_seed(6))
+        conditioning = Conditioning(context, pooled if tiny.kind == "sdxl" else None)
         with reader.reading():
-            backbone.denoiser.predict(batch.x0, batch.noise, batch.t, Conditioning(context))
+            backbone.denoiser.predict(batch.x0, batch.noise, batch.t, conditioning)
         places = torch.tensor([[3, 9], [1, 76]])
         maps = reader.word_maps(places)
-    plain.models.denoising_loss(context, batch.x0, batch.noise, batch.t)
+    told = (context, pooled) if tiny.kind == "sdxl" else context
+    plain.models.denoising_loss(told, batch.x0, batch.noise, batch.t)
     kept = [r.probabilities for r in plain.records.values()]
     kept = [p.mean(dim=1) for p in kept if p.shape[2] == SIDE**2]
     assert len(kept) == len(reader.layers) > 1
@@ -380,12 +386,13 @@ def test_without_mappers_the_words_themselves_are_trained(tiny_sd1, pictures, ma
 # --- training ---------------------------------------------------------------------------------
 
 
-def test_makes_a_concept_of_words_and_differences(tiny, pictures, material):
+def test_makes_a_concept_of_words_and_differences(tiny_base, pictures, material):
+    tiny = tiny_base
     result = learned(tiny, pictures, material)
     concept = result.concept
     assert concept.method is methods.DETEX and concept.training["steps_taken"] == 3
     assert list(concept.words) == ["", "pose1", "pose2", "background1", "background2"]
-    assert len(weight_differences(concept)) == 14
+    assert len(weight_differences(concept)) == (22 if concept.base == "sdxl" else 14)
     assert set(result.losses) == {"loss", "denoising", "prior", "attention"}
 
 

@@ -7,6 +7,11 @@ from personalize.host.conditionings import acts_at, batch_parts, parts_with
 pytestmark = pytest.mark.host
 
 
+@pytest.fixture
+def tiny(tiny_base):
+    return tiny_base
+
+
 class Seen:
     """What a MODEL's evaluations and passes are told."""
 

@@ -13,6 +13,12 @@ from personalize.host.weights import (
 
 pytestmark = pytest.mark.host
 
+
+@pytest.fixture
+def tiny(tiny_base):
+    return tiny_base
+
+
 PATH = "middle_block.1.transformer_blocks.0.attn2.to_k"
 
 

@@ -18,7 +18,7 @@ from personalize.tests.stock import make_concept
 from personalize.tests.training.test_learn import sample
 from safetensors import safe_open
 
-pytestmark = pytest.mark.host
+pytestmark = [pytest.mark.host, pytest.mark.usefixtures("tiny_widths")]
 
 
 @torch.inference_mode()
@@ -34,7 +34,7 @@ def saved(concept, filename, rank=0, **more):
     return output.ui["files"], output.ui["text"][0]
 
 
-@pytest.fixture(scope="module", params=["tiny_sd1", "tiny_sd2v"])
+@pytest.fixture(scope="module", params=["tiny_sd1", "tiny_sd2v", "tiny_sdxl"])
 def tiny(request):
     return request.getfixturevalue(request.param)
 

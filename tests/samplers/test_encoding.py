@@ -17,6 +17,12 @@ from personalize.tests.stock import make_concept
 
 pytestmark = pytest.mark.host
 
+
+@pytest.fixture
+def tiny(tiny_base):
+    return tiny_base
+
+
 LAYERS = TextLayer("clip_l", 1), TextLayer("clip_l", 2)
 
 
@@ -47,15 +53,15 @@ def applied_to(tiny, concept, strength=0.5):
 def test_a_chunk_with_the_class_word_is_that_prompt(tiny, class_word):
     from personalize.host.base_models import towers_of
 
-    (tower,) = towers_of(tiny.clip).towers
     concept = make_concept(tiny, 3, class_word=class_word)
     applied, tokenizer = applied_to(tiny, concept)
     prompt = "a {} on the beach, ({} asleep:1.3)"
-    (ours,) = tokenizer.tokenize_with_weights(prompt.format(*["<my-dog>"] * 2))[tower.key]
     plain = prompt.format(*[class_word] * 2)
-    (stock,) = tiny.clip.tokenizer.tokenize_with_weights(plain)[tower.key]
-    assert with_class_word(ours, tower, applied) == stock
-    assert with_class_word(stock, tower, applied) is stock
+    for tower in towers_of(tiny.clip).towers:
+        (ours,) = tokenizer.tokenize_with_weights(prompt.format(*["<my-dog>"] * 2))[tower.key]
+        (stock,) = tiny.clip.tokenizer.tokenize_with_weights(plain)[tower.key]
+        assert with_class_word(ours, tower, applied) == stock
+        assert with_class_word(stock, tower, applied) is stock
 
 
 def test_the_rows_are_those_of_the_placeholder_and_with_own_prompts_of_attributes(tiny):

@@ -13,7 +13,7 @@ from personalize.tests.training.test_parity import relative
 pytestmark = pytest.mark.host
 
 
-@pytest.fixture(params=["tiny_sd1", "tiny_sd2v"])
+@pytest.fixture(params=["tiny_sd1", "tiny_sd2v", "tiny_sdxl"])
 def tiny(request):
     return request.getfixturevalue(request.param)
 

@@ -11,6 +11,11 @@ from personalize.tests.stock import assert_same, encode, make_concept
 pytestmark = pytest.mark.host
 
 
+@pytest.fixture
+def tiny(tiny_base):
+    return tiny_base
+
+
 def test_words_are_recognised_or_unknown_with_the_nearest():
     applied = ["<me>", "<my-dog>", "<my-dog:pose1>"]
     report = report_on("<me> with <my-dgo>, <my-dog:pose2>, <me:0.8> and <x1>", applied)

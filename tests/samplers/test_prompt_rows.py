@@ -12,6 +12,11 @@ from safetensors.torch import save_file
 pytestmark = pytest.mark.host
 
 
+@pytest.fixture
+def tiny(tiny_base):
+    return tiny_base
+
+
 def rows(clip, prompt):
     words, count = written_words(clip, prompt)
     assert count == encode(clip, prompt)[0].shape[1]

@@ -15,6 +15,12 @@ from personalize.tests.training.test_learn import sample, weights
 
 pytestmark = pytest.mark.host
 
+
+@pytest.fixture
+def tiny(tiny_base):
+    return tiny_base
+
+
 SIZE = 8
 PROMPT = "a red dog on grass"
 PICTURE = torch.randn(1, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(1))

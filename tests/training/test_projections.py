@@ -21,6 +21,12 @@ from personalize.training.detex import DetexConfig
 
 pytestmark = pytest.mark.host
 
+
+@pytest.fixture
+def tiny(tiny_base):
+    return tiny_base
+
+
 RANK = 3
 
 
