@@ -11,9 +11,10 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 setup:
 	@$(PYTHON) tools/run.py setup
 
+# A process for each core, up to four, each with its own host and server; a file's tests stay together.
 # make test ARGS="-m 'not server' -k concept"
 test: setup
-	@$(BIN)/pytest -q --tb=short --durations=10 $(ARGS)
+	@$(BIN)/pytest -q --tb=short --durations=10 --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 demo: setup
 	@$(BIN)/python tools/run.py demo $(ARGS)

@@ -56,11 +56,13 @@ class Drawn:
 
 Ways = dict[str, Way]
 WaysOf = Callable[["EliteEncoder", "Miniature", "Subject"], Ways]
-CLASS, GLOBAL, BOTH, EDITED, ALL_WORDS = (
+CLASS, GLOBAL, BOTH, EDITED, NAMED, NAMED_BOTH, ALL_WORDS = (
     "class word",
     "primary word",
     f"primary word, details {GENERATE}",
     f"primary word, details {EDIT}",
+    "primary word and class word",
+    f"primary word and class word, details {GENERATE}",
     "all five words",
 )
 
@@ -70,13 +72,16 @@ CLASS, GLOBAL, BOTH, EDITED, ALL_WORDS = (
 
 def ablation(encoder: EliteEncoder, models: Miniature, subject: Subject) -> Ways:
     concept = encoded(encoder, models, subject)
+    named = f"{PLACEHOLDER} {subject.class_word}"
     details = {
         EDITED: Way(concept, PLACEHOLDER, EDIT),
         BOTH: Way(concept, PLACEHOLDER, GENERATE),
+        NAMED_BOTH: Way(concept, named, GENERATE),
     }
     return {
         CLASS: Way(None, subject.class_word),
         GLOBAL: Way(concept, PLACEHOLDER),
+        NAMED: Way(concept, named),
         **(details if encoder.local_stage else {}),
         ALL_WORDS: Way(concept, FIVE),
     }
@@ -253,9 +258,11 @@ CLAIMS = (
     (ALL_WORDS, GLOBAL, "likeness"),
     (ALL_WORDS, GLOBAL, "edits"),
     (ALL_WORDS, GLOBAL, "clip_t"),
+    (NAMED_BOTH, BOTH, "kind"),
+    (NAMED_BOTH, BOTH, "likeness"),
 )
 """Of the table: details add to the likeness; what was asked is kept; five words trade edits for
-likeness."""
+likeness; the class word beside the primary one keeps the class, and costs likeness."""
 
 
 def report(what: str, encoder: EliteEncoder, results: Sequence[Drawn]) -> str:

@@ -57,6 +57,10 @@ def page(
 
 @pytest.fixture(scope="session", autouse=True)
 def screenshots() -> None:
-    """Only the pictures of the last run are kept."""
-    shutil.rmtree(SCREENSHOTS, ignore_errors=True)
-    SCREENSHOTS.mkdir()
+    """Only the pictures of the last run are kept, of all its processes."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    mark = SCREENSHOTS / ".run"
+    if run is None or not mark.is_file() or mark.read_text() != run:
+        shutil.rmtree(SCREENSHOTS, ignore_errors=True)
+        SCREENSHOTS.mkdir(exist_ok=True)
+        mark.write_text(run or "")

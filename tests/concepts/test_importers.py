@@ -144,7 +144,7 @@ def test_layouts(case, tmp_path):
 
 
 @pytest.mark.host
-@pytest.mark.parametrize("case", LAYOUTS.keys() - NOT_AS_THE_HOST)
+@pytest.mark.parametrize("case", sorted(LAYOUTS.keys() - NOT_AS_THE_HOST))
 def test_the_host_reads_the_same_vectors(case, tmp_path):
     suffix, content, *_ = LAYOUTS[case]
     path = write(content, tmp_path / f"my file{suffix}")

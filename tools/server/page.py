@@ -25,7 +25,7 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HOW_TO_GET_IT = "apt-get install chromium, or .venv/bin/playwright install chromium"
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 SCREENSHOTS = ROOT / ".screenshots"
-PATIENCE = 600.0  # seconds; a busy processor is slow
+PATIENCE = 400.0  # seconds; a busy processor is slow
 
 KNOWN_ERRORS = {
     r"404 \(Not Found\) .*/user\.css": "a new user has no style sheet",

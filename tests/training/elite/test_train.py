@@ -2,6 +2,7 @@
 
 import operator
 from dataclasses import replace
+from hashlib import sha256
 from types import SimpleNamespace
 
 import pytest
@@ -51,13 +52,17 @@ def masks(count=3):
 
 
 def bits_of(tiny):
-    """What of the user's models could have changed: weights, patches, gradients."""
+    """What of the user's models could have changed: bits of weights, gradients, patches."""
     with torch.inference_mode():
         model_management.unload_all_models()  # else with the patches of a clone used before
     text = tiny.clip.cond_stage_model.clip_l.transformer.text_model
-    modules = (tiny.model.model.diffusion_model, text)
-    sums = [(w.double().sum().item(), w.grad) for m in modules for w in m.parameters()]
-    return sums, dict(tiny.model.patches), dict(tiny.model.model_options)
+    modules = {"UNet": tiny.model.model.diffusion_model, "text": text}
+    bits = {
+        f"{part} {name}": (sha256(w.detach().numpy().tobytes()).hexdigest(), w.grad)
+        for part, module in modules.items()
+        for name, w in module.named_parameters()
+    }
+    return bits, dict(tiny.model.patches), dict(tiny.model.model_options)
 
 
 def config(stage="global", **changes):
