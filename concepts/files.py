@@ -38,7 +38,10 @@ from .tensor_files import read_header, read_tensors, write_tensors
 FORMAT = "personalize/1"
 SUFFIXES = (*SAFE, *PICKLED)
 _MOST_WIDTH = 2**14  # of a word; that of Stable Diffusion XL has 2048 numbers
-MAX_BYTES = 2**30  # K/V differences of Stable Diffusion 1.x are 76 MiB in fp32
+MAX_BYTES = 2**30  # K/V differences of Stable Diffusion XL are 650 MiB in fp16
+MAX_EMBEDDED_BYTES = 2**29
+"""Of an ELITE encoder's projections in a concept file; those of Stable Diffusion 2.x have 98 MiB a
+stage in fp32, those of XL 650 MiB in fp16, which nobody wants once for each concept."""
 
 
 def save_concept(
@@ -58,8 +61,21 @@ def save_concept(
                 f"{concept.placeholder} is a {concept.method.title} concept without an "
                 "encoder at hand, so none can be saved with it. Switch embed_encoder off."
             )
-        tensors |= embedded_tensors(concept.encoder)
+        embedded = embedded_tensors(concept.encoder)
+        _check_embedded(concept, embedded)
+        tensors |= embedded
     write_tensors(tensors, path, _metadata(concept), new)
+
+
+def _check_embedded(concept: Concept, embedded: Mapping[str, Tensor]) -> None:
+    size = sum(tensor.nbytes for tensor in embedded.values())
+    if size > MAX_EMBEDDED_BYTES:
+        raise ConceptFileError(
+            f"The projections of {concept.placeholder}'s encoder have {size / 2**20:.0f} MiB, as "
+            f"those of {BASES[concept.base].title} do. Expected at most "
+            f"{MAX_EMBEDDED_BYTES // 2**20} MiB in a concept file. Switch embed_encoder off and "
+            "share the encoder's own file, for models/elite, beside the concept's."
+        )
 
 
 def save_embedding(concept: Concept, path: Path, new: bool = False) -> None:

@@ -72,7 +72,10 @@ def check_projection(path: Path, advice: str) -> None:
     if path.suffix == ".safetensors" and path.is_file():
         with safe_open(path, "pt") as file:
             keys = list(file.keys())
-    if not any(key.endswith(("text_projection", "text_projection.weight")) for key in keys):
+    # of several text encoders the last one's is read; clip_l's is of no use
+    second = [key for key in keys if key.startswith("conditioner.embedders.1.")]
+    ends = ("text_projection", "text_projection.weight")
+    if not any(key.endswith(ends) for key in second or keys):
         raise BaseModelError(
             f"{path} has no projection of its text encoder into CLIP's space, or is no "
             f".safetensors. {advice}"

@@ -8,6 +8,7 @@ from unittest import mock
 import torch
 from personalize.concepts.elite import EliteEncoder, EliteStage, mapper_shapes
 from personalize.concepts.vision import VisionShape
+from personalize.tests.stock import base_of
 
 VISION = {
     "model_type": "clip_vision_model",
@@ -81,7 +82,7 @@ def moved(projections, seed, by=0.5):
     }
 
 
-def random_encoder(tiny, seed=0, same_global=False, base="sd1"):
+def random_encoder(tiny, seed=0, same_global=False):
     """An encoder for a tiny model; same_global: its global keys and values are the model's own."""
     own = weights_of(tiny.model)
     width = next(iter(own.values()))[0].shape[1]
@@ -89,4 +90,4 @@ def random_encoder(tiny, seed=0, same_global=False, base="sd1"):
         random_stage(own if same_global and n == 0 else moved(own, seed + n), width, seed + 10 + n)
         for n in range(2)
     ]
-    return EliteEncoder(f"random-{seed}", base, width, SHAPE, *stages)
+    return EliteEncoder(f"random-{seed}", base_of(tiny), width, SHAPE, *stages)

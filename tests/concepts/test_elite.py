@@ -243,6 +243,24 @@ def test_pickles_are_refused_and_half_a_pair_too(pair, tmp_path, capsys):
         load_encoder_files(tmp_path / "cut.pt", pair[1])
 
 
+def test_an_encoder_of_sdxls_size_is_not_put_into_a_concept(tmp_path):
+    from personalize.concepts.concept import Concept
+    from personalize.concepts.files import save_concept
+    from personalize.concepts.methods import ELITE
+    from personalize.concepts.unet_paths import host_block
+
+    paths = [host_block(f"mid_block_attentions_0_transformer_blocks_{n}") for n in range(70)]
+    with torch.device("meta"):  # as many numbers as its 70 cross attentions have on average
+        pair = torch.empty(1216, 2048, dtype=torch.float16), torch.empty(1216, 2048).half()
+    stage = EliteStage({}, dict.fromkeys(paths, pair))
+    encoder = EliteEncoder("xl", "sdxl", 2048, VisionShape(8, 1, 4), stage, known_digest="0" * 64)
+    words = {"": torch.ones(1, 2048)}
+    concept = Concept(ELITE, "sdxl", 2048, "<rex>", "dog", words, encoder=encoder)
+    with pytest.raises(ConceptFileError, match=r"665 MiB, as those of .* XL do.*at most 512 MiB"):
+        save_concept(concept, tmp_path / "rex.safetensors", embed_encoder=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_bad_files_of_our_format(pair, tmp_path):
     from safetensors import safe_open
     from safetensors.torch import save_file

@@ -46,6 +46,17 @@ def test_a_checkpoint_with_the_projection_of_its_text_encoder(tmp_path):
     check_projection(path, "Begin otherwise.")
 
 
+def test_of_two_text_encoders_the_second_ones_projection_counts(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    first = {"conditioner.embedders.0.transformer.text_projection.weight": torch.eye(2)}
+    second = {"conditioner.embedders.1.model.ln_final.weight": torch.ones(2)}
+    save_file(first | second, path)
+    with pytest.raises(BaseModelError, match="no projection of its text"):
+        check_projection(path, "Begin otherwise.")
+    save_file(first | {"conditioner.embedders.1.model.text_projection": torch.eye(2)}, path)
+    check_projection(path, "Begin otherwise.")
+
+
 def test_files_that_are_not_there_or_no_models(tmp_path):
     other = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(2)}, other)

@@ -164,6 +164,23 @@ def test_what_was_trained_encodes_and_applies(models, subjects, tiny_sd1):
     apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, details=Details(0.8))
 
 
+def test_all_stages_on_sdxl(subjects, tiny_sdxl):
+    """The stage align compares what clip_g pools, which has the width of its own projection."""
+    vision = clip_vision(projection_dim=96)
+    models = EliteModels(tiny_sdxl.model, tiny_sdxl.clip, tiny_sdxl.vae, vision)
+    weights = tiny_sdxl.clip.patcher.model_state_dict().items()
+    kept = {k: w.clone() for k, w in weights if "clip_l.transformer.text_proj" not in k}  # no file
+    encoder, terms = None, {"align": "contrast", "global": "denoising", "local": "denoising"}
+    for stage, term in terms.items():
+        trained = train(models, subjects, config(stage), encoder)
+        assert list(trained.losses)[1] == term
+        encoder = trained.encoder
+    assert (encoder.base, encoder.text_width) == ("sdxl", 160)
+    assert len(encoder.local_stage.projections) == 11
+    now = tiny_sdxl.clip.patcher.model_state_dict()
+    assert [k for k, w in kept.items() if not torch.equal(w, now[k])] == []
+
+
 @pytest.mark.parametrize("stage", ["global", "local"])
 def test_the_same_seed_and_a_resume_give_the_same_encoder(
     stage, models, subjects, tiny_sd1, tmp_path
@@ -250,9 +267,12 @@ def test_processes_share_the_very_examples_of_one(stage, models, subjects):
     assert len({example.moment for example in alone}) == 8
 
 
-def test_the_local_loss_is_that_of_sampling_with_the_concept(models, subjects, tiny_sd1):
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_the_local_loss_is_that_of_sampling_with_the_concept(kind, subjects, request):
     """One row of a batch predicts noise as the applied concept does at lambda 1."""
-    start = random_encoder(tiny_sd1)
+    tiny = request.getfixturevalue(f"tiny_{kind}")
+    models = EliteModels(tiny.model, tiny.clip, tiny.vae, clip_vision())
+    start = random_encoder(tiny)
     chosen = config("local", batch_size=1, templates="a photo of a {} here")
     backbone = Backbone(models.model, models.clip)
     with backbone.session((1, 4, 8, 8)):
@@ -270,7 +290,7 @@ def test_the_local_loss_is_that_of_sampling_with_the_concept(models, subjects, t
     concept = replace(concept, words={"": words[:, 0]}, tensors={"local": local[0]})
     text = models.clip.tokenizer.clip_l.tokenizer.decode(caption[1 : caption.tolist().index(49407)])
     prompt = text.replace("!", "<rex>")  # token 0 holds the word's place
-    model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, details=Details(1.0))
+    model, clip = apply_concept(tiny.model, tiny.clip, concept, details=Details(1.0))
     expected = sampled_error(model, clip, prompt, batch, sigma)
     visible = batch.visible.expand_as(expected)
     assert loss == pytest.approx(float((expected * visible).sum() / visible.sum()), rel=1e-3)
