@@ -166,7 +166,8 @@ def host_with(device: torch.device, text: torch.device | None = None) -> Iterato
         "get_total_memory": free,
     }
     with ExitStack() as stack:
-        for name, answer in answers.items():
+        there = {name: a for name, a in answers.items() if hasattr(model_management, name)}
+        for name, answer in there.items():  # ComfyUI before 0.24 knows one device only
             stack.enter_context(mock.patch.object(model_management, name, answer))
         try:
             yield
