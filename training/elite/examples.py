@@ -84,6 +84,8 @@ def example_generator(seed: int, number: int) -> Generator:
 @lru_cache(maxsize=2)
 def order(seed: int, epoch: int, count: int) -> Tensor:
     """The subjects of an epoch in the order in which they come."""
+    # Another seed, or epoch n would be shuffled by the very numbers that example n is made of. Any
+    # would do; this one stays, since a training that is resumed must find its order again.
     return torch.randperm(count, generator=example_generator(seed ^ 0x0E11, epoch))
 
 
