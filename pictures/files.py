@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..concepts.errors import PictureError
+from ..concepts.tensors import is_finite
 from .images import plain_pixels
 from .masks import MaskMarks, Warn, on_subject, same_shape
 
@@ -255,8 +256,8 @@ def _upright(image: Image.Image) -> tuple[Image.Image, int]:
 def _values(image: Image.Image) -> tuple[np.ndarray, float]:
     """(H, W, C) with C = 1 to 4 as grey, grey and alpha, RGB or RGBA, and the value of white."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        values = np.asarray(image)
-        if not np.isfinite(values).all():
+        values = np.array(image)  # a copy, since torch wants to be allowed to write
+        if image.mode == "F" and not is_finite(torch.from_numpy(values)):
             raise ValueError("it holds NaN or infinite pixels")
         return np.maximum(values, 0)[..., None], _white_of(image.mode, values)
     alpha = _is_transparent(image)
