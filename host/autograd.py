@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from comfy.ldm.modules.attention import SpatialTransformer
+from comfy.ldm.modules.attention import BasicTransformerBlock
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
@@ -134,8 +134,12 @@ def replaced_weights(weights: Mapping[nn.Module, nn.Parameter]) -> Iterator[None
 
 @contextmanager
 def checkpointed(unet: nn.Module) -> Iterator[None]:
-    """Recompute residual and transformer blocks in the backward pass instead of keeping them."""
-    blocks = [m for m in unet.modules() if isinstance(m, (ResBlock, SpatialTransformer))]
+    """Recompute residual and transformer blocks in the backward pass instead of keeping them.
+
+    One block at a time: a `SpatialTransformer` has up to ten of them, and what one needs is there
+    again while its own backward pass lasts.
+    """
+    blocks = [m for m in unet.modules() if isinstance(m, (ResBlock, BasicTransformerBlock))]
     patched = {block: vars(block)["forward"] for block in blocks if "forward" in vars(block)}
     try:
         for block in blocks:
@@ -153,6 +157,7 @@ def _recomputed(forward: Callable[..., Tensor]) -> Callable[..., Any]:
         # the UNet writes its position into these options as it goes: keep them as they are now
         args = tuple(dict(a) if isinstance(a, dict) else a for a in args)
         kwargs = {k: dict(v) if isinstance(v, dict) else v for k, v in kwargs.items()}
-        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+        # nothing in a block is random: to keep torch's random state would make a GPU wait
+        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
 
     return run

@@ -18,7 +18,8 @@ from .attention_maps import AttentionReader, cross_attentions, nearest_side
 from .autograd import checkpointed, differentiable, is_quantised, replaced_weights
 from .base_models import base_of_model, check_pair
 from .denoiser import Denoiser
-from .loading import load_whole, plain_clone, training, unload
+from .frozen_layers import frozen_layers
+from .loading import load_whole, plain_clone, training, unload, unload_others
 from .low_rank import Product, added_products
 from .repeatable import repeatable
 from .text_encoder import TextEncoder
@@ -57,7 +58,7 @@ class Backbone:
         self._model, self._clip = _own_clone(model, precision), _own_clip(clip)
         pairs = ((self._model, model), (self._clip.patcher, clip.patcher))
         self._beside = [ours for ours, users in pairs if not ours.is_clone(users)]
-        self._checkpointing = gradient_checkpointing
+        self._checkpointing = gradient_checkpointing or self._host_base.checkpointing
         self.text = TextEncoder(self._clip)
         self.denoiser = Denoiser(self._model, self._host_base)
         self._stack = ExitStack()
@@ -111,14 +112,17 @@ class Backbone:
                     unload(patcher)  # the user's own model needs the room
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Inside a session: a block in which the host may load, patch and sample as it likes."""
+    def paused(self, *, others_stay: bool = False) -> Iterator[None]:
+        """Inside a session: a block in which the host may load, patch and sample as it likes.
+
+        others_stay: leave on the device what it loads, for a block that comes with every step
+        """
         self._stack.close()
         try:
             with torch.inference_mode():
                 yield
         finally:
-            self._enter()
+            self._enter(others_stay)
 
     def open_projections(self) -> dict[str, nn.Parameter]:
         """Trainable fp32 copies of the key and value weights of every cross attention, by path.
@@ -184,16 +188,20 @@ class Backbone:
         ]
         return [digest.hexdigest(), str(self.compute_dtype), *patches]
 
-    def _enter(self) -> None:
+    def _enter(self, others_stay: bool = False) -> None:
         self._stack = ExitStack()
+        patchers = [self._model, self._clip.patcher]
+        if not others_stay:  # such as the VAE, which has encoded the pictures
+            unload_others(patchers)
         # activations kept for the backward pass need several times a forward pass's memory
         memory = 3 * self._model.memory_required(list(self._latent_shape))
-        load_whole([self._model, self._clip.patcher], memory)
+        load_whole(patchers, memory)
         self._stack.enter_context(training())
         self._stack.enter_context(repeatable())
         self._stack.enter_context(differentiable(self._model.model, self._clip.cond_stage_model))
         self._stack.enter_context(replaced_weights(self._trained))
         self._stack.enter_context(added_products(self._products))
+        self._stack.enter_context(frozen_layers(self._model.model.diffusion_model))
         if self._checkpointing:
             self._stack.enter_context(checkpointed(self._model.model.diffusion_model))
 

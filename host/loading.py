@@ -35,10 +35,28 @@ def load_whole(patchers: Sequence[Any], memory: Any) -> None:
 def unload(patcher: ModelPatcher) -> None:
     """Take a model's weights from its device, and no other's."""
     loaded = model_management.current_loaded_models
-    memory: Any = 1e30  # all of it
     others = [one for one in loaded if one.model is None or not patcher.is_clone(one.model)]
+    _free(patcher.load_device, others)
+
+
+def unload_others(patchers: Sequence[ModelPatcher]) -> None:
+    """Take from the device of the first of these models what is none of them.
+
+    The host would do so itself only where it finds memory short, and it does not know how much a
+    training needs. On a CPU nothing would be gained.
+    """
+    device = patchers[0].load_device
+    if device.type == "cpu":
+        return
+    loaded = model_management.current_loaded_models
+    own = [one for one in loaded if one.model and any(p.is_clone(one.model) for p in patchers)]
+    _free(device, own)
+
+
+def _free(device: torch.device, kept: list[Any]) -> None:
+    memory: Any = 1e30  # all of it
     with torch.inference_mode():
-        model_management.free_memory(memory, patcher.load_device, keep_loaded=others)
+        model_management.free_memory(memory, device, keep_loaded=kept)
 
 
 @contextmanager

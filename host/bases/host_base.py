@@ -61,6 +61,9 @@ class HostBase:
     reads_vector: ClassVar[bool] = False
     """Whether the UNet reads a vector beside the prompt, which the host calls `y` and adm."""
 
+    checkpointing: ClassVar[bool] = False
+    """Whether blocks of the UNet are computed twice in training, in any case, to save memory."""
+
     def owns_model(self, config: Any) -> bool:
         """config: the `model_config` of a MODEL's model"""
         return isinstance(config, self.configs)

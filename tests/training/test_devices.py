@@ -123,3 +123,27 @@ def test_encodes_and_segments_there_as_on_the_cpu(played, tmp_path):
     assert torch.equal(here[0], there[0]) and torch.allclose(here[1], there[1], atol=1e-5)
     for name, word in same.words.items():
         assert torch.allclose(concept.words[name].cpu(), word, atol=1e-4)
+
+
+@pytest.mark.parametrize("text", [PLAYED], ids=["all there"])
+@pytest.mark.parametrize("trainer", ["textual inversion", "detex"])
+def test_while_it_learns_only_the_unet_and_the_text_encoder_are_there(played, trainer):
+    """Also after a preview, for which the host loads the VAE."""
+    from comfy import model_management
+
+    there = []
+
+    def vae_devices():
+        return {weight.device for weight in played.vae.first_stage_model.parameters()}
+
+    def on_step(report):
+        loaded = model_management.current_loaded_models
+        there.append({type(one.model.model) for one in loaded if one.device == PLAYED})
+        with report.backbone.paused():
+            sampled(played)
+            assert vae_devices() == {PLAYED}
+        assert vae_devices() == {CPU}
+
+    run_trainer(trainer, played, on_step, steps=2)
+    wanted = {type(played.model.model), type(played.clip.cond_stage_model)}
+    assert there == [wanted, wanted]

@@ -86,7 +86,7 @@ class EliteBatches:
         backbone, device = self.backbone, self.backbone.device
         local = self.examples.config.stage is TrainingStage.LOCAL
         seen = [e.seen for e in examples] + [e.local for e in examples if local]
-        with backbone.paused():
+        with backbone.paused(others_stay=True):
             posterior = self._posterior(examples)
             features = self._features(seen)
         features = features.to(device).clone()  # no inference tensor any more
@@ -107,7 +107,7 @@ class EliteBatches:
 
     def _compared(self, examples: Sequence[Example]) -> AlignmentBatch:
         device = self.backbone.device
-        with self.backbone.paused():
+        with self.backbone.paused(others_stay=True):
             features = self._features([e.seen for e in examples])
             subjects = image_embeddings(self.clip_vision, _stacked([e.local for e in examples]))
         return AlignmentBatch(

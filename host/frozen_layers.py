@@ -1,0 +1,101 @@
+"""Gradients through layers whose weights stay as they are, without what only weights would need.
+
+Autograd keeps for the backward pass of a layer the weight that it computed with, and for that of a
+convolution its input, too. A weight of another type (fp8, or fp16 where bf16 is computed) is cast
+at each use, so the casts of all layers would be kept: a second UNet. Here the backward pass casts
+the weight again, and knows of a convolution's input no more than its size.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from comfy import ops
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+Run = Callable[[Tensor], Tensor]
+
+_PLAIN = (ops.disable_weight_init.Linear, ops.disable_weight_init.Conv2d)
+"""The host's layers whose result is their weight's, cast to the input's type."""
+
+
+@contextmanager
+def frozen_layers(*modules: nn.Module) -> Iterator[None]:
+    """A block in which gradients pass the modules' layers so. Equal to autograd's bit for bit."""
+    layers = [layer for module in modules for layer in module.modules() if _is_plain(layer)]
+    try:
+        for layer in layers:
+            layer.forward = _frozen(layer, layer.forward)
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether the host's own code computes the layer: another pack's patch may do anything."""
+    kind = next((kind for kind in _PLAIN if isinstance(layer, kind)), None)
+    if (
+        kind is None
+        or "forward" in vars(layer)
+        or getattr(layer, "padding_mode", "zeros") != "zeros"
+    ):
+        return False
+    names = ("forward", "forward_comfy_cast_weights", "_conv_forward")
+    own = type(layer)
+    return all(getattr(own, name, None) is getattr(kind, name, None) for name in names)
+
+
+def _frozen(layer: Any, forward: Run) -> Run:
+    passed = _Convolution if isinstance(layer, nn.Conv2d) else _Linear
+
+    def run(x: Tensor) -> Tensor:
+        weight = layer.weight
+        # a frozen linear layer of the computing type keeps nothing of its own anyway
+        free = weight.dtype == x.dtype and passed is _Linear
+        if free or weight.requires_grad or not (x.requires_grad and torch.is_grad_enabled()):
+            return forward(x)
+        output: Any = passed.apply(x, layer, forward)
+        return output
+
+    return run
+
+
+class _Linear(torch.autograd.Function):
+    """y = x W^T + b, with a gradient for x alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: Any, run: Run) -> Tensor:
+        ctx.weight = layer.weight
+        return run(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        rows = gradient.reshape(-1, gradient.shape[-1])  # as autograd does: the same bits
+        found = rows @ ctx.weight.to(gradient.dtype)
+        return found.view(*gradient.shape[:-1], -1), None, None
+
+
+class _Convolution(torch.autograd.Function):
+    """y = W * x + b, with a gradient for x alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: Any, run: Run) -> Tensor:
+        ctx.layer, ctx.weight, ctx.place = layer, layer.weight, (x.shape, x.stride())
+        return run(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        layer, weight = ctx.layer, ctx.weight.to(gradient.dtype)
+        size, strides = ctx.place
+        like = torch.empty_strided(size, strides, dtype=gradient.dtype, device=gradient.device)
+        padding, output_padding = layer.padding, layer.output_padding
+        found, _, _ = torch.ops.aten.convolution_backward(
+            gradient, like, weight, None, layer.stride, padding, layer.dilation, False,
+            output_padding, layer.groups, [True, False, False],
+        )  # fmt: skip
+        return found, None, None
