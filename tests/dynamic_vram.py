@@ -84,4 +84,8 @@ def dynamic_vram() -> Iterator[None]:
     with ExitStack() as stack:
         for owner, name, value in replaced:
             stack.enter_context(mock.patch.object(owner, name, value))
-        yield
+        try:
+            yield
+        finally:
+            with torch.inference_mode():  # as the host does it, so while its parts are replaced
+                comfy.model_management.unload_all_models()
