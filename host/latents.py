@@ -34,12 +34,18 @@ def encode_posterior(vae: VAE, pictures: Tensor) -> LatentPosterior:
     channels = getattr(vae, "latent_channels", None)
     if channels != 4:
         raise BaseModelError(
-            f"This VAE has {channels} latent channels. Stable Diffusion 1.x and 2.x need a VAE "
+            f"This VAE has {channels} latent channels. Stable Diffusion 1.x, 2.x and XL need a VAE "
             "with 4: take the one of your checkpoint."
         )
     with _moments(vae) as moments, repeatable(), torch.inference_mode():
         # each alone: the host makes batches as memory allows, and their size changes bits
         encoded = [_encoded(vae, picture[None], moments) for picture in pictures]
+    if not all(mean.isfinite().all() for mean, _ in encoded):
+        raise BaseModelError(
+            "The VAE gave latents that are not finite numbers, as that of Stable Diffusion XL does "
+            "in fp16. Start ComfyUI with --bf16-vae or --fp32-vae, or take a VAE that was mended "
+            "for fp16."
+        )
     lost = sum(std is None for _, std in encoded) if moments is not None else 0
     if lost:
         logging.warning(

@@ -134,7 +134,7 @@ def prior_options(config: type[TrainConfig]) -> list[io.Input]:
         ),
         setting(
             config, "prior_count", "How many pictures of the class the model makes, once: they are "
-            "kept in output/personalize/prior.",
+            "kept in output/personalize/prior. 50 are enough for SDXL, which takes long for each.",
             min=1, max=10000, optional=True, advanced=True,
         ),
         setting(
@@ -215,7 +215,7 @@ def common_options(
         setting(
             config, "resolution",
             "Side of the training pictures. 0: what the base model was made for, 512 for "
-            "SD1.x and SD2.x base, 768 for SD2.x with v-prediction.",
+            "SD1.x and SD2.x base, 768 for SD2.x with v-prediction, 1024 for SDXL.",
             min=0, max=2048, step=8, optional=True,
         ),
         setting(

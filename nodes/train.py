@@ -1,18 +1,20 @@
 """Train nodes: the inputs of each method that learns a concept from a few pictures."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, ClassVar
 
 from comfy_api.latest import io
 
 from ..concepts.placeholders import attribute_placeholder
 from ..training.catversion import CatVersion
-from ..training.cross_init import PRESETS, CrossInit
+from ..training.cross_init import PRESETS as CROSS_INIT_PRESETS
+from ..training.cross_init import CrossInit
 from ..training.custom_diffusion import CustomDiffusion
 from ..training.detex import Detex
+from ..training.textual_inversion import PRESETS as TEXTUAL_INVERSION_PRESETS
 from ..training.textual_inversion import TextualInversion
 from .inputs import (
+    CUSTOM,
     Presets,
     captions_option,
     class_word_input,
@@ -33,6 +35,9 @@ from .train_node import TrainNode
 
 class TrainTextualInversion(TrainNode):
     learner = TextualInversion
+    presets: ClassVar[Presets] = {
+        name: preset.values for name, preset in TEXTUAL_INVERSION_PRESETS.items()
+    }
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -53,6 +58,8 @@ class TrainTextualInversion(TrainNode):
             *common_options(cls.learner.config_type, preview_every=250),
             micro_batch_option(cls.learner.config_type),
             captions_option(),
+            # of workflows from before it was there, the other inputs count
+            preset_option(cls.presets, default=CUSTOM),
         ]  # fmt: skip
         return cls.train_schema(
             "PersonalizeTrainTextualInversion",
@@ -188,7 +195,9 @@ class TrainDETEX(TrainNode):
 
 class TrainCrossInit(TrainNode):
     learner = CrossInit
-    presets: ClassVar[Presets] = {name: asdict(preset) for name, preset in PRESETS.items()}
+    presets: ClassVar[Presets] = {
+        name: preset.values for name, preset in CROSS_INIT_PRESETS.items()
+    }
 
     @classmethod
     def define_schema(cls) -> io.Schema:

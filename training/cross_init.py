@@ -14,6 +14,7 @@ from .batch import Batch
 from .config import TrainConfig
 from .names import known_names
 from .pictures import EncodedPictures
+from .presets import SDXL_WORDS, Preset
 from .prompts import Piece, PromptTable
 from .word_learner import WordLearner
 
@@ -34,14 +35,8 @@ class Regulariser(str, Enum):
     SQUARED = "squared"
 
 
-@dataclass(frozen=True)
-class Preset:
-    steps: int
-    learning_rate: float
-
-
-PRESETS = {"quality": Preset(320, 0.005), "fast": Preset(25, 0.08)}
-"""The paper's two settings, section 4.1."""
+PRESETS = {"quality": Preset(320, 0.005), "fast": Preset(25, 0.08), "sdxl": SDXL_WORDS}
+"""The paper's two settings, section 4.1, and one for Stable Diffusion XL."""
 
 
 @dataclass(frozen=True, kw_only=True)

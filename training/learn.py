@@ -16,6 +16,9 @@ from .pictures import EncodedPictures
 from .sources import Sources
 from .states import StateFolder, training_key
 
+EARLIER_DEFAULT = 512
+"""Of the nodes' resolution, before 0 stood for the base model's own."""
+
 
 @dataclass(frozen=True)
 class Learned:
@@ -45,6 +48,12 @@ def learn(
         sources.model, sources.clip, config.precision, config.gradient_checkpointing
     )
     config = config.on_base(backbone.base, backbone.resolution)
+    if config.resolution == EARLIER_DEFAULT and backbone.resolution >= 2 * EARLIER_DEFAULT:
+        sources.warn(
+            f"The resolution is {EARLIER_DEFAULT}, as in workflows for Stable Diffusion 1.x, but "
+            f"this MODEL was made for {backbone.resolution}: its pictures of the concept may be "
+            "cut and coarse. Set resolution to 0 for the model's own."
+        )
     with explain_out_of_memory(config):
         pictures = method.prepare(config, sources, backbone)
         with backbone.session(pictures.batch_shape(config.at_once)):

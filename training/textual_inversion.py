@@ -12,7 +12,11 @@ from ..host.backbone import Backbone
 from ..host.text_encoder import TextEncoder
 from .config import TrainConfig
 from .pictures import EncodedPictures
+from .presets import SDXL_WORDS, Preset
 from .word_learner import WordLearner
+
+PRESETS = {"published": Preset(5000, 0.005, 1), "sdxl": SDXL_WORDS}
+"""The published program's settings, and those for Stable Diffusion XL."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +25,9 @@ class TextualInversionConfig(TrainConfig):
 
     init_word: str
     vectors: int = 1
-    steps: int = 5000
+    steps: int = PRESETS["published"].steps
     batch_size: int = 1
-    learning_rate: float = 0.005
+    learning_rate: float = PRESETS["published"].learning_rate
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -27,7 +27,7 @@ PROMISED = {
     "PersonalizeTrainTextualInversion": (
         "Train Textual Inversion",
         [*SOCKETS, "init_word", "vectors", *SCHEDULE, "train_seed"],
-        [*OPTIONS, "micro_batch", "captions"],
+        [*OPTIONS, "micro_batch", "captions", "preset"],
         ["concept", "losses"],
     ),
     "PersonalizeTrainCrossInit": (

@@ -150,6 +150,15 @@ def test_a_preset_sets_steps_and_learning_rate(preset):
     assert TrainCrossInit.make_config(values).learning_rate == 0.1
 
 
+@pytest.mark.parametrize("node", [TrainCrossInit, TrainTextualInversion])
+def test_the_preset_for_sdxl(node):
+    values = {"placeholder": "<me>", "init_word": "dog", "steps": 7, "batch_size": 2}
+    chosen = node.make_config({**values, "preset": "sdxl"})
+    assert (chosen.steps, chosen.batch_size, chosen.learning_rate) == (400, 4, 0.02)
+    assert node.make_config({**values, "preset": "custom"}).batch_size == 2
+    assert getattr(chosen, "reg_weight", 1e-5) == 1e-5
+
+
 def test_a_cancel_takes_effect_at_the_step_that_is_under_way(tiny_sd1, monkeypatch, host_base):
     from comfy import model_management
     from personalize.nodes.live import LiveRun

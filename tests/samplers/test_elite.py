@@ -275,7 +275,7 @@ def test_bad_input(tiny_sd1, tiny_sd2, encoder, concept):
     refused("projections for 6 cross attentions, this MODEL has 7", lacking, error=BaseModelError)
 
 
-@pytest.mark.parametrize("family", ["SDXL", "Flux"])
+@pytest.mark.parametrize("family", ["SD3", "Flux"])
 def test_models_of_other_families_are_refused(tiny_sd1, concept, family):
     from comfy import supported_models
 

@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 from personalize.concepts import methods
-from personalize.concepts.errors import BaseModelError, PlaceholderError, TrainingError
+from personalize.concepts.errors import (
+    BaseModelError,
+    PictureError,
+    PlaceholderError,
+    TrainingError,
+)
 from personalize.concepts.files import save_concept
 from personalize.host.bases.host_base import HostBase
 from personalize.samplers.apply import apply_concept
@@ -343,6 +348,15 @@ def test_sampling_between_steps_changes_nothing(tiny, pictures):
 
     with_previews, without = train(tiny, config, pictures, preview), train(tiny, config, pictures)
     assert torch.equal(words(with_previews), words(without))
+
+
+def test_the_resolution_of_old_workflows_is_told_on_sdxl(tiny_sd1, tiny_sdxl):
+    told = []
+    for tiny in (tiny_sd1, tiny_sdxl):
+        with pytest.raises(PictureError):
+            train(tiny, ti(resolution=512), [], warn=told.append)  # and then there are no pictures
+    (only,) = told
+    assert "resolution is 512" in only and "made for 1024" in only and "Set resolution to 0" in only
 
 
 def test_learns_on_lora_patched_models(tiny, pictures):

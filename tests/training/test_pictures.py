@@ -1,5 +1,7 @@
 """Latents of pictures come from the posterior."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from personalize.concepts.errors import BaseModelError
@@ -119,3 +121,14 @@ def test_tiles_are_told_and_have_no_deviation(kl_vae, monkeypatch, caplog):
     assert torch.equal(tiled.mean[0], whole.mean[0]) and torch.equal(tiled.std[0], whole.std[0])
     assert not tiled.std[1].any() and torch.allclose(tiled.mean[1], whole.mean[1], atol=1e-4)
     assert not kl_vae.first_stage_model.regularization._forward_pre_hooks
+
+
+def test_a_vae_that_overflows_is_told():
+    """That of Stable Diffusion XL does in fp16."""
+    overflown = SimpleNamespace(
+        latent_channels=4,
+        first_stage_model=torch.nn.Identity(),
+        encode=lambda picture: torch.full((1, 4, 8, 8), float("nan")),
+    )
+    with pytest.raises(BaseModelError, match=r"not finite numbers.*--bf16-vae or --fp32-vae"):
+        encode_posterior(overflown, torch.rand(1, 64, 64, 3))
