@@ -81,7 +81,7 @@ BASES = {
     for base in (
         Base("sd1", "Stable Diffusion 1.x", (("clip_l", 768),), 768, 512),
         Base("sd2", "Stable Diffusion 2.x", (("clip_h", 1024),), 1024, 768),
-        Base("sdxl", "Stable Diffusion XL", (("clip_l", 768), ("clip_g", 1280)), 2048, 1024),
+        Base("sdxl", "Stable Diffusion XL", (("clip_l", 768), ("clip_g", 1280)), 2048, 1024, 32),
     )
 }
 """Every base by its key, which is what a concept file says."""

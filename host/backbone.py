@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import Enum
@@ -17,7 +18,8 @@ from ..concepts.errors import BaseModelError
 from .attention_maps import AttentionReader, cross_attentions, nearest_side
 from .autograd import checkpointed, differentiable, is_quantised, replaced_weights
 from .base_models import base_of_model, check_pair
-from .denoiser import Denoiser
+from .denoiser import CELL, Denoiser
+from .footprint import DeviceMemory, StepShape, as_json, needed, weight_bytes
 from .frozen_layers import frozen_layers
 from .loading import load_whole, plain_clone, training, unload, unload_others
 from .low_rank import Product, added_products
@@ -171,6 +173,33 @@ class Backbone:
                 f"maps are read at {side} x {side}."
             )
         return AttentionReader({path: every[path] for path in sides if sides[path] == side})
+
+    def memory(self) -> DeviceMemory | None:
+        """The device's memory; None on a CPU, where other programs and a swap file share it."""
+        return None if self.device.type == "cpu" else DeviceMemory.of(self.device)
+
+    def step_bytes(self, rows: int, *, maps: bool = False) -> int:
+        """About how much a step needs beside models and what is trained, inside a session.
+
+        rows: through the UNet at once; maps: whether attention maps are read
+        """
+        unet = self._model.model.diffusion_model
+        types = Counter(weight.dtype for weight in unet.parameters() if weight.ndim > 1)
+        shape = StepShape(
+            rows=rows,
+            side=self.latent_side * CELL,
+            dtype=self.compute_dtype,
+            weights=types.most_common(1)[0][0],
+            checkpointing=self._checkpointing,
+            whole=bool(self._trained),
+            maps=maps,
+        )
+        return needed(as_json(self._model.model.model_config.unet_config), shape)
+
+    def model_bytes(self) -> int:
+        """Of the models' weights."""
+        modules = (self._model.model, self._clip.cond_stage_model)
+        return sum(weight_bytes(module) for module in modules)
 
     def fingerprint(self) -> list[str]:
         """Tells these weights, patches and compute type from others by a few numbers a weight."""

@@ -173,7 +173,7 @@ def micro_batch_option(config: type[LoopConfig]) -> io.Input:
     return setting(
         config, "micro_batch",
         "How many pictures of a batch go through the model at once, to save memory: the result is "
-        "the same but for rounding. 0: the whole batch.",
+        "the same but for rounding. 0: as many as the GPU has memory for.",
         min=0, max=1024, optional=True, advanced=True,
     )  # fmt: skip
 
@@ -183,7 +183,8 @@ def rank_option(config: type[TrainConfig]) -> io.Input:
     return setting(
         config, "rank",
         "Of the changes of the model's keys and values. 0: whole weights, as in the paper; 32: "
-        "less memory and a small file. -1: what the base model asks for, 0 for SD1.x and SD2.x.",
+        "less memory and a small file. -1: what the base model asks for, 0 for SD1.x and SD2.x, 32 "
+        "for SDXL.",
         min=-1, max=1280, optional=True, advanced=True,
     )  # fmt: skip
 
@@ -223,7 +224,8 @@ def common_options(
             "What the UNet computes in. auto is what the model samples with.", **rare,
         ),
         setting(
-            config, "gradient_checkpointing", "Less memory, about a third more time a step.",
+            config, "gradient_checkpointing",
+            "Less memory, about a third more time a step. SDXL does so in any case.",
             **rare,
         ),
         setting(

@@ -57,7 +57,7 @@ def dogs():
 
 def cd(**changes):
     settings = {"class_word": "dog", "steps": 3, "batch_size": 2, "resolution": 64}
-    settings |= {"learning_rate": 1e-3}
+    settings |= {"learning_rate": 1e-3, "rank": 0}
     return CustomDiffusionConfig(placeholder="<my-dog>", **settings | changes)
 
 

@@ -63,7 +63,7 @@ def material(vision):
 
 def detex(**changes):
     settings = {"class_word": "dog", "steps": 3, "batch_size": 2, "resolution": 64}
-    settings |= {"learning_rate": 1e-3}
+    settings |= {"learning_rate": 1e-3, "rank": 0}
     return DetexConfig(placeholder="<my-dog>", **settings | changes)
 
 

@@ -148,6 +148,10 @@ class Detex(ConceptLearner):
             **self.projections.parameters,
         }
 
+    @property
+    def reads_maps(self) -> bool:
+        return bool(self.config.attention_weight)
+
     @classmethod
     def prepare(cls, config: DetexConfig, sources: Sources, backbone: Backbone) -> DetexPictures:
         squares = square_pictures(sources.images, config.resolution)

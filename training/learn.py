@@ -11,7 +11,7 @@ from ..version import __version__
 from .config import TrainConfig
 from .learner import learner_of
 from .loop import NoStates, OnStep, Training
-from .memory import explain_out_of_memory
+from .memory import explain_out_of_memory, fitted
 from .pictures import EncodedPictures
 from .sources import Sources
 from .states import StateFolder, training_key
@@ -58,6 +58,10 @@ def learn(
         pictures = method.prepare(config, sources, backbone)
         with backbone.session(pictures.batch_shape(config.at_once)):
             learner = method(config, backbone, pictures)
+            rows, *_ = pictures.batch_shape(1)
+            config = fitted(
+                config, backbone, learner.parameters, rows=rows, maps=learner.reads_maps
+            )
             training = Training(learner, config, backbone, lambda _, g: learner.draw(backbone, g))
             keeper = NoStates()
             if states is not None:

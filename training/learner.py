@@ -59,6 +59,11 @@ class ConceptLearner(ABC):
         """How many training prompts there are to draw from."""
         return 1
 
+    @property
+    def reads_maps(self) -> bool:
+        """Whether its loss looks at attention maps, which need memory of their own."""
+        return False
+
     def draw(self, backbone: Backbone, generator: Generator) -> Batch:
         """The next batch. All that is random in a step is drawn here, from this generator."""
         size = self.config.batch_size

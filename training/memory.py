@@ -1,12 +1,22 @@
-"""Too little memory: which settings need it."""
+"""Memory of a training: how many pictures fit at once, and what to do when it is too little."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ..concepts.errors import TrainingError
-from .config import LoopConfig
+from ..host.backbone import Backbone
+from .config import AnyConfig, LoopConfig
+
+GIB = 2**30
+RESERVE = GIB // 2
+"""Bytes of a GPU that are left alone: for its convolutions' work space and gaps between tensors."""
+
+MOMENTS = 2  # tensors that AdamW keeps for each parameter from its first step on
 
 
 @contextmanager
@@ -19,3 +29,55 @@ def explain_out_of_memory(config: LoopConfig) -> Iterator[None]:
             f"There is not enough memory to train with {config.at_once} pictures at once at "
             f"resolution {config.resolution}. {config.saving_memory}"
         ) from error
+
+
+def fitted(
+    config: AnyConfig,
+    backbone: Backbone,
+    parameters: Mapping[str, Tensor],
+    *,
+    rows: int = 1,
+    maps: bool = False,
+) -> AnyConfig:
+    """The config with as many pictures at once as a GPU has memory for, where it leaves that open.
+
+    Inside a session, once the parameters are there. On a CPU the whole batch.
+    rows: through the UNet for each picture, 2 with one of the class beside it
+    maps: whether attention maps are read
+    Raises TrainingError for a training that no free memory of this GPU would be enough for.
+    """
+    memory = backbone.memory()
+    if memory is None:
+        return config
+    try:
+        one, two = (backbone.step_bytes(n * rows, maps=maps) for n in (1, 2))
+    except Exception as error:  # a count must not end a training that would have fitted
+        logging.debug(f"The memory of a step could not be counted: {error}")
+        return config
+    learned = sum(p.nbytes for p in parameters.values())
+    later = MOMENTS * learned + RESERVE
+    models = backbone.model_bytes() + learned
+    if one > memory.total - models - later:
+        raise TrainingError(
+            f"This training does not fit into the GPU: a step with 1 picture at once at resolution "
+            f"{config.resolution} needs about {_gib(one + later)}, the models and what is learned "
+            f"{_gib(models)}, and the GPU has {_gib(memory.total)}. "
+            f"{replace(config, micro_batch=1).saving_memory}"
+        )
+    room = memory.free - later
+    fitting = 1 + max(room - one, 0) // max(two - one, 1)
+    if config.micro_batch or fitting >= config.at_once:
+        return config
+    parts = -(-config.at_once // fitting)
+    size = -(-config.at_once // parts)
+    logging.info(
+        f"{config.at_once} pictures at once would need about "
+        f"{_gib(one + (config.at_once - 1) * (two - one))}, and the GPU has {_gib(max(room, 0))} "
+        f"for them: they go through the model {size} at a time, which learns the same. micro_batch "
+        "sets another number."
+    )
+    return replace(config, micro_batch=size)
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f} GiB"

@@ -29,11 +29,12 @@ class WholeProjections:
 
     def __init__(self, backbone: Backbone) -> None:
         self.parameters: dict[str, Tensor] = dict(backbone.open_projections())
-        self._start = {path: weight.detach().clone() for path, weight in self.parameters.items()}
+        # on the CPU: a GPU has better use for as much memory as all these weights
+        self._start = {p: w.detach().to("cpu", copy=True) for p, w in self.parameters.items()}
 
     def tensors(self) -> dict[str, Tensor]:
         return difference_tensors(
-            {path: w.detach() - self._start[path] for path, w in self.parameters.items()}
+            {path: w.detach().cpu() - self._start[path] for path, w in self.parameters.items()}
         )
 
 

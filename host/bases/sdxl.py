@@ -33,6 +33,7 @@ class SDXL(HostBase):
         "goes on from its picture with prompts of its own, in which the class word stands."
     }
     reads_vector = True
+    checkpointing = True
 
     def check_usable(self, model: ModelPatcher) -> None:
         variant = _ON_NOISE_OF_THEIR_OWN.get(getattr(model.model, "model_type", None))

@@ -1,7 +1,5 @@
 """Keys and values trained at a rank, against whole weights."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from personalize.concepts.bases import BASES
@@ -16,7 +14,7 @@ from personalize.tests.test_custom_diffusion import LATENTS, cd, same_concept, w
 from personalize.tests.trainers import noise, run_trainer
 from personalize.tests.training.test_learn import Stop, stop_after, train
 from personalize.tests.training.test_parity import make_batch, no_pictures, relative
-from personalize.training.custom_diffusion import CustomDiffusion
+from personalize.training.custom_diffusion import CustomDiffusion, CustomDiffusionConfig
 from personalize.training.detex import DetexConfig
 
 pytestmark = pytest.mark.host
@@ -162,10 +160,10 @@ def test_a_rank_is_at_most_that_of_the_weight(tiny_sd1):
     "config", [cd, lambda **c: DetexConfig(placeholder="<x>", class_word="dog", **c)]
 )
 def test_the_base_says_which_rank_where_nothing_is_asked_for(config):
-    large = replace(BASES["sd1"], rank=32)
-    for base, asked, rank in ((BASES["sd1"], -1, 0), (large, -1, 32), (large, 0, 0), (large, 4, 4)):
+    small, large = BASES["sd1"], BASES["sdxl"]
+    for base, asked, rank in ((small, -1, 0), (large, -1, 32), (large, 0, 0), (large, 4, 4)):
         assert config(rank=asked).on_base(base, 512).rank == rank
-    assert config().rank == -1
+    assert config(rank=-1).rank == -1 == CustomDiffusionConfig.rank
     with pytest.raises(TrainingError, match="rank of 1 or more, 0 for whole weights or -1"):
         config(rank=-2)
 

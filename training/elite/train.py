@@ -19,7 +19,7 @@ from ...pictures.masks import MaskMarks, Warn, has_own_masks, read_masks
 from ...version import __version__
 from ..descent import Alone, Descent, Processes
 from ..loop import Check, NoStates, OnStep, StateKeeper, Training, TrainState
-from ..memory import explain_out_of_memory
+from ..memory import explain_out_of_memory, fitted
 from ..states import StateFolder, training_key
 from .alignment import AlignedElite
 from .batches import EliteBatches, examples_for
@@ -158,6 +158,8 @@ def train_elite(
             learner = AlignedElite(config, backbone, shape, start)
         else:
             learner = GlobalElite(config, backbone, shape, start)
+        if config.stage is not TrainingStage.ALIGN:  # no UNet takes part in it
+            config = fitted(config, backbone, learner.parameters)
         descent = Descent(
             config.accumulation,
             config.clip_norm,
