@@ -398,3 +398,98 @@ def test_the_host_refuses_numbers_out_of_range_before_anything_runs(server, name
     )
     with pytest.raises(ClientError, match="vectors.*74|bigger than max"):
         server.client.run({**workflow, **saved("bad/never")})
+
+
+# --- Stable Diffusion XL ----------------------------------------------------------------------
+
+TRAINERS = ("TextualInversion", "CrossInit", "CatVersion", "CustomDiffusion", "DETEX", "ELITE")
+
+
+def filled(server, class_type, **given):
+    """A node with these inputs, and with its defaults for the others."""
+    required = server.client.object_info(class_type)[class_type]["input"]["required"]
+    values = {
+        name: options[0]["default"]
+        for name, (_, *options) in required.items()
+        if options and "default" in options[0]
+    }
+    return node(class_type, **values | given)
+
+
+def learning(server, names, method):
+    """Train a method on the tiny SDXL; what gives its concept is the node "concept"."""
+    node_id = f"PersonalizeTrain{method}"
+    sockets = {"model": ["base", 0], "clip": ["base", 1], "vae": ["base", 2]}
+    schedule = {"steps": 3, "batch_size": 2, "learning_rate": 0.01, "resolution": 64}
+    more = {"images": ["picture", 0], "preview_every": 2, **sockets, **schedule}
+    nodes = {
+        "base": node("CheckpointLoaderSimple", ckpt_name="tiny_sdxl.safetensors"),
+        "picture": node("LoadImage", image=names[0]),
+        "mask": node("SolidMask", value=1.0, width=96, height=96),
+    }
+    if method in ("DETEX", "ELITE"):
+        info = server.client.object_info("MiniatureLoadVision")["MiniatureLoadVision"]
+        (name,) = info["input"]["required"]["clip_name"][1]["options"]
+        nodes["vision"] = node("MiniatureLoadVision", clip_name=name)
+        more |= {"clip_vision": ["vision", 0], "masks": ["mask", 0], "mask_marks": "subject"}
+    if method in ("CustomDiffusion", "DETEX"):
+        more["prior_images"] = ["picture", 0]
+    if method == "ELITE":
+        seen = {"clip_vision": ["vision", 0], "image": ["picture", 0], "mask": ["mask", 0]}
+        named = {"elite": ["train", 0], "placeholder": "<ball>", "class_word": "ball"}
+        nodes["concept"] = filled(server, "PersonalizeEncodeELITE", **seen, **named)
+    else:
+        more["placeholder"] = "<ball>"
+    if method == "CrossInit":
+        more["preset"] = "custom"
+    nodes["train" if method == "ELITE" else "concept"] = filled(server, node_id, **more)
+    return nodes
+
+
+def sampling_xl(server, text_g, text_l, clip, model, key):
+    """As `sampling`, with the stock node for the two texts of SDXL."""
+    size = dict.fromkeys(("width", "height", "target_width", "target_height"), 64)
+    nodes = sampling("", model, clip, key)
+    nodes[f"{key}_positive"] = filled(
+        server, "CLIPTextEncodeSDXL", clip=list(clip), text_g=text_g, text_l=text_l, **size
+    )
+    return nodes
+
+
+@pytest.mark.parametrize("method", TRAINERS)
+def test_every_method_on_sdxl_from_a_picture_to_a_picture(method, server, names):
+    text, concept = "a photo of <ball> on the beach", ("concept", 0)
+    patched, stock = (("apply", 1), ("apply", 0)), (("base", 1), ("base", 0))
+    trained = learning(server, names, method) | saved(f"sdxl/{method}", "concept")
+    if method == "ELITE":
+        trained["elite"] = node("PersonalizeSaveELITE", elite=["train", 0], filename="sdxl")
+    drawn = sampling_xl(server, text, text, *patched, "ours")
+    run = server.client.run(
+        {
+            **trained,
+            **applied(concept),
+            **drawn,
+            **sampling_xl(server, text, "painting", *patched, "one_text"),
+            **sampling_xl(server, text, text, *stock, "stock"),
+        }
+    )
+    ours, one_text, plain = (pixels(server, run, key) for key in ("ours", "one_text", "stock"))
+    assert ours.std() > 0
+    assert not np.array_equal(ours, plain)
+    assert not np.array_equal(ours, one_text)
+    loaded = node(
+        "PersonalizeLoadConcept", concept_name=f"sdxl/{method}.safetensors", placeholder="<ball>"
+    )
+    using = {"base": trained["base"], "concept": loaded, **applied(concept), **drawn}
+    assert np.array_equal(pixels(server, server.client.run(using), "ours"), ours)
+
+
+def test_a_concept_of_sdxl_is_refused_on_sd1(server, names):
+    from personalize.cli.client import RunError
+
+    other = {"other": node("CheckpointLoaderSimple", ckpt_name=CHECKPOINT)}
+    wrong = applied(("concept", 0), ("other", 0), ("other", 1))
+    drawn = sampling("a <ball>", ("apply", 0), ("apply", 1))
+    trained = learning(server, names, "TextualInversion")
+    with pytest.raises(RunError, match=r"learned on .*XL.* 160.*this CLIP is .*1\.x.* 64"):
+        server.client.run({**trained, **other, **wrong, **drawn})
