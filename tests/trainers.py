@@ -103,6 +103,9 @@ _TRAINERS: dict[str, Callable[..., Result]] = {
 TRAINERS = tuple(_TRAINERS)
 """Their names; all of them train a `tiny_sd1`."""
 
+TRAINERS_AND_KINDS = [*((name, "sd1") for name in TRAINERS), ("catversion", "sdxl")]
+"""Each on a `tiny_sd1`, and one on a `tiny_sdxl`, which learns in both of its text encoders."""
+
 
 def run_trainer(name: str, tiny: Any, *args: Any, **changes: Any) -> Result:
     """One short training as a node runs it, in inference mode.

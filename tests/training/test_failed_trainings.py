@@ -7,7 +7,7 @@ import torch
 from personalize.host.autograd import is_hybrid
 from personalize.tests.conftest import load_tiny
 from personalize.tests.moving_host import sampled, weights_of
-from personalize.tests.trainers import TRAINERS, run_trainer
+from personalize.tests.trainers import TRAINERS_AND_KINDS, run_trainer
 
 pytestmark = pytest.mark.host
 
@@ -106,8 +106,8 @@ POINTS = {
 
 
 @cache
-def expected(trainer, path):
-    return run_trainer(trainer, load_tiny(path, "sd1"))
+def expected(trainer, path, kind="sd1"):
+    return run_trainer(trainer, load_tiny(path, kind))
 
 
 def own_forwards(tiny):
@@ -116,11 +116,12 @@ def own_forwards(tiny):
     return [part for part in parts if "forward" in vars(part) or part._forward_hooks]
 
 
-@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize(("trainer", "kind"), TRAINERS_AND_KINDS)
 def test_a_failed_training_leaves_the_models_as_they_were(
-    tiny_sd1, moves, monkeypatch, tmp_path, trainer
+    moves, monkeypatch, tmp_path, trainer, kind, request
 ):
-    tiny = load_tiny(tiny_sd1.path, "sd1")
+    path = request.getfixturevalue(f"tiny_{kind}").path
+    tiny = load_tiny(path, kind)
     before, forwards = sampled(tiny), own_forwards(tiny)
     for name, point in POINTS.items():
         with monkeypatch.context() as patch:
@@ -130,7 +131,7 @@ def test_a_failed_training_leaves_the_models_as_they_were(
         assert not any(is_hybrid(weight) for weight in weights_of(tiny)), name
         assert own_forwards(tiny) == forwards, name
         assert torch.equal(sampled(tiny), before), name
-    assert run_trainer(trainer, tiny).equals(expected(trainer, tiny_sd1.path))
+    assert run_trainer(trainer, tiny).equals(expected(trainer, path, kind))
 
 
 @pytest.mark.parametrize("trainer", ["textual inversion", "elite local"])

@@ -10,21 +10,29 @@ from personalize.tests.conftest import load_tiny
 from personalize.tests.elite_models import clip_vision, random_encoder
 from personalize.tests.moving_host import move, sampled, weights_of
 from personalize.tests.sam_models import save_sam
-from personalize.tests.trainers import TRAINERS, noise, run_trainer, square_masks
+from personalize.tests.trainers import (
+    TRAINERS,
+    TRAINERS_AND_KINDS,
+    noise,
+    run_trainer,
+    square_masks,
+)
 from personalize.training.elite.encoding import encode_elite
 
 pytestmark = pytest.mark.host
 
 
-@pytest.mark.parametrize("trainer", TRAINERS)
-def test_training_does_not_depend_on_where_the_weights_lie(fresh_sd1, tiny_sd1, moves, trainer):
-    before = sampled(fresh_sd1)
+@pytest.mark.parametrize(("trainer", "kind"), TRAINERS_AND_KINDS)
+def test_training_does_not_depend_on_where_the_weights_lie(moves, trainer, kind, request):
+    path = request.getfixturevalue(f"tiny_{kind}").path
+    fresh = load_tiny(path, kind)
+    before = sampled(fresh)
     del moves[:]
-    moved = run_trainer(trainer, fresh_sd1)
-    assert "TinySD1Clip" in moves, "the test plays no move"
-    assert torch.equal(sampled(fresh_sd1), before)
-    assert not any(is_hybrid(weight) for weight in weights_of(fresh_sd1))
-    assert moved.equals(run_trainer(trainer, load_tiny(tiny_sd1.path, "sd1")))
+    moved = run_trainer(trainer, fresh)
+    assert f"Tiny{kind.upper()}Clip" in moves, "the test plays no move"
+    assert torch.equal(sampled(fresh), before)
+    assert not any(is_hybrid(weight) for weight in weights_of(fresh))
+    assert moved.equals(run_trainer(trainer, load_tiny(path, kind)))
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
