@@ -275,7 +275,7 @@ def bad_files(folder, sam):
         ("odd.pth", "'odd.pth' is no whole SAM"),
         ("hq.pth", "'hq.pth' is an HQ-SAM, which is not supported"),
         ("mobile.pth", "is a MobileSAM, which"),
-        ("second.pth", "'second.pth' is no whole SAM"),
+        ("second.pth", "'second.pth' is no whole SAM|This ComfyUI's transformers has no SAM 2"),
         ("third.pth", "is a SAM 3, which ComfyUI has nodes of its own for"),
         ("page.pth", "'page.pth' is a web page that was saved under a file's name"),
         ("pointer.safetensors", "is a pointer of Git LFS.*download it"),
