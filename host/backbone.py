@@ -19,7 +19,7 @@ from .attention_maps import AttentionReader, cross_attentions, nearest_side
 from .autograd import checkpointed, differentiable, is_quantised, replaced_weights
 from .base_models import base_of_model, check_pair
 from .denoiser import CELL, Denoiser
-from .footprint import DeviceMemory, StepShape, as_json, needed, weight_bytes
+from .footprint import DeviceMemory, StepShape, needed, shapes_text, weight_bytes
 from .frozen_layers import frozen_layers
 from .loading import load_whole, plain_clone, training, unload, unload_others
 from .low_rank import Product, added_products
@@ -194,7 +194,7 @@ class Backbone:
             whole=bool(self._trained),
             maps=maps,
         )
-        return needed(as_json(self._model.model.model_config.unet_config), shape)
+        return needed(shapes_text(self._model.model.model_config.unet_config), shape)
 
     def model_bytes(self) -> int:
         """Of the models' weights."""

@@ -111,7 +111,7 @@ def needed(config: str, shape: StepShape) -> int:
     return step_bytes(meta_unet(shapes, shape.weights), shapes, shape)
 
 
-def as_json(config: Mapping[str, Any]) -> str:
+def shapes_text(config: Mapping[str, Any]) -> str:
     """A host's `unet_config`, without the types that it holds."""
     plain = {k: v for k, v in config.items() if not isinstance(v, torch.dtype)}
     return json.dumps(plain, sort_keys=True, default=str)

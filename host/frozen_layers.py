@@ -15,7 +15,7 @@ from comfy import ops
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-Run = Callable[[Tensor], Tensor]
+Forward = Callable[[Tensor], Tensor]
 
 _PLAIN = (ops.disable_weight_init.Linear, ops.disable_weight_init.Conv2d)
 """The host's layers whose result is their weight's, cast to the input's type."""
@@ -48,7 +48,7 @@ def _is_plain(layer: nn.Module) -> bool:
     return all(getattr(own, name, None) is getattr(kind, name, None) for name in names)
 
 
-def _frozen(layer: Any, forward: Run) -> Run:
+def _frozen(layer: Any, forward: Forward) -> Forward:
     passed = _Convolution if isinstance(layer, nn.Conv2d) else _Linear
 
     def run(x: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class _Linear(torch.autograd.Function):
     """y = x W^T + b, with a gradient for x alone."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: Any, run: Run) -> Tensor:
+    def forward(ctx: Any, x: Tensor, layer: Any, run: Forward) -> Tensor:
         ctx.weight = layer.weight
         return run(x)
 
@@ -83,7 +83,7 @@ class _Convolution(torch.autograd.Function):
     """y = W * x + b, with a gradient for x alone."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: Any, run: Run) -> Tensor:
+    def forward(ctx: Any, x: Tensor, layer: Any, run: Forward) -> Tensor:
         ctx.layer, ctx.weight, ctx.place = layer, layer.weight, (x.shape, x.stride())
         return run(x)
 

@@ -10,6 +10,7 @@ from personalize.tests.test_imports import ROOT, pack_folders, sources
 TWICE = {
     "ALIASES": "of a module's nodes: what else people call them in the host's search",
     "CATEGORY": "of a module's nodes: where the host's menu has them",
+    "PRESETS": "of a method: settings that go together, by the name that its node shows",
     "ROOT": "cli/run.py starts as a script, before anything of the pack can be imported",
     "main": "of each command: what cli/run.py calls",
 }

@@ -13,8 +13,8 @@ from ..foreign import ForeignFile
 from ..methods import TEXTUAL_INVERSION, Method
 from ..placeholders import placeholder_from_name
 
-SDXL = BASES["sdxl"]
-SDXL_WIDTHS = dict(SDXL.encoders)
+SDXL_BASE = BASES["sdxl"]
+SDXL_WIDTHS = dict(SDXL_BASE.encoders)
 
 
 def word_concept(
@@ -115,9 +115,9 @@ def base_of_encoders(file: ForeignFile, names: Iterable[str]) -> Base:
 
 
 def half_a_word(file: ForeignFile, found: str) -> ConceptFileError:
-    encoders = " and ".join(SDXL.encoder_names)
+    encoders = " and ".join(SDXL_BASE.encoder_names)
     return ConceptFileError(
-        f"'{file.name}' holds {found}, half of a word for {SDXL.title}. Expected vectors for "
+        f"'{file.name}' holds {found}, half of a word for {SDXL_BASE.title}. Expected vectors for "
         f"{encoders}, since half of a word is another one. Take the whole file; of a pair such as "
         "learned_embeds and learned_embeds_2 put both into one folder and load the first."
     )

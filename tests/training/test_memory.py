@@ -7,7 +7,7 @@ import pytest
 import torch
 from personalize.concepts.errors import TrainingError
 from personalize.host.backbone import Backbone
-from personalize.host.footprint import Allocated, DeviceMemory, StepShape, as_json, needed
+from personalize.host.footprint import Allocated, DeviceMemory, StepShape, needed, shapes_text
 from personalize.tests.trainers import run_trainer
 from personalize.tests.training.test_parity import LATENTS
 from personalize.training.memory import GIB, RESERVE, fitted
@@ -95,7 +95,7 @@ def counted(tiny, rows, **options):
     shape = StepShape(
         rows=rows, side=64, dtype=torch.float32, weights=torch.float32, **options
     )  # fmt: skip
-    return needed(as_json(tiny.model.model.model_config.unet_config), shape)
+    return needed(shapes_text(tiny.model.model.model_config.unet_config), shape)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
