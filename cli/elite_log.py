@@ -16,9 +16,9 @@ from torch import Tensor
 from ..host.sampling import text_to_image
 from ..pictures.masks import MaskMarks
 from ..samplers.apply import apply_concept
-from ..training.elite.augmentation import resized
 from ..training.elite.encoding import encode_elite
 from ..training.elite.examples import SubjectPicture
+from ..training.zoom import resized
 
 if TYPE_CHECKING:
     from ..training.elite.config import EliteConfig

@@ -1,7 +1,7 @@
 """Gradients through the host's loaded modules, whose weights are inference tensors."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -130,6 +130,21 @@ def replaced_weights(weights: Mapping[nn.Module, nn.Parameter]) -> Iterator[None
                 delattr(layer, _CASTS)
             else:
                 setattr(layer, _CASTS, casts)
+
+
+@contextmanager
+def first_row_detached(layers: Iterable[nn.Module]) -> Iterator[None]:
+    """Let no gradient through the first row of what these layers return, (B, T, c)."""
+    handles = [layer.register_forward_hook(_detach_first_row) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _detach_first_row(_layer: nn.Module, _inputs: Any, rows: Tensor) -> Tensor:
+    return torch.cat([rows[:, :1].detach(), rows[:, 1:]], dim=1)
 
 
 @contextmanager

@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from ..concepts.bases import Base
 from ..concepts.errors import BaseModelError
 from .attention_maps import AttentionReader, cross_attentions, nearest_side
-from .autograd import checkpointed, differentiable, is_quantised, replaced_weights
+from .autograd import (
+    checkpointed,
+    differentiable,
+    first_row_detached,
+    is_quantised,
+    replaced_weights,
+)
 from .base_models import base_of_model, check_pair
 from .denoiser import CELL, Denoiser
 from .footprint import DeviceMemory, StepShape, needed, shapes_text, weight_bytes
@@ -66,6 +72,7 @@ class Backbone:
         self._stack = ExitStack()
         self._trained: dict[nn.Module, nn.Parameter] = {}
         self._products: dict[nn.Module, Product] = {}
+        self._first_detached: tuple[nn.Module, ...] = ()
 
     @property
     def base(self) -> Base:
@@ -109,7 +116,7 @@ class Backbone:
                 yield
             finally:
                 self._stack.close()
-                self._trained, self._products = {}, {}
+                self._trained, self._products, self._first_detached = {}, {}, ()
                 for patcher in self._beside:
                     unload(patcher)  # the user's own model needs the room
 
@@ -148,6 +155,12 @@ class Backbone:
         layers = self._projections()
         self._products |= {layers[path]: product for path, product in products.items()}
         self._stack.enter_context(added_products(self._products))
+
+    def detach_first_token(self) -> None:
+        """From here to the session's end no gradient reaches keys and values through a prompt's
+        first token, its begin. To be called after what changes them is there."""
+        self._first_detached = tuple(self._projections().values())
+        self._stack.enter_context(first_row_detached(self._first_detached))
 
     def _projections(self) -> dict[str, Any]:
         return self._host_base.projections(self._model.model.diffusion_model)
@@ -231,6 +244,7 @@ class Backbone:
         self._stack.enter_context(replaced_weights(self._trained))
         self._stack.enter_context(added_products(self._products))
         self._stack.enter_context(frozen_layers(self._model.model.diffusion_model))
+        self._stack.enter_context(first_row_detached(self._first_detached))
         if self._checkpointing:
             self._stack.enter_context(checkpointed(self._model.model.diffusion_model))
 

@@ -88,6 +88,19 @@ WAYS = {
     "DETEX without attention loss": Way("DetexConfig", {**_WEIGHTS, "attention_weight": 0.0}),
     "DETEX without joint training": Way("DetexConfig", {**_WEIGHTS, "mask_probability": 0.0}),
 }
+VARIANTS = {
+    "DETEX, printed norm": Way("DetexConfig", {**_WEIGHTS, "attention_norm": "norm"}),
+    "DETEX, maps by maximum": Way("DetexConfig", {**_WEIGHTS, "attention_norm": "by maximum"}),
+    "DETEX, mean square": Way("DetexConfig", {**_WEIGHTS, "attention_norm": "mean square"}),
+    "DETEX, pose sees the subject": Way("DetexConfig", {**_WEIGHTS, "pose_sees": "subject"}),
+    "DETEX, first token trained": Way("DetexConfig", {**_WEIGHTS, "first_token": True}),
+    "Custom Diffusion, first token trained": Way(
+        "CustomDiffusionConfig", {**_WEIGHTS, "first_token": True}
+    ),
+}
+"""Ways that decided between readings of the paper; run when they are named."""
+
+EVERY_WAY = {**WAYS, **VARIANTS}
 
 
 Figures = Mapping[str, float]
@@ -357,9 +370,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--subjects", type=int, default=5, help="number of things")
     parser.add_argument("--first", type=int, default=0, help="number of the first of them")
     parser.add_argument("--prompts", type=int, default=5, help="of each subject, 10 at most")
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(EVERY_WAY))
     parser.add_argument("--steps", type=int, help="instead of each way's own, for a try")
     parser.add_argument("--learning-rate", type=float, help="instead of each way's own, for a try")
+    parser.add_argument("--prior-weight", type=float, help="instead of 1; 0 for a quicker try")
     parser.add_argument("--weights", type=Path, help="folder of the miniature's files")
     parser.add_argument("--sheet", type=Path, help="a picture file to draw, of the first subject")
     parser.add_argument("--ranks", nargs="+", type=int, help="of compressed files, to measure too")
@@ -376,12 +390,13 @@ def main(arguments: Sequence[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     study = Study(load_miniature(weights), Jury.load(weights), folder, options.prompts)
     tried = {"steps": options.steps, "learning_rate": options.learning_rate}
-    tried = {name: value for name, value in tried.items() if value}
+    tried["prior_weight"] = options.prior_weight
+    tried = {name: value for name, value in tried.items() if value is not None}
     results: Results = {name: [] for name in options.ways}
     for number in range(options.first, options.first + options.subjects):
         subject = thing(number)
         for name in options.ways:
-            own = WAYS[name]
+            own = EVERY_WAY[name]
             way = replace(own, settings={**own.settings, **tried}) if own.config else own
             figures = study.figures(subject, way)
             results[name].append(figures)

@@ -32,9 +32,11 @@ from personalize.tests.training.test_parity import (
     shape_of,
     tokenizer_folder,
 )
+from personalize.training.batch import squared_errors
 from personalize.training.custom_diffusion import CustomDiffusion, CustomDiffusionConfig
 from personalize.training.preservation import BatchWithPrior
 from personalize.training.prior import SAMPLING, ClassPictures
+from personalize.training.sources import Sources
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -57,7 +59,7 @@ def dogs():
 
 def cd(**changes):
     settings = {"class_word": "dog", "steps": 3, "batch_size": 2, "resolution": 64}
-    settings |= {"learning_rate": 1e-3, "rank": 0}
+    settings |= {"learning_rate": 1e-3, "rank": 0, "zoom": False}
     return CustomDiffusionConfig(placeholder="<my-dog>", **settings | changes)
 
 
@@ -102,16 +104,34 @@ def with_prior(batch, seed=9):
     return BatchWithPrior(**vars(batch), prior=make_batch(seed=seed))
 
 
-@pytest.mark.parametrize("prior_weight", [0.0, 0.7])
-def test_gradients_equal_diffusers(every_tiny, prior_weight):
+def with_custom_attention(unet):
+    """diffusers' own attention of Custom Diffusion, with the UNet's weights as trained ones."""
+    from diffusers.models.attention_processor import CustomDiffusionAttnProcessor
+
+    for name, attn in unet.named_modules():
+        if name.endswith(".attn2"):
+            sizes = {"hidden_size": attn.to_k.out_features}
+            sizes["cross_attention_dim"] = attn.to_k.in_features
+            processor = CustomDiffusionAttnProcessor(train_q_out=False, **sizes)
+            processor.to_k_custom_diffusion.weight = attn.to_k.weight
+            processor.to_v_custom_diffusion.weight = attn.to_v.weight
+            attn.processor = processor
+
+
+@pytest.mark.parametrize(("prior_weight", "first_token"), [(0.0, True), (0.7, False)])
+def test_gradients_equal_diffusers(every_tiny, prior_weight, first_token):
+    """As its plain attention, and as its attention for Custom Diffusion."""
     from personalize.tests.training import reference as plain
 
     tiny = every_tiny
     reference = plain.reference(tiny.path, shape_of(tiny.kind), tokenizer_folder(), words=1)
+    if not first_token:
+        with_custom_attention(reference.unet)
     backbone, batch = Backbone(tiny.model, tiny.clip), make_batch(prompt=(0, 0))
     batch = with_prior(batch) if prior_weight else BatchWithPrior(**vars(batch))
     with backbone.session(LATENTS):
-        learner = CustomDiffusion(cd(prior_weight=prior_weight), backbone, no_pictures())
+        config = cd(prior_weight=prior_weight, first_token=first_token)
+        learner = CustomDiffusion(config, backbone, no_pictures())
         theirs = projections_of(reference.unet, learner.projections.parameters)
         terms = learner.loss(backbone, batch)
         parameters = learner.parameters
@@ -238,7 +258,87 @@ def test_prior_weight_0_needs_no_class_pictures(tiny_sd1, pictures, dogs, monkey
     assert without["denoising"] == pytest.approx(with_them["denoising"], rel=1e-5)
 
 
+# --- zoomed pictures --------------------------------------------------------------------------
+
+
+def zoomed_batch(tiny, pictures):
+    """A learner that zooms, and its batch of many."""
+    config = cd(zoom=True, batch_size=40, prior_weight=0.0, templates="photo of a {}\na {}")
+    backbone = Backbone(tiny.model, tiny.clip)
+    sources = Sources(model=tiny.model, clip=tiny.clip, vae=tiny.vae, images=pictures)
+    seen = CustomDiffusion.prepare(config, sources, backbone)
+    with backbone.session(seen.batch_shape(40)):
+        learner = CustomDiffusion(config, backbone, seen)
+        generator = torch.Generator().manual_seed(3)
+        return learner, backbone, learner.draw(backbone, generator)
+
+
+def test_the_prompt_says_how_a_picture_is_zoomed(tiny_sd1, pictures):
+    learner, _, batch = zoomed_batch(tiny_sd1, pictures)
+    kinds = learner.pictures.zooms.numbers[batch.index]
+    assert {0, 3} < set(kinds.tolist()) and torch.equal(batch.prompt // 2, kinds)
+    small = (kinds == 1) | (kinds == 2)
+    seen = batch.visible.mean(dim=(1, 2, 3))
+    assert small.any() and (seen[small] < 0.6**2).all() and (seen[~small] == 1).all()
+    assert len(learner.table) == 2 * 5
+
+
+def test_only_what_is_visible_of_a_picture_counts(tiny_sd1, pictures):
+    learner, backbone, batch = zoomed_batch(tiny_sd1, pictures)
+    with backbone.session(LATENTS), torch.no_grad():
+        context = learner.context(backbone, batch)
+        errors = squared_errors(backbone, batch, context)
+        loss = learner.loss(backbone, batch)["denoising"]
+    rows = [e[:, v[0] > 0].mean() for e, v in zip(errors, batch.visible, strict=True)]
+    assert loss.item() == pytest.approx(torch.stack(rows).mean().item(), rel=1e-5)
+
+
+def test_mirrored_pictures_are_visible_where_they_are(tiny_sd1, pictures):
+    learner, _, batch = zoomed_batch(tiny_sd1, pictures)
+    own = learner.pictures.zooms.visible[batch.index]
+    assert batch.mirrored.any() and not torch.equal(own, own.flip(-1))
+    assert torch.equal(batch.visible[batch.mirrored], own[batch.mirrored].flip(-1))
+
+
+def test_zoomed_trainings_repeat(tiny_sd1, pictures):
+    one, same = (
+        learned(tiny_sd1, pictures, [], zoom=True, prior_weight=0.0, steps=1).concept
+        for _ in range(2)
+    )
+    assert same_concept(one, same)
+
+
 # --- pictures of the class --------------------------------------------------------------------
+
+
+def test_class_pictures_are_those_of_ddim_with_eta_1():
+    """One step of the host's ancestral Euler sampler is one of DDIM (Song et al. 2021, eq. 12)."""
+    from comfy.k_diffusion.sampling import get_ancestral_step
+    from diffusers import DDIMScheduler
+
+    assert SAMPLING["sampler"] == "euler_ancestral"
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+        set_alpha_to_one=False, steps_offset=1,
+    )  # fmt: skip
+    scheduler.set_timesteps(50)
+    x, eps, noise = torch.randn(3, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    t, after = (int(scheduler.timesteps[n]) for n in (10, 11))
+    wanted = scheduler.step(eps, t, x, eta=1.0, variance_noise=noise).prev_sample
+    alpha, alpha_after = (scheduler.alphas_cumprod[n] for n in (t, after))
+    sigma, sigma_after = ((1 / a - 1) ** 0.5 for a in (alpha, alpha_after))
+    down, up = get_ancestral_step(sigma, sigma_after, 1.0)
+    ours = (x / alpha**0.5 + eps * (down - sigma) + noise * up) * alpha_after**0.5
+    assert torch.allclose(ours, wanted, atol=1e-5)
+
+
+def test_the_hosts_uniform_ddim_schedule_is_the_programs(tiny_sd1):
+    from comfy.samplers import calculate_sigmas
+
+    sampling = tiny_sd1.model.get_model_object("model_sampling")
+    sigmas = calculate_sigmas(sampling, SAMPLING["scheduler"], SAMPLING["steps"])
+    steps = torch.arange(981, 0, -20)  # 50 of them, 1 in the end
+    assert torch.equal(sigmas[:-1], sampling.sigmas[steps].to(sigmas.dtype))
 
 
 def self_made(tiny, pictures, folder, counts=None, **changes):

@@ -1,8 +1,9 @@
 """What every training has to know, and what those of concepts have to know besides. Each method
 extends it and sets its paper's numbers."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ..concepts.bases import Base
 from ..concepts.errors import TrainingError
@@ -36,6 +37,8 @@ class LoopConfig:
     gradient_checkpointing: bool = False
     save_every: int = 100
     micro_batch: int = 0
+    former: ClassVar[Mapping[str, Any]] = {}
+    """Fields that earlier versions lacked, and the values that stand for what those did."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precision", Precision(self.precision))
@@ -60,11 +63,16 @@ class LoopConfig:
             )
 
     def identity(self) -> dict[str, Any]:
-        """The fields that decide what the parameters are after a given number of steps."""
+        """The fields that decide what the parameters are after a given number of steps.
+
+        One that stands for what earlier versions did is left out, as they had none: so the states
+        of those are found, and only by trainings that go on as they began.
+        """
         fields = self.as_json()
         for bookkeeping in ("steps", "save_every", "micro_batch"):
             del fields[bookkeeping]
-        return fields
+        unlike = object()
+        return {k: v for k, v in fields.items() if v != self.former.get(k, unlike)}
 
     def on_base(self: AnyConfig, base: Base, resolution: int) -> AnyConfig:
         """The config with the base model's own values where they are left to it.

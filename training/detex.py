@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -50,10 +50,25 @@ class PoseWord(str, Enum):
     VIEW = "view"
 
 
+class AttentionNorm(str, Enum):
+    """||A - m|| of the attention loss, which the paper leaves open."""
+
+    NORM = "norm"
+    BY_MAXIMUM = "by maximum"
+    MEAN_SQUARE = "mean square"
+
+
+class PoseSees(str, Enum):
+    PICTURE = "picture"
+    SUBJECT = "subject"
+
+
 @dataclass(frozen=True, kw_only=True)
 class DetexConfig(PriorConfig):
     """attention_weight: of L_CA, which holds each attribute word to its part of the picture
 
+    attention_norm: how L_CA measures a map's distance from its mask
+    pose_sees: what the mapper of pose words sees of a picture; that of background words sees all
     mask_probability: gamma, how often the background is removed from picture and prompt
     mappers: attribute words come from mappers on the image embedding; False trains them as they
         are, for studies
@@ -61,16 +76,25 @@ class DetexConfig(PriorConfig):
 
     pose_word: PoseWord = PoseWord.POSE
     attention_weight: float = 0.01
+    attention_norm: AttentionNorm = AttentionNorm.MEAN_SQUARE
     mask_probability: float = 0.5
     mappers: bool = True
+    pose_sees: PoseSees = PoseSees.PICTURE
     flip: bool = False
     steps: int = 600
     batch_size: int = 4
     learning_rate: float = 1e-5
+    former: ClassVar[Mapping[str, Any]] = {
+        **PriorConfig.former,
+        "attention_norm": AttentionNorm.MEAN_SQUARE,
+        "pose_sees": PoseSees.PICTURE,
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "pose_word", PoseWord(self.pose_word))
+        object.__setattr__(self, "attention_norm", AttentionNorm(self.attention_norm))
+        object.__setattr__(self, "pose_sees", PoseSees(self.pose_sees))
         if self.attention_weight < 0:
             raise TrainingError(
                 f"Expected an attention_weight of 0 or more, got {self.attention_weight}. 0.01 is "
@@ -86,16 +110,19 @@ class DetexConfig(PriorConfig):
 class DetexPictures(PicturesWithPrior):
     """embeddings: CLIP's of the pictures, (N, e); masks: 1 on the subject, (N, size, size)
 
+    subjects: embeddings of the subjects alone, None when the mapper of pose words sees all
     blanked: the pictures without their background, None when they are not needed
     """
 
     embeddings: Tensor
     masks: Tensor
     blanked: EncodedPictures | None
+    subjects: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
         blanked = self.blanked.tensors() if self.blanked is not None else []
-        return [*super().tensors(), self.embeddings, self.masks, *blanked]
+        subjects = [] if self.subjects is None else [self.subjects]
+        return [*super().tensors(), self.embeddings, self.masks, *blanked, *subjects]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,15 +152,20 @@ class Detex(ConceptLearner):
         word = vocabulary_words(text, config.init_word, 1)
         self.word = word.detach().clone().requires_grad_(True)
         generator = Generator().manual_seed(config.train_seed)
-        embeddings = pictures.embeddings.to(text.device)
+        seen = pictures.embeddings if pictures.subjects is None else pictures.subjects
         sizes = text.word_sizes()
-        mappers = [WordMapper.started(embeddings, sizes, generator) for _ in range(2)]
+        mappers = [
+            WordMapper.started(embeddings.to(text.device), sizes, generator)
+            for embeddings in (seen, pictures.embeddings)
+        ]
         self.pose, self.background = (
             mapper if config.mappers else FreeWords(mapper.words().detach()) for mapper in mappers
         )
         self.table = prompt_table(config, backbone, count)
         self.prior_context = encoded_prompt(backbone, config.prior_prompt)
         self.projections = open_projections(backbone, self.config.rank, config.train_seed)
+        if not config.first_token:
+            backbone.detach_first_token()
         self.masks = pictures.masks.to(backbone.device)
         if config.attention_weight:
             side = backbone.latent_side // 2  # 32 of the paper's 64
@@ -163,16 +195,18 @@ class Detex(ConceptLearner):
             marks=sources.mask_marks,
             warn=sources.warn,
         )
-        blanked = None
+        inside, blanked, subjects = masks[..., None], None, None
+        without = squares * inside + BLANK * (1 - inside)
         if config.mask_probability:
-            inside = masks[..., None]
-            without = squares * inside + BLANK * (1 - inside)
             blanked = encode_squares(sources.vae, without, config.flip)
+        if config.pose_sees is PoseSees.SUBJECT:
+            subjects = image_embeddings(sources.clip_vision, without)
         return DetexPictures(
             **vars(pictures),
             embeddings=image_embeddings(sources.clip_vision, squares),
             masks=masks,
             blanked=blanked,
+            subjects=subjects,
             prior=encode_prior(config, sources, backbone, pictures),
         )
 
@@ -221,16 +255,16 @@ class Detex(ConceptLearner):
         return batch.index + len(self.masks) * removed.cpu()
 
     def attention_loss(self, batch: Batch, removed: Tensor) -> Tensor:
-        """L_CA = E ||A(P) - m||^2 + ||A(B) - (1 - m)||^2, means over the map; a row without its
+        """L_CA = E ||A(P) - m|| + ||A(B) - (1 - m)|| with the chosen norm; a row without its
         background has no second part."""
         slots = self.table.slots[self.prompt_rows(batch, removed)]
         wanted = torch.stack([1 + batch.index, 1 + len(self.masks) + batch.index], dim=1)
         places = (slots[:, None] == wanted[..., None]).int().argmax(dim=-1)  # (B, 2)
         maps = self.reader.word_maps(places)
         inside = self.masks_of(batch, maps.shape[-1])
+        distance = DISTANCES[self.config.attention_norm]
         pose, background = (
-            (maps[:, n] - target).square().mean(dim=(1, 2))
-            for n, target in enumerate((inside, 1 - inside))
+            distance(maps[:, n], target) for n, target in enumerate((inside, 1 - inside))
         )
         return (pose + background * ~removed).mean()
 
@@ -253,6 +287,29 @@ class Detex(ConceptLearner):
             words={"": self.word, **attributes},
             tensors=self.projections.tensors(),
         )
+
+
+def norm_distance(maps: Tensor, wanted: Tensor) -> Tensor:
+    """||A - m||, as the paper prints it, (B, h, w) each -> (B,). Grows with the maps' size."""
+    return torch.linalg.vector_norm(maps - wanted, dim=(1, 2))
+
+
+def mean_square_distance(maps: Tensor, wanted: Tensor) -> Tensor:
+    """mean (A - m)^2 of the shares of attention as they are, (B, h, w) each -> (B,)."""
+    return (maps - wanted).square().mean(dim=(1, 2))
+
+
+def distance_by_maximum(maps: Tensor, wanted: Tensor) -> Tensor:
+    """mean (A / max A - m)^2, as in Break-A-Scene (Avrahami et al. 2023), which the paper cites for
+    its loss: a word need not take all attention on its part of the picture from the others."""
+    return mean_square_distance(maps / maps.amax(dim=(1, 2), keepdim=True), wanted)
+
+
+DISTANCES = {
+    AttentionNorm.NORM: norm_distance,
+    AttentionNorm.BY_MAXIMUM: distance_by_maximum,
+    AttentionNorm.MEAN_SQUARE: mean_square_distance,
+}
 
 
 def prompt_table(config: DetexConfig, backbone: Backbone, count: int) -> PromptTable:

@@ -1,8 +1,9 @@
 """Prior preservation (Kumari et al. 2023, section 3.2): pictures of the class beside the subject's,
 so that the class keeps its meaning while the weights change."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -11,11 +12,12 @@ from ..concepts.bases import Base
 from ..concepts.errors import TrainingError
 from ..host.backbone import Backbone
 from ..host.conditioning import Conditioning
-from .batch import Batch, denoising_loss, draw_batch, squared_errors
+from .batch import Batch, draw_batch, squared_errors
 from .config import TrainConfig, check_class_word
 from .pictures import EncodedPictures, encode_pictures
-from .prior import ClassPictures
+from .prior import ETAS, ClassPictures
 from .sources import Sources
+from .zoom import visible_mean
 
 PRIOR_TEMPLATE = "photo of a {}"
 OWN_RANK = -1
@@ -34,6 +36,8 @@ class PriorConfig(TrainConfig):
     prior_weight: of the loss on pictures of the class; 0 needs none of them
     rank: of the changes of keys and values, 0 for whole weights as in the paper, -1 for what the
         base model asks for
+    prior_eta: noise that DDIM adds anew while it draws them, 1 in the published code
+    first_token: whether a prompt's first token trains keys and values; not in the published code
     """
 
     class_word: str
@@ -41,6 +45,14 @@ class PriorConfig(TrainConfig):
     prior_count: int = 200
     prior_weight: float = 1.0
     rank: int = OWN_RANK
+    prior_eta: float = 1.0
+    first_token: bool = False
+    former: ClassVar[Mapping[str, Any]] = {
+        **TrainConfig.former,
+        "rank": 0,
+        "prior_eta": 0.0,
+        "first_token": True,
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,7 +66,8 @@ class PriorConfig(TrainConfig):
                 f"Expected a prior_count of 1 or more, got {self.prior_count}. 200 is usual; to "
                 "learn without pictures of the class, set prior_weight to 0."
             )
-
+        if self.prior_eta not in ETAS:
+            raise TrainingError(f"Expected a prior_eta of 0 or 1, got {self.prior_eta}.")
         if self.rank < OWN_RANK:
             raise TrainingError(
                 f"Expected a rank of 1 or more, 0 for whole weights or {OWN_RANK} for what the "
@@ -64,11 +77,6 @@ class PriorConfig(TrainConfig):
     def on_base(self: AnyPriorConfig, base: Base, resolution: int) -> AnyPriorConfig:
         config = super().on_base(base, resolution)
         return config if config.rank != OWN_RANK else replace(config, rank=base.rank)
-
-    def identity(self) -> dict[str, Any]:
-        """Of whole weights that of earlier versions, which knew no rank."""
-        fields = super().identity()
-        return fields if self.rank else {k: v for k, v in fields.items() if k != "rank"}
 
     @property
     def prior_prompt(self) -> str:
@@ -90,9 +98,13 @@ class PicturesWithPrior(EncodedPictures):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchWithPrior(Batch):
-    """prior: as many pictures of the class as there are of the subject"""
+    """prior: as many pictures of the class as there are of the subject
+
+    visible: (B, 1, h, w), where the latents show the picture; None for everywhere
+    """
 
     prior: Batch | None = None
+    visible: Tensor | None = None
 
 
 def encode_prior(
@@ -116,7 +128,13 @@ def class_pictures(
     """Pictures of the class by the untouched model, (count, size, size, 3) in 0..1."""
     with backbone.session(pictures.batch_shape(2 * config.at_once)):
         fingerprint = backbone.fingerprint()  # of the weights in use, LoRAs included
-    wanted = ClassPictures(config.prior_prompt, config.resolution, config.train_seed, fingerprint)
+    wanted = ClassPictures(
+        config.prior_prompt,
+        config.resolution,
+        config.train_seed,
+        fingerprint,
+        ETAS[config.prior_eta],
+    )
     models = sources.model, sources.clip, sources.vae
     return wanted.make(models, config.prior_count, sources.prior_folder, sources.on_prior)
 
@@ -151,7 +169,8 @@ def losses_with_prior(
     """
     prior = batch.prior
     if prior is None:
-        return {"denoising": denoising_loss(backbone, batch, context)}
+        errors = squared_errors(backbone, batch, context)
+        return {"denoising": mean_error(errors, batch.visible)}
     both = Batch(
         *(torch.cat([getattr(b, name) for b in (batch, prior)]) for name in ("x0", "noise", "t")),
         index=batch.index,
@@ -159,4 +178,17 @@ def losses_with_prior(
     )
     contexts = Conditioning.cat([context, prior_context.expand(len(prior.t))])
     subject, other = squared_errors(backbone, both, contexts).split([len(batch.t), len(prior.t)])
-    return {"denoising": subject.mean(), "prior": prior_weight * other.mean()}
+    return {
+        "denoising": mean_error(subject, batch.visible),
+        "prior": prior_weight * other.mean(),
+    }
+
+
+def mean_error(errors: Tensor, visible: Tensor | None) -> Tensor:
+    """Mean of squared errors (B, C, h, w), over what is visible of each picture.
+
+    Custom Diffusion's program divides by a one-channel mask, for pictures of the class too: all of
+    its loss is the number of channels times ours, which its optimizer does not see. diffusers does
+    so for the subject alone, so that pictures of the class count a quarter there.
+    """
+    return errors.mean() if visible is None else visible_mean(errors, visible)

@@ -4,7 +4,7 @@ import io
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy
 import torch
@@ -22,20 +22,38 @@ if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
     from comfy.sd import CLIP, VAE
 
-SAMPLING = {"steps": 50, "cfg": 6.0, "sampler": "ddim", "scheduler": "normal"}
-"""As DETEX and Custom Diffusion sample."""
+SAMPLING = {
+    "steps": 50,
+    "cfg": 6.0,
+    "sampler": "euler_ancestral",
+    "scheduler": "ddim_uniform",
+}
+"""As Custom Diffusion's program makes them: 50 steps of DDIM with eta 1 at guidance 6.
+
+DDIM with eta 1 adds, in the host's scale of sigmas, exactly the noise of the ancestral Euler
+sampler. The host's "ddim" has eta 0.
+"""
+
+FORMER_SAMPLING = {"steps": 50, "cfg": 6.0, "sampler": "ddim", "scheduler": "normal"}
+ETAS = {1.0: SAMPLING, 0.0: FORMER_SAMPLING}
+"""By the eta of DDIM."""
+
 TRAINING_KEY = "personalize"  # name of a text in a kept picture
 CHUNK = 4  # pictures sampled together; a chunk's noise depends on its number alone
 
 
 @dataclass(frozen=True)
 class ClassPictures:
-    """What decides the pictures: the prompt, their size and seed, and the model's fingerprint."""
+    """What decides the pictures: the prompt, their size and seed, and the model's fingerprint.
+
+    sampling: settings of `text_to_image`, one of ETAS
+    """
 
     prompt: str
     size: int
     seed: int
     fingerprint: list[str]
+    sampling: dict[str, Any]
 
     def make(
         self,
@@ -61,7 +79,7 @@ class ClassPictures:
     ) -> Tensor:
         if folder is None:
             return _dequantised(self._sample(models, first))
-        key = training_key(self.prompt, self.size, self.seed, self.fingerprint, SAMPLING)
+        key = training_key(self.prompt, self.size, self.seed, self.fingerprint, self.sampling)
         paths = [folder / key / f"{first + n:05d}.png" for n in range(CHUNK)]
         kept = [_read(path, self.size) for path in paths]
         pictures = [picture for picture in kept if picture is not None]
@@ -73,7 +91,7 @@ class ClassPictures:
     def _sample(self, models: "tuple[ModelPatcher, CLIP, VAE]", first: int) -> Tensor:
         seed = (self.seed + first) % 2**63
         pictures = text_to_image(
-            *models, self.prompt, self.size, count=CHUNK, seed=seed, **SAMPLING
+            *models, self.prompt, self.size, count=CHUNK, seed=seed, **self.sampling
         )
         return (pictures.clamp(0, 1) * 255).round().byte()
 

@@ -1,5 +1,7 @@
 """Prompt templates to train with; ``{}`` is where the subject stands."""
 
+from collections.abc import Sequence
+
 from ..concepts.errors import TrainingError
 
 # The subset of the CLIP ImageNet templates that Textual Inversion trains with (Gal et al. 2022).
@@ -34,8 +36,8 @@ OBJECT_TEMPLATES = (
 )
 
 
-def parse_templates(text: str) -> tuple[str, ...]:
-    """One template a line, each with one ``{}``; an empty text gives OBJECT_TEMPLATES."""
+def parse_templates(text: str, own: Sequence[str] = OBJECT_TEMPLATES) -> tuple[str, ...]:
+    """One template a line, each with one ``{}``; an empty text gives the method's own."""
     lines = tuple(line.strip() for line in text.splitlines() if line.strip())
     for line in lines:
         if line.count("{}") != 1:
@@ -43,4 +45,4 @@ def parse_templates(text: str) -> tuple[str, ...]:
                 f"The template '{line}' has {line.count('{}')} places for the subject. Write one "
                 "{} where the subject stands, such as: a photo of a {}"
             )
-    return lines or OBJECT_TEMPLATES
+    return lines or tuple(own)

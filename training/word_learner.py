@@ -24,6 +24,7 @@ class WordLearner(ConceptLearner):
     and the captions of pictures that have one.
 
     words: where they start; subject: what takes the place of ``{}`` in a template
+    templates: none for those of the config
     """
 
     def __init__(
@@ -34,10 +35,11 @@ class WordLearner(ConceptLearner):
         *,
         words: Tensor,
         subject: Sequence[Piece],
+        templates: Sequence[str] = (),
     ) -> None:
         super().__init__(config, backbone, pictures)
         self.words = words.detach().clone().requires_grad_(True)
-        templates = parse_templates(config.templates)
+        templates = templates or parse_templates(config.templates)
         prompts = [template_pieces(t, subject) for t in templates]
         self.templates = len(templates)
         self.captioned = torch.full((len(pictures),), -1)
@@ -46,13 +48,20 @@ class WordLearner(ConceptLearner):
             if caption:
                 template = caption_template(caption, config.placeholder, config.class_word)
                 self.captioned[n] = len(prompts)
-                prompts.append(fitting_pieces(backbone.text, template, subject, room))
+                pieces = fitting_pieces(
+                    backbone.text, self.captioned_template(n, template), subject, room
+                )
+                prompts.append(pieces)
         self.table = PromptTable(backbone.text, prompts)
 
     @classmethod
     def prepare(cls, config: Any, sources: Sources, backbone: Backbone) -> EncodedPictures:
         pictures = super().prepare(config, sources, backbone)
         return replace(pictures, captions=check_captions(sources.captions, len(pictures)))
+
+    def captioned_template(self, picture: int, template: str) -> str:
+        """What a picture's caption becomes, with ``{}`` for the subject."""
+        return template
 
     @property
     def parameters(self) -> dict[str, Tensor]:

@@ -5,17 +5,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate, pad
 
 from ...concepts.elite import patch_grid
-from ...host.denoiser import CELL
-
-GREY = 0.5  # beside a zoomed-out picture
-
-
-def resized(picture: Tensor, size: int) -> Tensor:
-    """A whole picture (3, H, W) as a square, whatever its shape."""
-    if picture.shape[1:] == (size, size):
-        return picture
-    scaled = interpolate(picture[None], (size, size), mode="bicubic", antialias=True)
-    return scaled[0].clamp(0, 1)
+from ..zoom import resized, uniform
 
 
 def disguised(picture: Tensor, flip: bool, generator: Generator) -> Tensor:
@@ -68,38 +58,6 @@ def on_patches(mask: Tensor, patches: int) -> Tensor:
     return interpolate(mask[None], patch_grid(patches), mode="nearest")[0]
 
 
-def zoomed_picture(picture: Tensor, size: int, generator: Generator) -> tuple[Tensor, Tensor, int]:
-    """The picture to denoise, where its latents are visible, and the number in ZOOMS that says how.
-
-    In two of three cases drawn at a third to the whole of the size, else at 1.2 to 1.4 times of it
-    (Kumari et al. 2023, section 3.3). Below 0.6 it stands on grey, at any place.
-    """
-    smaller, scale, word = (uniform(generator) for _ in range(3))
-    places = [uniform(generator), uniform(generator)]
-    cells = size // CELL
-    drawn = round(size * (1 / 3 + 2 / 3 * scale if smaller < 2 / 3 else 1.2 + 0.2 * scale))
-    corner = [round(place * abs(size - drawn)) for place in places]
-    if drawn > size:
-        top, left = corner
-        large = resized(picture, drawn)[:, top : top + size, left : left + size]
-        return large, torch.ones(1, cells, cells), 3 + (word < 0.5)
-    if drawn >= 0.6 * size:
-        return resized(picture, size), torch.ones(1, cells, cells), 0
-    canvas = torch.full((3, size, size), GREY)
-    top, left = corner
-    canvas[:, top : top + drawn, left : left + drawn] = resized(picture, drawn)
-    visible = torch.zeros(1, cells, cells)
-    rows, columns = (_inside(start, start + drawn) for start in corner)
-    visible[:, rows, columns] = 1
-    return canvas, visible, 1 + (word < 0.5)
-
-
-def _inside(start: int, stop: int) -> slice:
-    """Latent cells of a range of pixels without those at its edge, one at least."""
-    first = start // CELL + 1
-    return slice(first, max(stop // CELL - 1, first + 1))
-
-
 def warped(picture: Tensor, move: Tensor, beside: str, mode: str = "bilinear") -> Tensor:
     """A picture (C, h, w) looked up at moved places; move: (3, 3), in coordinates of -1..1."""
     grid = affine_grid(move[None, :2], [1, *picture.shape], align_corners=False)
@@ -117,10 +75,6 @@ def _turn(degrees: float) -> Tensor:
     angle = torch.tensor(degrees).deg2rad()
     cos, sin = float(angle.cos()), float(angle.sin())
     return torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-
-
-def uniform(generator: Generator) -> float:
-    return float(torch.rand((), generator=generator))
 
 
 def choice(generator: Generator, count: int) -> int:

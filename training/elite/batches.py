@@ -15,8 +15,8 @@ from ...host.denoiser import CELL
 from ...host.latents import LatentPosterior, encode_posterior
 from ...host.vision import image_embeddings, layer_features, vision_shape
 from ..descent import Processes
+from ..zoom import ZOOMS
 from .alignment import AlignmentBatch
-from .captions import ZOOMS
 from .config import EliteConfig, TrainingStage
 from .examples import Example, Examples, Subjects
 from .global_stage import EliteBatch

@@ -4,10 +4,8 @@ from typing import Any
 
 from ..prompts import template_pieces
 from ..templates import parse_templates
+from ..zoom import ZOOMS, zoomed
 from .config import EliteConfig, TrainingStage
-
-ZOOMS = ("", "a far away", "very small", "zoomed in", "close up")
-"""What a prompt says of how a picture was zoomed, instead of its article; "" for not at all."""
 
 
 def captions(config: EliteConfig, words: int) -> list[list[Any]]:
@@ -16,11 +14,3 @@ def captions(config: EliteConfig, words: int) -> list[list[Any]]:
     zooms = ZOOMS if config.stage is TrainingStage.LOCAL and config.zoom else ZOOMS[:1]
     texts = [zoomed(template, zoom) for zoom in zooms for template in templates]
     return [template_pieces(text, [range(words)]) for text in texts]
-
-
-def zoomed(template: str, zoom: str) -> str:
-    """``a photo of a {}`` -> ``a far away photo of a {}``."""
-    first, _, rest = template.partition(" ")
-    if not zoom:
-        return template
-    return f"{zoom} {rest if first.lower() in ('a', 'an', 'the') else template}"

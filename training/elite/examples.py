@@ -17,7 +17,8 @@ from torch import Generator, Tensor
 from ...concepts.errors import PictureError, TrainingError
 from ...host.denoiser import CELL
 from ..templates import parse_templates
-from .augmentation import choice, disguised, moved_subject, resized, uniform, zoomed_picture
+from ..zoom import resized, uniform, zoomed_picture
+from .augmentation import choice, disguised, moved_subject
 from .config import EliteConfig, TrainingStage
 
 MOST_UNUSABLE = 100  # pictures in a row before the training gives up

@@ -20,6 +20,7 @@ from ...host.attention import Place, Replace, cross_attention, patch_place
 from ...host.backbone import Backbone
 from ..batch import squared_errors
 from ..prompts import PromptTable
+from ..zoom import visible_mean
 from .captions import captions
 from .config import EliteConfig
 from .global_stage import EliteBatch
@@ -106,15 +107,6 @@ class LocalTerm:
         keys, values = self.keys.to(q.dtype), self.values.to(q.dtype)
         local = cross_attention(q, keys, values, extra_options)
         return cross_attention(q, k, v, extra_options) + weighted(local, ratio)
-
-
-def visible_mean(errors: Tensor, visible: Tensor) -> Tensor:
-    """Mean over each sample's visible latents, then over the samples; (B, C, h, w), (B, 1, h, w).
-
-    So every sample counts alike, however little of it is visible.
-    """
-    visible = visible.expand_as(errors)
-    return ((errors * visible).sum(dim=(1, 2, 3)) / visible.sum(dim=(1, 2, 3))).mean()
 
 
 def _leaf(tensor: Tensor, backbone: Backbone) -> Tensor:

@@ -23,9 +23,10 @@ from personalize.training.elite.config import EliteConfig
 from personalize.training.elite.encoding import encode_elite
 from personalize.training.elite.folders import PictureFolder
 from personalize.training.elite.global_stage import GlobalElite
-from personalize.training.elite.local_stage import LocalElite, visible_mean
+from personalize.training.elite.local_stage import LocalElite
 from personalize.training.elite.train import EliteModels, GivenSubjects, train_elite
 from personalize.training.templates import parse_templates
+from personalize.training.zoom import visible_mean
 from PIL import Image
 
 pytestmark = pytest.mark.host
