@@ -82,7 +82,7 @@ WAYS = {
     "Textual Inversion": Way(
         "TextualInversionConfig", {"steps": 150, "batch_size": 4, "learning_rate": 5e-3}
     ),
-    "Custom Diffusion": Way("CustomDiffusionConfig", _WEIGHTS),
+    "Custom Diffusion": Way("CustomDiffusionConfig", {**_WEIGHTS, "zoom": False}),
     "DETEX": Way("DetexConfig", _WEIGHTS),
     "DETEX without mappers": Way("DetexConfig", {**_WEIGHTS, "mappers": False}),
     "DETEX without attention loss": Way("DetexConfig", {**_WEIGHTS, "attention_weight": 0.0}),
@@ -95,8 +95,9 @@ VARIANTS = {
     "DETEX, pose sees the subject": Way("DetexConfig", {**_WEIGHTS, "pose_sees": "subject"}),
     "DETEX, first token trained": Way("DetexConfig", {**_WEIGHTS, "first_token": True}),
     "Custom Diffusion, first token trained": Way(
-        "CustomDiffusionConfig", {**_WEIGHTS, "first_token": True}
+        "CustomDiffusionConfig", {**_WEIGHTS, "zoom": False, "first_token": True}
     ),
+    "Custom Diffusion, zoomed": Way("CustomDiffusionConfig", {**_WEIGHTS, "zoom": True}),
 }
 """Ways that decided between readings of the paper; run when they are named."""
 
