@@ -74,7 +74,8 @@ def ours(model: Any, clip: Any, latents: int) -> Iterator[dict[str, Callable[[],
     shared: dict[str, Any] = {"placeholder": "<x>", "class_word": CLASS_WORD, "batch_size": 1}
     backbone, pictures = Backbone(model, clip), encoded(latents)
     with backbone.session((2, 4, latents, latents)):
-        custom = CustomDiffusion(CustomDiffusionConfig(**shared), backbone, pictures)
+        plain = CustomDiffusionConfig(**shared, zoom=False)
+        custom = CustomDiffusion(plain, backbone, pictures)
         detex = Detex(DetexConfig(**shared), backbone, pictures)
         custom.projections = detex.projections  # a session computes with one set of copies
         without = copy(detex)
@@ -84,8 +85,7 @@ def ours(model: Any, clip: Any, latents: int) -> Iterator[dict[str, Callable[[],
             def draw(_: int, generator: Any) -> Any:
                 return learner.draw(backbone, generator)
 
-            config = CustomDiffusionConfig(**shared)
-            return Training(learner, config, backbone, draw)._one_step
+            return Training(learner, plain, backbone, draw)._one_step
 
         learners = {CUSTOM: custom, DETEX: detex, NO_MAPS: without}
         yield {name: step_of(learner) for name, learner in learners.items()}

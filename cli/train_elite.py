@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 PROMPTS = ["a photo of a {}", "a {} on the beach"]
 ENCODER = "encoder.safetensors"
-BATCHES = {"align": 64, "global": 16, "local": 8}
+STAGES = ("align", "global", "local")
 
 
 def parser() -> argparse.ArgumentParser:
-    """Options; their defaults are the paper's."""
+    """Options; their defaults are the published scripts'."""
     result = argparse.ArgumentParser(
         prog="train_elite", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     files.add_argument("--host-pack", **packs, help="custom nodes that register shapes of models")
     add(
         "--stage",
-        choices=list(BATCHES),
+        choices=STAGES,
         default="global",
         help="align: a start for the words by CLIP, not in the paper",
     )
@@ -61,14 +61,15 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--batch-size",
         type=int,
-        help=f"pictures a step, of all processes together; default: {BATCHES}",
+        default=0,
+        help="pictures a step, of all processes together; 0: the published script's for the stage",
     )
     add("--accumulation", type=int, default=1, help="parts of a process's batch, one after another")
     add(
         "--learning-rate",
         type=float,
         default=0.0,
-        help="0: the paper's, which grows with the batch",
+        help="0: the published one, which grows with the batch",
     )
     add("--warmup", type=int, default=0, help="steps in which the learning rate rises")
     add("--cosine", action="store_true", help="let it fall to 0 towards the last step")
@@ -85,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     add("--micro-batch", type=int, default=0, help="pictures at once, 0 for what memory allows")
     add("--gradient-checkpointing", action="store_true")
     add("--no-zoom", action="store_true", help="the local stage draws whole pictures only")
+    add("--no-stretch", action="store_true", help="never distort what the encoder sees")
     add("--no-flip", action="store_true", help="never mirror what the encoder sees")
     add("--templates", type=Path, help="file of prompts, one a line, with {} for the subject")
     add("--threads", type=int, default=4, help="that read and augment pictures ahead")
@@ -251,7 +253,7 @@ def config_of_options(args: argparse.Namespace) -> EliteConfig:
     return EliteConfig(
         stage=args.stage,
         steps=args.steps,
-        batch_size=args.batch_size or BATCHES[args.stage],
+        batch_size=args.batch_size,
         learning_rate=args.learning_rate,
         train_seed=args.seed,
         resolution=args.resolution,
@@ -271,6 +273,7 @@ def config_of_options(args: argparse.Namespace) -> EliteConfig:
         average=args.average,
         projections_share=args.projections_share,
         zoom=not args.no_zoom,
+        stretch=not args.no_stretch,
     )
 
 

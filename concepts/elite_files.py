@@ -58,18 +58,20 @@ def official_blocks(res_blocks: int = 2) -> dict[str, str]:
     return {name: host_block(name, res_blocks) or "" for name in names}
 
 
-def load_official(global_mapper: Path, local_mapper: Path) -> EliteEncoder:
-    """The published pair `global_mapper.pt`, `local_mapper.pt`. Nothing in the files is run."""
+def load_official(global_mapper: Path, local_mapper: Path | None = None) -> EliteEncoder:
+    """The published `global_mapper.pt`, with its `local_mapper.pt` or for words alone, as the
+    program's `inference_global.py` uses it. Nothing in the files is run."""
     if global_mapper == local_mapper:
         raise ConceptFileError(
-            f"'{global_mapper.name}' is half a pair. An official encoder is two files: choose its "
-            "global_mapper.pt and its local_mapper.pt."
+            f"'{global_mapper.name}' cannot be both mappers. Choose the global_mapper.pt and the "
+            "local_mapper.pt of one encoder, or the global one alone."
         )
     vision, width = OFFICIAL_VISION, OFFICIAL_BASE.text_width
     first, second = (
-        official_stage(_unpickle(path), path.name, vision.width, width)
+        official_stage(_unpickle(path), path.name, vision.width, width) if path else None
         for path in (global_mapper, local_mapper)
     )
+    assert first is not None
     return EliteEncoder(global_mapper.stem, OFFICIAL_BASE.key, width, vision, first, second)
 
 
@@ -158,7 +160,7 @@ def load_encoder(path: Path) -> EliteEncoder:
 
 
 def load_encoder_files(global_mapper: Path, local_mapper: Path | None) -> EliteEncoder:
-    """Read an encoder: a file of our format alone, or the official pair."""
+    """Read an encoder: a file of our format alone, or the official pair or its global half."""
     if global_mapper.suffix == ".safetensors":
         if local_mapper not in (None, global_mapper):
             raise ConceptFileError(
@@ -166,11 +168,11 @@ def load_encoder_files(global_mapper: Path, local_mapper: Path | None) -> EliteE
                 f"choice, or choose the global_mapper.pt that belongs to '{local_mapper.name}'."
             )
         return load_encoder(global_mapper)
-    return load_official(global_mapper, local_mapper or global_mapper)
+    return load_official(global_mapper, local_mapper)
 
 
 def find_encoder(paths: Iterable[Path], digest: str) -> EliteEncoder | None:
-    """The encoder of a digest among files of our format and official pairs, None without one.
+    """The encoder of a digest among files of our format and official ones, None without one.
 
     However many concepts refer to an encoder, it is in memory once, for as long as its files stay
     as they are. Raises ConceptFileError when the only file of that digest is damaged.
@@ -188,6 +190,9 @@ def find_encoder(paths: Iterable[Path], digest: str) -> EliteEncoder | None:
     for pair in itertools.permutations(pickles, 2):
         if encoder_digest(*(digests[path] for path in pair)) == digest:
             return _shared(load_official, digest, *pair)
+    for path in pickles:
+        if encoder_digest(digests[path], "") == digest:
+            return _shared(load_official, digest, path)
     if damage is not None:
         raise damage
     return None

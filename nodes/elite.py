@@ -34,8 +34,8 @@ class LoadELITE(io.ComfyNode):
             display_name="Load ELITE Encoder",
             category=CATEGORY,
             description="Loads an encoder that turns one picture into a concept: a .safetensors of "
-            "this pack, or the official global_mapper.pt and local_mapper.pt. Files lie in "
-            "models/elite and output/elite.",
+            "this pack, or the official global_mapper.pt, with its local_mapper.pt or for words "
+            "alone. Files lie in models/elite and output/elite.",
             search_aliases=ALIASES,
             inputs=[
                 io.Combo.Input(
@@ -44,8 +44,9 @@ class LoadELITE(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "local_mapper", options=[SAME_FILE, *pickles], default=SAME_FILE,
-                    tooltip="The local_mapper.pt that belongs to an official global_mapper.pt. "
-                    "Encoders of this pack are one file.",
+                    tooltip="The local_mapper.pt that belongs to an official global_mapper.pt; "
+                    "without it that one gives words and no details. Encoders of this pack are one "
+                    "file.",
                 ),
             ],
             outputs=[EliteSocket.Output(display_name="elite")],

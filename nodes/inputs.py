@@ -101,7 +101,9 @@ def mask_marks_of(values: Mapping[str, Any]) -> MaskMarks:
     return MaskMarks(values.get("mask_marks", MaskMarks.AUTO))
 
 
-def schedule_inputs(config: type[LoopConfig]) -> list[io.Input]:
+def schedule_inputs(config: type[LoopConfig], rate: str = "") -> list[io.Input]:
+    """rate: a sentence on the published learning rate"""
+    slower = "How far a step may go. Lower it when the loss jumps."
     return [
         setting(config, "steps", "Number of training steps.", min=1, max=100000),
         setting(
@@ -110,7 +112,7 @@ def schedule_inputs(config: type[LoopConfig]) -> list[io.Input]:
             min=1, max=64,
         ),
         setting(
-            config, "learning_rate", "How far a step may go. Lower it when the loss jumps.",
+            config, "learning_rate", f"{slower} {rate}".strip(),
             min=1e-7, max=10.0, step=1e-5, round=1e-7,
         ),
     ]  # fmt: skip
@@ -145,15 +147,15 @@ def prior_options(config: type[TrainConfig]) -> list[io.Input]:
     ]  # fmt: skip
 
 
-def preset_option(presets: Presets, default: str) -> io.Input:
+def preset_option(presets: Presets, default: str = CUSTOM, told: str = "") -> io.Input:
     """Named values of other inputs, whose widgets the browser sets when one is chosen.
 
     The values travel with the schema, so that there is one place for a number.
     """
-    told = "; ".join(f"{name}: {_told(values)}" for name, values in presets.items())
     return io.Combo.Input(
         "preset", options=[CUSTOM, *presets], default=default, optional=True,
-        tooltip=f"Sets other inputs. {told}; {CUSTOM}: as they are set.",
+        tooltip=told or "Sets other inputs. custom: as they are set. paper: exactly the paper's "
+        "setting. The help page tells each preset's values.",
         extra_dict={"presets": {name: dict(values) for name, values in presets.items()}},
     )  # fmt: skip
 
@@ -162,10 +164,6 @@ def with_preset(presets: Presets, values: Mapping[str, Any]) -> dict[str, Any]:
     """A node's values with those of its chosen preset: a prompt that no browser wrote names it
     alone."""
     return {**values, **presets.get(values.get("preset", CUSTOM), {})}
-
-
-def _told(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in values.items())
 
 
 def micro_batch_option(config: type[LoopConfig]) -> io.Input:
@@ -196,6 +194,15 @@ def captions_option() -> io.Input:
         tooltip="A caption for each picture in the same order, as Load Image-Text (from Folder) "
         "gives them: it is trained with in the place of a template. The subject stands where it "
         "says the placeholder, {} or the class word, else in front.",
+    )  # fmt: skip
+
+
+def zoom_option(config: type[LoopConfig]) -> io.Input:
+    return setting(
+        config, "zoom",
+        "Pictures are also drawn small on grey or enlarged, and their prompts say so: very small, "
+        "far away, zoomed in, close up. Off for a model that has not seen such pictures.",
+        optional=True, advanced=True,
     )  # fmt: skip
 
 

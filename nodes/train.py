@@ -7,11 +7,9 @@ from comfy_api.latest import io
 
 from ..concepts.placeholders import attribute_placeholder
 from ..training.catversion import CatVersion
-from ..training.cross_init import PRESETS as CROSS_INIT_PRESETS
 from ..training.cross_init import CrossInit
 from ..training.custom_diffusion import CustomDiffusion
 from ..training.detex import Detex
-from ..training.textual_inversion import PRESETS as TEXTUAL_INVERSION_PRESETS
 from ..training.textual_inversion import TextualInversion
 from .inputs import (
     CUSTOM,
@@ -29,15 +27,15 @@ from .inputs import (
     rank_option,
     schedule_inputs,
     seed_input,
+    zoom_option,
 )
+from .presets import CATVERSION, CROSS_INIT, CUSTOM_DIFFUSION, DETEX, TEXTUAL_INVERSION
 from .train_node import TrainNode
 
 
 class TrainTextualInversion(TrainNode):
     learner = TextualInversion
-    presets: ClassVar[Presets] = {
-        name: preset.values for name, preset in TEXTUAL_INVERSION_PRESETS.items()
-    }
+    presets: ClassVar[Presets] = TEXTUAL_INVERSION
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -53,7 +51,10 @@ class TrainTextualInversion(TrainNode):
                 "vectors", "Number of new words. More hold more detail and are harder to edit.",
                 min=1, max=74,
             ),
-            *schedule_inputs(cls.learner.config_type),
+            *schedule_inputs(
+                cls.learner.config_type,
+                "The paper: 0.005 for each of 8 pictures, 0.04; with one picture a step 0.005.",
+            ),
             seed_input(),
             *common_options(cls.learner.config_type, preview_every=250),
             micro_batch_option(cls.learner.config_type),
@@ -71,6 +72,7 @@ class TrainTextualInversion(TrainNode):
 
 class TrainCatVersion(TrainNode):
     learner = CatVersion
+    presets: ClassVar[Presets] = CATVERSION
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -91,7 +93,10 @@ class TrainCatVersion(TrainNode):
                 "reaches the model. The first layers change what the whole prompt means.",
                 min=1, max=24, advanced=True,
             ),
-            *schedule_inputs(cls.learner.config_type),
+            *schedule_inputs(
+                cls.learner.config_type,
+                "The paper: 0.005 with one picture a step; the program: 0.005 for each of 2, 0.01.",
+            ),
             seed_input(),
             cls.setting(
                 "logit_bias", "Added to the attention logits of the residuals: 1 in the published "
@@ -100,6 +105,12 @@ class TrainCatVersion(TrainNode):
             ),
             *common_options(cls.learner.config_type, preview_every=100),
             micro_batch_option(cls.learner.config_type),
+            cls.setting(
+                "last_layer", "The last text layer that is changed, counted from 1, to compare "
+                "layers. 0: the last one that reaches the model.",
+                min=0, max=24, optional=True, advanced=True,
+            ),
+            preset_option(cls.presets),
         ]  # fmt: skip
         return cls.train_schema(
             "PersonalizeTrainCatVersion",
@@ -111,6 +122,7 @@ class TrainCatVersion(TrainNode):
 
 class TrainCustomDiffusion(TrainNode):
     learner = CustomDiffusion
+    presets: ClassVar[Presets] = CUSTOM_DIFFUSION
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -118,7 +130,10 @@ class TrainCustomDiffusion(TrainNode):
             *model_inputs(),
             placeholder_input(),
             class_word_input(),
-            *schedule_inputs(cls.learner.config_type),
+            *schedule_inputs(
+                cls.learner.config_type,
+                "The program: 0.00001 for each of 4 pictures and 4 of the class, 0.00008.",
+            ),
             seed_input(),
             *prior_options(cls.learner.config_type),
             init_word_option(cls.learner.config_type),
@@ -126,6 +141,8 @@ class TrainCustomDiffusion(TrainNode):
             rank_option(cls.learner.config_type),
             micro_batch_option(cls.learner.config_type),
             captions_option(),
+            zoom_option(cls.learner.config_type),
+            preset_option(cls.presets),
         ]
         return cls.train_schema(
             "PersonalizeTrainCustomDiffusion",
@@ -137,6 +154,7 @@ class TrainCustomDiffusion(TrainNode):
 
 class TrainDETEX(TrainNode):
     learner = Detex
+    presets: ClassVar[Presets] = DETEX
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -158,7 +176,10 @@ class TrainDETEX(TrainNode):
                 "pose_word",
                 "pose for what moves; view for rigid things, whose texture a pose word would take.",
             ),
-            *schedule_inputs(cls.learner.config_type),
+            *schedule_inputs(
+                cls.learner.config_type,
+                "The paper: 0.00001, without saying for how many pictures.",
+            ),
             seed_input(),
             *prior_options(cls.learner.config_type),
             cls.setting(
@@ -176,6 +197,13 @@ class TrainDETEX(TrainNode):
             mask_marks_input(),
             rank_option(cls.learner.config_type),
             micro_batch_option(cls.learner.config_type),
+            cls.setting(
+                "attention_norm", "How far attention maps are from the masks. norm: as the paper "
+                "prints it. by maximum: of maps divided by their maximum. mean square: of maps as "
+                "they are.",
+                optional=True, advanced=True,
+            ),
+            preset_option(cls.presets),
         ]  # fmt: skip
         return cls.train_schema(
             "PersonalizeTrainDETEX",
@@ -195,9 +223,7 @@ class TrainDETEX(TrainNode):
 
 class TrainCrossInit(TrainNode):
     learner = CrossInit
-    presets: ClassVar[Presets] = {
-        name: preset.values for name, preset in CROSS_INIT_PRESETS.items()
-    }
+    presets: ClassVar[Presets] = CROSS_INIT
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -212,13 +238,21 @@ class TrainCrossInit(TrainNode):
                 "init_from", "Start from the text encoder's output for the mean of well-known "
                 "names (faces) or for the class word (all else).",
             ),
-            *schedule_inputs(cls.learner.config_type),
+            *schedule_inputs(
+                cls.learner.config_type,
+                "The paper: 0.005 with 8 pictures a step, whatever their number.",
+            ),
             cls.setting(
                 "reg_weight", "How firmly the words are held near their start.",
                 min=0.0, max=1.0, step=1e-6, round=1e-8, advanced=True,
             ),
             seed_input(),
-            preset_option(cls.presets, default="quality"),
+            preset_option(
+                cls.presets, "quality",
+                "Sets other inputs. quality, fast: steps and rate of the paper's two settings. "
+                "sdxl: for Stable Diffusion XL. paper: exactly the paper's setting, its "
+                "regulariser too. custom: as they are set.",
+            ),
             cls.setting(
                 "regulariser",
                 "distance: as in the published code. squared: as in the paper.",
@@ -229,6 +263,19 @@ class TrainCrossInit(TrainNode):
             ),
             micro_batch_option(cls.learner.config_type),
             captions_option(),
+            cls.setting(
+                "initial_words", "What the words start from with init_from class word, such as "
+                "small brown dog. Empty: the class word.", optional=True, advanced=True,
+            ),
+            cls.setting(
+                "words", "How many words are learned at least, 2 in the paper.",
+                min=1, max=74, optional=True, advanced=True,
+            ),
+            cls.setting(
+                "illustrations", "Where class_word is person, a third of the prompts call the "
+                "picture an illustration or a depiction, so that styles can be asked for later.",
+                optional=True, advanced=True,
+            ),
         ]  # fmt: skip
         return cls.train_schema(
             "PersonalizeTrainCrossInit",

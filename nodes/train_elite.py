@@ -23,10 +23,14 @@ from .inputs import (
     mask_marks_input,
     mask_marks_of,
     micro_batch_option,
+    preset_option,
     schedule_inputs,
     seed_input,
+    setting,
+    with_preset,
 )
 from .monitor import plottable, times_continued, watched
+from .presets import ELITE
 
 PREVIEWED = "<subject>"
 
@@ -34,7 +38,7 @@ PREVIEWED = "<subject>"
 class TrainELITE(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        steps, batch_size, _ = schedule_inputs(EliteConfig)
+        steps = schedule_inputs(EliteConfig)[0]
         return io.Schema(
             node_id="PersonalizeTrainELITE",
             display_name="Train ELITE Encoder",
@@ -66,12 +70,16 @@ class TrainELITE(io.ComfyNode):
                     "details, on top of a global stage given as elite.",
                 ),
                 steps,
-                batch_size,
+                setting(
+                    EliteConfig, "batch_size", "Pictures a step. 0: the published program's, 64 in "
+                    "the global and 32 in the local stage; the paper says 16 and 8.",
+                    min=0, max=1024,
+                ),
                 io.Float.Input(
                     "learning_rate", default=default_of(EliteConfig, "learning_rate"),
                     min=0.0, max=10.0, step=1e-5, round=1e-7,
-                    tooltip="0: the paper's, for each picture of a batch 0.000001 in the global "
-                    "and 0.00001 in the local stage.",
+                    tooltip="0: the published one, for each picture of a batch 0.000001 in the "
+                    "global and 0.00001 in the local stage: 0.000064 for 64, 0.00032 for 32.",
                 ),
                 seed_input(),
                 io.Mask.Input(
@@ -98,6 +106,7 @@ class TrainELITE(io.ComfyNode):
                 ),
                 mask_marks_input(),
                 micro_batch_option(EliteConfig),
+                preset_option(ELITE),
             ],
             outputs=[
                 EliteSocket.Output(display_name="elite"),
@@ -113,7 +122,7 @@ class TrainELITE(io.ComfyNode):
         models = EliteModels(*(values[k] for k in ("model", "clip", "vae", "clip_vision")))
         prompts = [p.replace("{}", PREVIEWED) for p in lines_of(values.get("preview_prompt", ""))]
         with watched(cls.hidden, values) as monitor:
-            config = config_of(EliteConfig, values)
+            config = config_of(EliteConfig, with_preset(ELITE, values))
             masks = [mask for mask in masks if mask is not None]
             subjects = GivenSubjects(images, masks, mask_marks_of(values), monitor.warn)
 

@@ -47,7 +47,8 @@ def learned(models: Miniature, number: int, steps: int) -> Concept:
     subject = thing(number)
     config = CustomDiffusionConfig(
         placeholder=NAMES[number], class_word=subject.class_word, resolution=128, steps=steps,
-        batch_size=4, learning_rate=5e-4, prior_weight=0.0, flip=False, save_every=0,
+        batch_size=4, learning_rate=5e-4, prior_weight=0.0, flip=False, zoom=False,
+        save_every=0,
     )  # fmt: skip
     return learn(config, models.sources([subject.references.pictures])).concept
 

@@ -300,6 +300,23 @@ def test_mirrored_pictures_are_visible_where_they_are(tiny_sd1, pictures):
     assert torch.equal(batch.visible[batch.mirrored], own[batch.mirrored].flip(-1))
 
 
+def test_a_caption_says_how_its_picture_is_zoomed(tiny_sd1, pictures):
+    config, backbone = cd(zoom=True, prior_weight=0.0), Backbone(tiny_sd1.model, tiny_sd1.clip)
+    sources = Sources(
+        model=tiny_sd1.model, clip=tiny_sd1.clip, vae=tiny_sd1.vae, images=pictures,
+        captions=["a dog on grass", ""],
+    )  # fmt: skip
+    seen = CustomDiffusion.prepare(config, sources, backbone)
+    with backbone.session(LATENTS):
+        learner = CustomDiffusion(config, backbone, seen)
+        first = seen.zooms.sources == 0
+        assert torch.equal(learner.captioned >= 0, first)
+        far = int((first & (seen.zooms.numbers == 1)).nonzero()[0])
+        ids = learner.table.ids[learner.captioned[far], :, 0].tolist()
+        start = backbone.text.tokenize("a far away ")
+    assert ids[1 : 1 + len(start)] == [t[0] for t in start]
+
+
 def test_zoomed_trainings_repeat(tiny_sd1, pictures):
     one, same = (
         learned(tiny_sd1, pictures, [], zoom=True, prior_weight=0.0, steps=1).concept

@@ -1,11 +1,14 @@
 """Cross Initialization (Pang et al. 2024): words started from the text encoder's own output."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ..concepts.concept import MAX_VECTORS
 from ..concepts.errors import TrainingError
 from ..concepts.methods import CROSS_INIT
 from ..host.backbone import Backbone
@@ -16,9 +19,11 @@ from .names import known_names
 from .pictures import EncodedPictures
 from .presets import SDXL_WORDS, Preset
 from .prompts import Piece, PromptTable
+from .templates import OBJECT_TEMPLATES, PEOPLE_TEMPLATES, parse_templates
 from .word_learner import WordLearner
 
 WORDS = 2
+PERSON = "person"
 
 
 class InitFrom(str, Enum):
@@ -41,7 +46,13 @@ PRESETS = {"quality": Preset(320, 0.005), "fast": Preset(25, 0.08), "sdxl": SDXL
 
 @dataclass(frozen=True, kw_only=True)
 class CrossInitConfig(TrainConfig):
-    """reg_weight: lambda of the regulariser that holds the words near their start"""
+    """reg_weight: lambda of the regulariser that holds the words near their start
+
+    initial_words: what the words start from in the class word's place; empty for the class word
+    words: n, how many there are, where they start from names or from fewer tokens
+    illustrations: people are also called illustrations and depictions, as in the published code;
+        without, their prompts are those of all else
+    """
 
     class_word: str = "person"
     init_from: InitFrom = InitFrom.NAMES
@@ -50,6 +61,15 @@ class CrossInitConfig(TrainConfig):
     steps: int = PRESETS["quality"].steps
     batch_size: int = 8
     learning_rate: float = PRESETS["quality"].learning_rate
+    initial_words: str = ""
+    words: int = WORDS
+    illustrations: bool = True
+    former: ClassVar[Mapping[str, Any]] = {
+        **TrainConfig.former,
+        "initial_words": "",
+        "words": WORDS,
+        "illustrations": False,
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,10 +80,19 @@ class CrossInitConfig(TrainConfig):
                 "The class_word is empty. Write what the subject is: person for a face, else a "
                 "word such as dog."
             )
+        if not 1 <= self.words < MAX_VECTORS:
+            raise TrainingError(
+                f"Expected 1 to {MAX_VECTORS - 1} words, got {self.words}. {WORDS} are usual."
+            )
         if self.reg_weight < 0:
             raise TrainingError(
                 f"Expected a reg_weight of 0 or more, got {self.reg_weight}. 1e-5 is usual."
             )
+
+    @property
+    def about_people(self) -> bool:
+        """Whether the prompts call people illustrations and depictions, too."""
+        return self.illustrations and self.class_word == PERSON
 
 
 class CrossInit(WordLearner):
@@ -78,7 +107,15 @@ class CrossInit(WordLearner):
         with torch.no_grad():
             self.initial = initial_words(backbone.text, config)
         subject = subject_pieces(config.class_word, len(self.initial))
-        super().__init__(config, backbone, pictures, words=self.initial, subject=subject)
+        own = PEOPLE_TEMPLATES if config.about_people else OBJECT_TEMPLATES
+        super().__init__(
+            config,
+            backbone,
+            pictures,
+            words=self.initial,
+            subject=subject,
+            templates=parse_templates(config.templates, own),
+        )
 
     def loss(self, backbone: Backbone, batch: Batch) -> dict[str, Tensor]:
         """L_LDM + lambda L_reg (eq. 5)."""
@@ -111,9 +148,11 @@ REGULARISERS = {Regulariser.DISTANCE: mean_distance, Regulariser.SQUARED: square
 def initial_words(text: TextEncoder, config: CrossInitConfig) -> Tensor:
     """v_init = E(v): the encoders' output rows at the words' places, (n, d) (eq. 3)."""
     if config.init_from is InitFrom.NAMES:
-        words = mean_name(text)
+        first, last = mean_name(text).split(1)
+        words = torch.cat([first, last.expand(config.words - 1, -1)])
     else:
-        words = text.embed(torch.tensor(class_tokens(text, config.class_word)))
+        written = config.initial_words.strip() or config.class_word
+        words = text.embed(torch.tensor(initial_tokens(text, written, config.words)))
     return encoded_words(text, words).clone()
 
 
@@ -131,13 +170,13 @@ def mean_name(text: TextEncoder) -> Tensor:
     return text.embed(torch.tensor(ids)).mean(dim=1)
 
 
-def class_tokens(text: TextEncoder, class_word: str) -> list[Token]:
-    """Tokens of the class word; a single one is repeated, for the method's two words."""
-    tokens = text.tokenize(class_word)
-    return tokens if len(tokens) >= WORDS else tokens * WORDS
+def initial_tokens(text: TextEncoder, written: str, words: int = WORDS) -> list[Token]:
+    """Tokens of what the words start from; the last is repeated where there are fewer than n."""
+    tokens = text.tokenize(written)
+    return tokens + tokens[-1:] * (words - len(tokens))
 
 
 def subject_pieces(class_word: str, words: int) -> list[Piece]:
     """ "face of {words} person" for people, "{words} {class}" for all else."""
-    before = "face of " if class_word == "person" else ""
+    before = "face of " if class_word == PERSON else ""
     return [before, range(words), f" {class_word}"]

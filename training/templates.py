@@ -36,6 +36,15 @@ OBJECT_TEMPLATES = (
 )
 
 
+# Those of Cross Initialization's program (Pang et al. 2024): the same for a photo, an illustration
+# and a depiction. Where a template does not begin with "a photo of", it comes three times.
+PEOPLE_TEMPLATES = tuple(
+    template.replace("a photo of", f"{medium} of")
+    for medium in ("a photo", "an illustration", "a depiction")
+    for template in OBJECT_TEMPLATES
+)
+
+
 def parse_templates(text: str, own: Sequence[str] = OBJECT_TEMPLATES) -> tuple[str, ...]:
     """One template a line, each with one ``{}``; an empty text gives the method's own."""
     lines = tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -230,10 +230,18 @@ class Evil:
         return print, ("ran",)
 
 
-def test_pickles_are_refused_and_half_a_pair_too(pair, tmp_path, capsys):
-    for chosen in ((pair[0], None), (pair[0], pair[0])):
-        with pytest.raises(ConceptFileError, match="half a pair.*its local_mapper.pt"):
-            load_encoder_files(*chosen)
+def test_the_global_mapper_loads_alone_and_is_found_again(pair):
+    whole, words = load_encoder_files(*pair), load_encoder_files(pair[0], None)
+    assert words.local_stage is None and words.digest != whole.digest
+    assert words.global_stage.digest == whole.global_stage.digest
+    found = find_encoder(pair, words.digest)
+    assert found is not None and found.local_stage is None
+    assert find_encoder(pair, whole.digest).local_stage is not None
+
+
+def test_pickles_are_refused_and_one_file_as_both_mappers_too(pair, tmp_path, capsys):
+    with pytest.raises(ConceptFileError, match="cannot be both mappers"):
+        load_encoder_files(pair[0], pair[0])
     torch.save({"x": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(ConceptFileError, match="was refused"):
         load_encoder_files(tmp_path / "evil.pt", pair[1])

@@ -33,27 +33,24 @@ PROMISED = {
     "PersonalizeTrainCrossInit": (
         "Train Cross Initialization",
         [*SOCKETS, "class_word", "init_from", *SCHEDULE, "reg_weight", "train_seed"],
-        ["preset", "regulariser", *OPTIONS, "micro_batch", "captions"],
+        [
+            *("preset", "regulariser", *OPTIONS, "micro_batch", "captions"),
+            *("initial_words", "words", "illustrations"),
+        ],
         ["concept", "losses"],
     ),
     "PersonalizeTrainCatVersion": (
         "Train CatVersion",
         [*SOCKETS, "class_word", "residual_tokens", "layers", *SCHEDULE, "train_seed"],
-        ["logit_bias", *OPTIONS, "micro_batch"],
+        ["logit_bias", *OPTIONS, "micro_batch", "last_layer", "preset"],
         ["concept", "losses"],
     ),
     "PersonalizeTrainCustomDiffusion": (
         "Train Custom Diffusion",
         [*SOCKETS, "class_word", *SCHEDULE, "train_seed"],
         [
-            "prior_images",
-            "prior_count",
-            "prior_weight",
-            "init_word",
-            *OPTIONS,
-            "rank",
-            "micro_batch",
-            "captions",
+            *("prior_images", "prior_count", "prior_weight", "init_word", *OPTIONS),
+            *("rank", "micro_batch", "captions", "zoom", "preset"),
         ],
         ["concept", "losses"],
     ),
@@ -66,7 +63,7 @@ PROMISED = {
         [
             *("prior_images", "prior_count", "prior_weight"),
             *("attention_weight", "mask_probability", "init_word", *OPTIONS),
-            *("mask_marks", "rank", "micro_batch"),
+            *("mask_marks", "rank", "micro_batch", "attention_norm", "preset"),
         ],
         ["concept", "losses"],
     ),
@@ -76,7 +73,10 @@ PROMISED = {
             *("model", "clip", "vae", "clip_vision", "images"),
             *("stage", *SCHEDULE, "train_seed"),
         ],
-        ["masks", "elite", *OPTIONS, "accumulation", "average", "mask_marks", "micro_batch"],
+        [
+            *("masks", "elite", *OPTIONS, "accumulation", "average", "mask_marks"),
+            *("micro_batch", "preset"),
+        ],
         ["elite", "losses"],
     ),
     "PersonalizeLoadELITE": (
@@ -313,7 +313,8 @@ def test_a_widgets_default_is_its_configs(node_id):
     for name in shared:
         assert inputs[name]["default"] == getattr(defaults[name], "value", defaults[name]), name
     only_in_config = set(defaults) - set(inputs)
-    assert only_in_config - {"mappers"} == {"weight_decay"}  # of DETEX, for studies
+    for_studies = {"mappers", "pose_sees", "first_token", "prior_eta"}
+    assert only_in_config - for_studies == {"weight_decay"}
 
 
 @pytest.mark.parametrize("node_id", CONFIGS)

@@ -20,6 +20,7 @@ from personalize.nodes.train import (
     TrainDETEX,
     TrainTextualInversion,
 )
+from personalize.nodes.train_node import TrainNode
 from personalize.tests.elite_models import clip_vision
 from personalize.tests.training.test_learn import sources
 from personalize.training.cross_init import PRESETS
@@ -59,7 +60,8 @@ def run(node, tiny, images=None, lists=None, **widgets):
         if len(entry) > 1 and "default" in entry[1]
     }
     small = {"steps": 1, "batch_size": 1, "resolution": 64, "preview_every": 0, "resume": False}
-    small |= {"preset": "custom"} if "preset" in defaults else {}
+    small |= {"preset": "custom", "zoom": False}
+    small = {name: value for name, value in small.items() if name in defaults}
     sockets = {"model": tiny.model, "clip": tiny.clip, "vae": tiny.vae}
     values = {name: [v] for name, v in (sockets | defaults | small | widgets).items()}
     with torch.inference_mode():
@@ -136,6 +138,20 @@ def test_pictures_of_the_class_are_made_in_the_node(tiny_sd1, monkeypatch, host_
     assert any(note and note["key"] == "making_prior" for note in notes)
     assert set(runs[0].losses) == {"loss", "denoising", "prior"}
     assert len(list((host_base / "output" / "personalize" / "prior").glob("*/*.png"))) == 8
+
+
+@pytest.mark.parametrize("node", TrainNode.__subclasses__())
+def test_a_preset_sets_inputs_of_its_node_and_fits_them(node):
+    """Every value is one that the widget could hold, and the config takes them."""
+    inputs = {one.id: one for one in node.GET_SCHEMA().inputs}
+    required = {"placeholder": "<me>", "class_word": "dog", "init_word": "dog"}
+    for name, values in node.presets.items():
+        for key, value in values.items():
+            one = inputs[key]
+            assert type(value) is type(getattr(one.default, "value", one.default)), (name, key)
+            assert getattr(one, "min", None) is None or one.min <= value <= one.max
+        config = node.make_config({**required, "preset": name})
+        assert {key: getattr(config, key) for key in values} == values
 
 
 @pytest.mark.parametrize("preset", PRESETS)

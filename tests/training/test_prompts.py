@@ -4,9 +4,14 @@ import pytest
 import torch
 from personalize.concepts.errors import TrainingError
 from personalize.host.text_encoder import TextEncoder
-from personalize.training.cross_init import class_tokens, subject_pieces
+from personalize.training.cross_init import (
+    CrossInitConfig,
+    initial_tokens,
+    initial_words,
+    subject_pieces,
+)
 from personalize.training.prompts import PromptTable, template_pieces
-from personalize.training.templates import OBJECT_TEMPLATES, parse_templates
+from personalize.training.templates import OBJECT_TEMPLATES, PEOPLE_TEMPLATES, parse_templates
 
 pytestmark = pytest.mark.host
 
@@ -22,6 +27,17 @@ def test_the_published_templates():
     assert len(set(OBJECT_TEMPLATES)) == 27
     assert parse_templates("  \n") == OBJECT_TEMPLATES
     assert parse_templates("a {}\n\n the {} there ") == ("a {}", "the {} there")
+
+
+def test_people_are_photographed_drawn_and_depicted():
+    """As often as in the published program, whose templates name a photo in 15 of 27 cases."""
+    assert len(PEOPLE_TEMPLATES) == 81 and PEOPLE_TEMPLATES[:27] == OBJECT_TEMPLATES
+    for n, start in enumerate(("a photo of", "an illustration of", "a depiction of")):
+        own = PEOPLE_TEMPLATES[27 * n : 27 * n + 27]
+        assert sum(t.startswith(start) for t in own) == 15
+        assert [t for t in own if not t.startswith(start)] == [
+            t for t in OBJECT_TEMPLATES if not t.startswith("a photo of")
+        ]
 
 
 @pytest.mark.parametrize("line", ["a photo", "{} and {}"])
@@ -60,8 +76,26 @@ def test_faces_and_other_subjects_have_their_own_prompts():
 
 def test_cross_initialization_has_two_words_at_least(text):
     (dog,) = text.tokenize("dog")
-    assert class_tokens(text, "dog") == [dog, dog]
-    assert class_tokens(text, "teddy bear") == text.tokenize("teddy bear")
+    assert initial_tokens(text, "dog") == [dog, dog]
+    assert initial_tokens(text, "teddy bear") == text.tokenize("teddy bear")
+    assert initial_tokens(text, "teddy bear", 3) == [*text.tokenize("teddy bear bear")]
+
+
+def test_words_can_start_from_others_than_the_class_word(text):
+    def start(**options):
+        with torch.no_grad():
+            config = CrossInitConfig(placeholder="<x>", **{"class_word": "dog"} | options)
+            return initial_words(text, config)
+
+    chosen = start(init_from="class word", initial_words="teddy bear", words=3)
+    assert torch.equal(chosen, start(init_from="class word", class_word="teddy bear", words=3))
+    assert [len(start(words=n)) for n in (1, 2, 4)] == [1, 2, 4]
+
+
+@pytest.mark.parametrize("words", [0, 75])
+def test_numbers_of_words_that_no_prompt_holds_are_refused(words):
+    with pytest.raises(TrainingError, match=f"Expected 1 to 74 words, got {words}"):
+        CrossInitConfig(placeholder="<x>", words=words)
 
 
 def test_a_prompt_longer_than_a_chunk_is_refused(text):

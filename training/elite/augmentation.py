@@ -7,12 +7,17 @@ from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolat
 from ...concepts.elite import patch_grid
 from ..zoom import resized, uniform
 
+STRETCH = 50 / 224  # of a picture's side, by which three points of it are moved at most
+ODDS_OF_STRETCH = 0.3
 
-def disguised(picture: Tensor, flip: bool, generator: Generator) -> Tensor:
-    """What the encoder sees in the global stage: mirrored, turned by up to 20 degrees, blurred.
 
-    The published code also calls an elastic transform, at settings that move no pixel by a tenth
-    of one; it is left out.
+def disguised(picture: Tensor, flip: bool, stretch: bool, generator: Generator) -> Tensor:
+    """What the encoder sees in the global stage: mirrored, turned by up to 20 degrees, blurred,
+    stretched.
+
+    The published code stretches with the elastic transform of albumentations 1.3.0 as it comes: a
+    random affine map (`alpha_affine` 50 at 224 pixels), which moves pixels by 35 in the mean, and
+    then a wave that moves none by a tenth of one. The wave is left out.
     """
     mirrored, turned, angle, blurred = (uniform(generator) for _ in range(4))
     width = 3 + 2 * choice(generator, 3)
@@ -22,7 +27,24 @@ def disguised(picture: Tensor, flip: bool, generator: Generator) -> Tensor:
         picture = warped(picture, _turn((2 * angle - 1) * 20), "reflection")
     if blurred < 0.3:
         picture = blur(picture, width)
+    stretched, move = uniform(generator) < ODDS_OF_STRETCH, random_stretch(generator)
+    if stretch and stretched:
+        picture = warped(picture, move, "reflection")
     return picture
+
+
+def random_stretch(generator: Generator) -> Tensor:
+    """Where a picture is looked up when three of its points are moved at random, (3, 3).
+
+    The points lie a third of the side from its centre, in coordinates of -1..1.
+    """
+    third = 2 / 3
+    points = torch.tensor([[third, third], [third, -third], [-third, -third]])
+    moves = (2 * torch.rand(3, 2, generator=generator) - 1) * 2 * STRETCH
+    homogeneous = torch.cat([points, torch.ones(3, 1)], dim=1)
+    forward = torch.linalg.solve(homogeneous, points + moves).T  # (2, 3): points -> moved points
+    whole = torch.cat([forward, torch.tensor([[0.0, 0.0, 1.0]])])
+    return torch.linalg.inv(whole)
 
 
 def moved_subject(

@@ -1,9 +1,10 @@
 """What a training of an ELITE encoder is told: its stage, and numbers of the paper."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 from ...concepts.errors import TrainingError
 from ..config import LoopConfig
@@ -18,16 +19,42 @@ class TrainingStage(str, Enum):
 MASKED = (TrainingStage.ALIGN, TrainingStage.LOCAL)
 """Stages that need masks."""
 
-RATES = {TrainingStage.ALIGN: 2e-5, TrainingStage.GLOBAL: 1e-6, TrainingStage.LOCAL: 1e-5}
-"""Learning rate for each picture of a batch (section 4.1 and the published code; the paper has no
-stage align)."""
+
+@dataclass(frozen=True)
+class Published:
+    """batch_size: of a step; rate: for each picture of it, so that what a step goes by is their
+    product"""
+
+    batch_size: int
+    rate: float
+
+    @property
+    def effective(self) -> float:
+        return self.rate * self.batch_size
+
+
+PROGRAM = {
+    TrainingStage.ALIGN: Published(64, 2e-5),  # of neither paper nor program
+    TrainingStage.GLOBAL: Published(64, 1e-6),  # 4 GPUs x 4 pictures x 4 batches
+    TrainingStage.LOCAL: Published(32, 1e-5),  # 4 GPUs x 2 pictures x 4 batches
+}
+"""The published scripts, `train_global.sh` and `train_local.sh`, both with `scale_lr`."""
+
+PAPER = {
+    TrainingStage.GLOBAL: Published(16, 1e-6),
+    TrainingStage.LOCAL: Published(8, 1e-5),
+}
+"""Section 4.1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EliteConfig(LoopConfig):
-    """batch_size: pictures a step, over all processes and accumulated batches
+    """batch_size: pictures a step, over all processes and accumulated batches; 0 for the program's
 
-    learning_rate: 0 for the paper's, which grows with the batch
+    learning_rate: 0 for the published one, which grows with the batch
+    stretch: in the global stage the encoder sees three pictures of ten affinely distorted
+    sum_channels: the local stage's denoising loss is summed over the latent's channels, since the
+        published code divides by a mask of one channel; else their mean, a quarter of it
     flip: in the global stage the encoder sees every second picture mirrored
     zoom: in the local stage pictures are drawn smaller, on grey, or larger, and the prompts say so;
         off for a model that has not seen such pictures
@@ -45,9 +72,11 @@ class EliteConfig(LoopConfig):
 
     stage: TrainingStage = TrainingStage.GLOBAL
     steps: int = 60000
-    batch_size: int = 16
+    batch_size: int = 0
     learning_rate: float = 0.0
     zoom: bool = True
+    stretch: bool = True
+    sum_channels: bool = True
     words_weight: float = 0.01
     values_weight: float = 0.0001
     clip_norm: float = 1.0
@@ -58,11 +87,15 @@ class EliteConfig(LoopConfig):
     average: float = 0.0
     projections_share: float = 1.0
     save_every: int = 200
+    former: ClassVar[Mapping[str, Any]] = {"stretch": False, "sum_channels": False}
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stage", TrainingStage(self.stage))
+        published = PROGRAM[self.stage]
+        if self.batch_size == 0:
+            object.__setattr__(self, "batch_size", published.batch_size)
         if self.learning_rate == 0:
-            rate = RATES[self.stage] * max(self.batch_size, 1)
+            rate = published.rate * max(self.batch_size, 1)
             object.__setattr__(self, "learning_rate", rate)
         super().__post_init__()
         if not 0 <= self.average < 1:

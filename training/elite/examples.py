@@ -122,7 +122,8 @@ class Examples:
             seen = resized(picture, self.side)
             local, mask = moved_subject(picture, subject.mask, self.side, self.patches, generator)
         else:
-            seen = disguised(resized(picture, self.side), config.flip, generator)
+            whole = resized(picture, self.side)
+            seen = disguised(whole, config.flip, config.stretch, generator)
             local, mask = torch.zeros(0), torch.zeros(0)
             if config.stage is TrainingStage.ALIGN:
                 assert subject.mask is not None  # checked before the training

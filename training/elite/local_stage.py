@@ -77,9 +77,10 @@ class LocalElite:
             for path, (to_k, to_v) in self.projections.items()
         }
         errors = squared_errors(backbone, batch, context, dict[Place, Replace](parts))
+        channels = errors.shape[1] if self.config.sum_channels else 1
         values = torch.stack([part.values.abs().mean() for part in parts.values()]).mean()
         return {
-            "denoising": visible_mean(errors, batch.visible),
+            "denoising": visible_mean(errors, batch.visible) * channels,
             "values": self.config.values_weight * values,
         }
 

@@ -18,6 +18,7 @@ from personalize.tests.elite_models import SHAPE, clip_vision, random_encoder, w
 from personalize.training.descent import Alone
 from personalize.training.elite import batches as elite_batches
 from personalize.training.elite.alignment import contrast
+from personalize.training.elite.augmentation import disguised, random_stretch
 from personalize.training.elite.batches import EliteBatches, examples_for
 from personalize.training.elite.config import EliteConfig
 from personalize.training.elite.encoding import encode_elite
@@ -280,6 +281,8 @@ def test_the_local_loss_is_that_of_sampling_with_the_concept(kind, subjects, req
         learner = LocalElite(chosen, backbone, start)
         batch = batch_of(models, subjects, chosen, backbone)
         loss = learner.loss(backbone, batch)["denoising"].item()
+        learner.config = replace(chosen, sum_channels=False)
+        of_means = learner.loss(backbone, batch)["denoising"].item()
         caption = learner.table.ids[batch.prompt[0], :, 0]
         sigma = backbone.denoiser.sigmas(batch.t)
         words = map_words(start.global_stage.mapper, batch.features)
@@ -294,7 +297,9 @@ def test_the_local_loss_is_that_of_sampling_with_the_concept(kind, subjects, req
     model, clip = apply_concept(tiny.model, tiny.clip, concept, details=Details(1.0))
     expected = sampled_error(model, clip, prompt, batch, sigma)
     visible = batch.visible.expand_as(expected)
-    assert loss == pytest.approx(float((expected * visible).sum() / visible.sum()), rel=1e-3)
+    mean = float((expected * visible).sum() / visible.sum())
+    assert loss == pytest.approx(4 * mean, rel=1e-3)  # summed over the channels, as published
+    assert loss == pytest.approx(4 * of_means, rel=1e-5)
 
 
 def sampled_error(model, clip, prompt, batch, sigma):
@@ -337,9 +342,40 @@ def test_only_what_is_visible_counts_and_every_picture_alike():
     assert visible_mean(errors, visible) == 1.0
 
 
-def test_the_papers_rates_grow_with_the_batch():
-    assert EliteConfig().learning_rate == pytest.approx(1.6e-5)
+def test_batch_and_rate_are_the_programs_and_the_rate_grows_with_the_batch():
+    for stage, batch, rate in (("global", 64, 6.4e-5), ("local", 32, 3.2e-4)):
+        own = EliteConfig(stage=stage)
+        assert (own.batch_size, own.learning_rate) == (batch, pytest.approx(rate))
+    assert EliteConfig(batch_size=16).learning_rate == pytest.approx(1.6e-5)
     assert EliteConfig(stage="local", batch_size=8).learning_rate == pytest.approx(8e-5)
+
+
+def test_what_the_encoder_sees_is_stretched_as_far_as_in_the_program():
+    """Mean displacement of the pixels that stay in the picture of 224, as measured there: 35."""
+    generator = torch.Generator().manual_seed(0)
+    line = torch.arange(224.0) / 112 - 1
+    grid = torch.stack([*torch.meshgrid(line, line, indexing="xy"), torch.ones(224, 224)], dim=-1)
+    moved = []
+    for _ in range(100):
+        places = (grid @ torch.linalg.inv(random_stretch(generator)).T)[..., :2]
+        distance = 112 * (places - grid[..., :2]).norm(dim=-1)
+        moved.append(distance[(places.abs() < 1).all(dim=-1)].mean().item())
+    assert sum(moved) / len(moved) == pytest.approx(35, abs=2)
+
+
+def test_a_stretch_moves_three_points_and_no_more():
+    move = random_stretch(torch.Generator().manual_seed(3))
+    third = 2 / 3
+    points = torch.tensor([[third, third, 1], [third, -third, 1], [-third, -third, 1]])
+    moves = points @ torch.linalg.inv(move).T - points
+    assert moves[:, :2].abs().max() <= 2 * 50 / 224 + 1e-5
+    picture = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    def seen(stretch, seed):
+        return disguised(picture, False, stretch, torch.Generator().manual_seed(seed))
+
+    changed = [not torch.equal(seen(True, n), seen(False, n)) for n in range(200)]
+    assert 0.2 < sum(changed) / len(changed) < 0.4
 
 
 BAD = [

@@ -1,0 +1,90 @@
+"""Settings of papers and of their authors' programs, by the names of a node's inputs.
+
+Each is whole: it sets all inputs that the paper or the program says something about.
+"""
+
+from ..training.catversion import CatVersionConfig
+from ..training.cross_init import PRESETS, Regulariser
+from ..training.custom_diffusion import BASE_RATE, FACE_RATE, CustomDiffusionConfig
+from ..training.detex import AttentionNorm, DetexConfig
+from ..training.elite.config import PAPER as ELITE_PAPER
+from ..training.elite.config import PROGRAM as ELITE_PROGRAM
+from ..training.elite.config import Published, TrainingStage
+from ..training.textual_inversion import PRESETS as WORD_PRESETS
+from .inputs import Presets
+
+PAPER, PROGRAM = "paper", "program"
+
+TEXTUAL_INVERSION: Presets = {
+    **{name: preset.values for name, preset in WORD_PRESETS.items()},
+    PAPER: {"vectors": 1, "steps": 5000, "batch_size": 8, "learning_rate": 0.04},
+}
+"""paper: 0.005 x 4 pictures x 2 GPUs, for another latent diffusion than Stable Diffusion."""
+
+CATVERSION: Presets = {
+    PAPER: {
+        "residual_tokens": 1,
+        "layers": 3,
+        "last_layer": 0,
+        "logit_bias": 0.0,
+        "steps": 1000,
+        "batch_size": 1,
+        "learning_rate": 0.005,
+    },
+    PROGRAM: {
+        "residual_tokens": 1,
+        "layers": 3,
+        "last_layer": 0,
+        "logit_bias": CatVersionConfig.logit_bias,
+        "steps": 1000,
+        "batch_size": 2,
+        "learning_rate": 0.01,
+    },
+}
+
+_CLASS = {"prior_count": 200, "prior_weight": 1.0}
+_CUSTOM = {**_CLASS, "batch_size": 4, "zoom": True, "templates": CustomDiffusionConfig.templates}
+
+CUSTOM_DIFFUSION: Presets = {
+    PAPER: {**_CUSTOM, "steps": 300, "learning_rate": 8 * BASE_RATE, "rank": 0},
+    "program, faces": {**_CUSTOM, "steps": 750, "learning_rate": 8 * FACE_RATE, "rank": 0},
+}
+
+DETEX: Presets = {
+    PAPER: {
+        **_CLASS,
+        "steps": 600,
+        "batch_size": 4,
+        "learning_rate": 1e-5,
+        "attention_weight": DetexConfig.attention_weight,
+        "attention_norm": AttentionNorm.NORM.value,
+        "mask_probability": DetexConfig.mask_probability,
+        "rank": 0,
+    },
+}
+
+CROSS_INIT: Presets = {
+    **{name: preset.values for name, preset in PRESETS.items()},
+    PAPER: {
+        **PRESETS["quality"].values,
+        "batch_size": 8,
+        "reg_weight": 1e-5,
+        "regulariser": Regulariser.SQUARED.value,
+        "words": 2,
+    },
+}
+
+
+def _elite(stage: TrainingStage, published: Published) -> dict[str, object]:
+    return {
+        "stage": stage.value,
+        "batch_size": published.batch_size,
+        "learning_rate": published.effective,
+    }
+
+
+ELITE: Presets = {
+    f"{name}, {stage.value}": _elite(stage, published[stage])
+    for name, published in ((PAPER, ELITE_PAPER), (PROGRAM, ELITE_PROGRAM))
+    for stage in (TrainingStage.GLOBAL, TrainingStage.LOCAL)
+}
