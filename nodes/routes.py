@@ -14,6 +14,7 @@ from ..concepts.errors import PersonalizeError
 from ..concepts.methods import METHODS, ClassWord, Method, Part
 from ..host.browsers import CONCEPTS_CHANGED, tell_browsers
 from ..host.card_pictures import content_type
+from ..host.checkpoint_bases import base_of_checkpoint
 from ..host.sharing import shared_file
 from ..host.shelf import picture_of, rename, shelf, to_trash
 from ..host.trash import restore, trash
@@ -34,6 +35,7 @@ def add_routes(routes: web.RouteTableDef | None) -> None:
     routes.get(f"{CONCEPTS_ROUTE}/trash")(send_trash)
     routes.post(f"{CONCEPTS_ROUTE}/restore")(change("name", action=restore))
     routes.get(f"{CONCEPTS_ROUTE}/share")(send_shared)
+    routes.get(f"{CONCEPTS_ROUTE}/base")(send_base)
 
 
 async def send_shelf(request: web.Request) -> web.StreamResponse:
@@ -81,6 +83,16 @@ async def send_picture(request: web.Request) -> web.StreamResponse:
         "Cache-Control": "no-cache",
     }
     return web.FileResponse(picture, headers=headers)
+
+
+async def send_base(request: web.Request) -> web.StreamResponse:
+    """?kind=checkpoints&name=my.safetensors: the base model that the file is of, "" if unknown"""
+    try:
+        kind, name = query_of(request, "kind"), query_of(request, "name")
+        base = await asyncio.to_thread(base_of_checkpoint, kind, name)
+    except (OSError, ValueError) as error:
+        return refused(str(error), 404)
+    return web.json_response({"base": base})
 
 
 async def send_trash(request: web.Request) -> web.StreamResponse:

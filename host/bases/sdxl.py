@@ -36,7 +36,8 @@ class SDXL(HostBase):
     checkpointing = True
 
     def check_usable(self, model: ModelPatcher) -> None:
-        variant = _ON_NOISE_OF_THEIR_OWN.get(getattr(model.model, "model_type", None))
+        kind: Any = getattr(model.model, "model_type", None)
+        variant = _ON_NOISE_OF_THEIR_OWN.get(kind)
         if variant is not None:
             raise BaseModelError(
                 f"This MODEL is {variant}, an EDM variant of Stable Diffusion XL with noise levels "

@@ -5,8 +5,12 @@ import shutil
 import zipfile
 
 import pytest
+import torch
 from personalize.concepts import methods
+from personalize.concepts.concept import Concept
+from personalize.concepts.files import save_concept
 from personalize.tests.browser.test_concepts import cards, folder, open_sidebar, put
+from safetensors.torch import save_file
 
 __all__ = ["folder"]  # the fixture
 pytestmark = [pytest.mark.server, pytest.mark.browser]
@@ -91,6 +95,42 @@ def test_order_filters_versions_and_favourites(page, folder):
     open_sidebar(page)
     page.find("button[aria-pressed='true'][title^='Favourite: my-dog']").wait_for()
     page.set_settings({"personalize.favourites": []})
+
+
+@pytest.fixture
+def checkpoints(server):
+    """Two files, as far as their base model is told by them."""
+    key = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight"
+    folder = server.base_directory / "models" / "checkpoints"
+    widths = {"as-sd1.safetensors": 768, "as-sdxl.safetensors": 2048}
+    for name, width in widths.items():
+        save_file({key: torch.ones(1, width)}, folder / name)
+    yield list(widths)
+    for name in widths:
+        (folder / name).unlink()
+
+
+def test_concepts_for_another_base_model_are_greyed_out(page, folder, checkpoints):
+    sd1, sdxl = checkpoints
+    words = {"": torch.ones(1, 2048)}
+    concept = Concept(methods.TEXTUAL_INVERSION, "sdxl", 2048, "<hat>", "hat", words=words)
+    save_concept(concept, folder / "hat.safetensors")
+    open_sidebar(page)
+    page.find(".personalize-card").first.wait_for()
+    unfit = page.find(".personalize-unfit")
+    assert unfit.count() == 0  # there is no model in the workflow
+    loader = page.add_node("CheckpointLoaderSimple", (0, 0), ckpt_name=sdxl)
+    page.change()
+    page.find("[data-name='my-dog.safetensors'].personalize-unfit").wait_for()
+    assert page.find("[data-name='hat.safetensors'].personalize-unfit").count() == 0
+    assert unfit.first.get_by_text("Not for this workflow's model").is_visible()
+    page.set_widget(loader, "ckpt_name", sd1)
+    page.change()
+    page.find("[data-name='hat.safetensors'].personalize-unfit").wait_for()
+    assert unfit.count() == 1
+    page.set_widget(loader, "ckpt_name", "tiny_sd1.safetensors")  # of no published width
+    page.change()
+    page.find(".personalize-unfit").wait_for(state="detached")
 
 
 def test_the_trash_gives_back_and_a_concept_is_shared(page, folder):

@@ -16,6 +16,7 @@ from personalize.nodes import routes as module
 from personalize.nodes.concept import ApplyConcept
 from personalize.nodes.routes import CONCEPTS_ROUTE, add_routes, makers
 from personalize.tests.nodes import routes_client
+from safetensors.torch import save_file
 
 pytestmark = pytest.mark.host
 
@@ -235,3 +236,27 @@ def test_the_trash_is_listed_restored_and_a_concept_shared(folder, told):
     status, _, content = ask("POST", "/restore", json={"name": entry["name"]})
     assert (status, content["result"]) == (200, "my-dog.safetensors")
     assert files(folder) == before and len(told) == 2
+
+
+def test_the_base_of_a_checkpoint_is_told_by_its_header(tmp_path, monkeypatch):
+    known = {"checkpoints": ([str(tmp_path)], {".safetensors", ".ckpt"})}
+    monkeypatch.setattr(
+        folder_paths, "folder_names_and_paths", {**folder_paths.folder_names_and_paths, **known}
+    )
+    key = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
+    for name, width in {"sd1": 768, "sd2": 1024, "sdxl": 2048, "refiner": 1280}.items():
+        save_file({key: torch.ones(1, width)}, tmp_path / f"{name}.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"no header")
+    (tmp_path / "old.ckpt").write_bytes(b"a pickle")
+    save_file({key: torch.ones(1, 768)}, tmp_path.parent / "outside.safetensors")
+
+    def base(name, kind="checkpoints"):
+        status, _, content = ask("GET", "/base", params={"kind": kind, "name": name})
+        assert status == 200
+        return content["base"]
+
+    for name in ("sd1", "sd2", "sdxl"):
+        assert base(f"{name}.safetensors") == name
+    for name in ("refiner.safetensors", "broken.safetensors", "old.ckpt", "gone.safetensors", ""):
+        assert base(name) == ""
+    assert base("../outside.safetensors") == base("sd1.safetensors", "loras") == ""

@@ -180,6 +180,10 @@ class ComfyPage:
             [node, name, value],
         )
 
+    def change(self) -> None:
+        """Let the frontend notice changes of the graph, as it does after each click and key."""
+        self.tab.evaluate("comfyAPI.api.api.dispatchCustomEvent('graphChanged', null)")
+
     def add_node(self, node_type: str, place: tuple[int, int], **widgets: Any) -> int:
         """Add a node to the shown graph, as the search box does, and set its widgets."""
         node = self.tab.evaluate(

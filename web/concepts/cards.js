@@ -33,7 +33,7 @@ export function newGroup([newest, ...older]) {
 /** @param {import("./listing.js").Saved} concept */
 function newCard(concept) {
   const { name, card, problem } = concept
-  const item = newElement("li", { class: "personalize-card", "data-name": name })
+  const item = newElement("li", { class: "personalize-card", "data-name": name, "data-base": card?.base ?? "" })
   const actions = newElement("div", { class: "personalize-actions" })
   if (card) {
     item.draggable = true
@@ -60,6 +60,7 @@ function insertButton(concept) {
   const lines = newElement("span", { class: "personalize-lines" })
   lines.append(newElement("strong", {}, stem(name)), newElement("code", {}, card.write))
   lines.append(newElement("span", {}, text("needs_base", { method: card.method_name, base: card.base_title })))
+  lines.append(newElement("em", { class: "personalize-unfit-note" }, text("unfit")))
   const more = [card.class_word && text("class_word", { word: card.class_word }), stepsOf(card)].filter(Boolean)
   if (more.length) lines.append(newElement("span", {}, more.join(" · ")))
   const attributes = { type: "button", class: "personalize-main", title: tip, "aria-label": `${stem(name)}. ${tip}` }

@@ -53,6 +53,12 @@ export function pictureOf(concept, kind) {
  */
 export const sharedAddress = (name) => api.apiURL(`${ROUTE}/share?${new URLSearchParams({ name })}`)
 
+/** Key of the base model that a file in a folder of the host is of, "" when nothing tells it. */
+export async function baseOfFile(kind, name) {
+  const answer = await api.fetchApi(`${ROUTE}/base?${new URLSearchParams({ kind, name })}`)
+  return answer.ok ? (await answer.json()).base : ""
+}
+
 /** What was deleted: {name, changed}, the last first; nothing when the server does not answer. */
 export async function fetchTrash() {
   const answer = await api.fetchApi(`${ROUTE}/trash`, { cache: "no-store" })

@@ -1,8 +1,10 @@
 // The sidebar: a card for each saved concept, drawn as far as one has scrolled.
 
+import { api } from "../../../scripts/api.js"
 import { newGroup } from "./cards.js"
 import { newButton, newChoice, newElement } from "./elements.js"
 import { isFavourite } from "./favourites.js"
+import { greyOut } from "./fitting.js"
 import { listed, traits } from "./listing.js"
 import { allConcepts, onShelfChange, refreshShelf } from "./shelf.js"
 import { text } from "./texts.js"
@@ -60,8 +62,18 @@ function newPanel() {
   search.value = wishes.search
   search.addEventListener("input", () => wish({ search: search.value }))
   seen.observe(end)
+  api.addEventListener("graphChanged", fit)
   update()
-  return { element, update, close: () => seen.disconnect() }
+  return { element, update, close }
+
+  function close() {
+    seen.disconnect()
+    api.removeEventListener("graphChanged", fit)
+  }
+
+  function fit() {
+    greyOut(cards)
+  }
 
   function wish(change) {
     Object.assign(wishes, change)
@@ -99,6 +111,7 @@ function newPanel() {
     if (inTrash) return
     end.before(...groups.slice(drawn, drawn + count).map(newGroup))
     drawn = Math.min(drawn + count, groups.length)
+    fit()
     seen.unobserve(end)
     if (drawn < groups.length) seen.observe(end)
   }

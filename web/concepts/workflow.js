@@ -21,7 +21,10 @@ const OFF = new Set([2, 4]) // modes of a node: never, bypass
  * @property {string} [name]
  */
 
-const isApply = (node) => node.type === APPLY && !OFF.has(node.mode)
+/** Whether a node does not run: never, or bypassed. */
+export const isOff = (node) => OFF.has(node.mode)
+
+const isApply = (node) => node.type === APPLY && !isOff(node)
 
 /** Cards of the concepts that are applied anywhere in this workflow. */
 export const appliedCards = () =>
