@@ -24,7 +24,7 @@ def explain_out_of_memory(config: LoopConfig) -> Iterator[None]:
     """Turn a lack of memory into a sentence that names the settings that need it."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (torch.cuda.OutOfMemoryError, MemoryError) as error:  # its name before torch 2.5, too
         raise TrainingError(
             f"There is not enough memory to train with {config.at_once} pictures at once at "
             f"resolution {config.resolution}. {config.saving_memory}"
