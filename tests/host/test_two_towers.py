@@ -178,7 +178,7 @@ def test_rows_that_two_encoders_share_count_once(clip):
 class Learning:
     """What a learner asks of a Backbone before its first step."""
 
-    base, width = TWO, WIDTH
+    base, width, resolution = TWO, WIDTH, 512
 
     def __init__(self, clip):
         self.text = text_of(clip)
