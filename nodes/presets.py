@@ -13,16 +13,16 @@ from ..training.elite.config import Published, TrainingStage
 from ..training.textual_inversion import PRESETS as WORD_PRESETS
 from .inputs import Presets
 
-PAPER, PROGRAM = "paper", "program"
+_PAPER, _PROGRAM = "paper", "program"
 
-TEXTUAL_INVERSION: Presets = {
+TEXTUAL_INVERSION_PRESETS: Presets = {
     **{name: preset.values for name, preset in WORD_PRESETS.items()},
-    PAPER: {"vectors": 1, "steps": 5000, "batch_size": 8, "learning_rate": 0.04},
+    _PAPER: {"vectors": 1, "steps": 5000, "batch_size": 8, "learning_rate": 0.04},
 }
 """paper: 0.005 x 4 pictures x 2 GPUs, for another latent diffusion than Stable Diffusion."""
 
-CATVERSION: Presets = {
-    PAPER: {
+CATVERSION_PRESETS: Presets = {
+    _PAPER: {
         "residual_tokens": 1,
         "layers": 3,
         "last_layer": 0,
@@ -31,7 +31,7 @@ CATVERSION: Presets = {
         "batch_size": 1,
         "learning_rate": 0.005,
     },
-    PROGRAM: {
+    _PROGRAM: {
         "residual_tokens": 1,
         "layers": 3,
         "last_layer": 0,
@@ -45,13 +45,13 @@ CATVERSION: Presets = {
 _CLASS = {"prior_count": 200, "prior_weight": 1.0}
 _CUSTOM = {**_CLASS, "batch_size": 4, "zoom": True, "templates": CustomDiffusionConfig.templates}
 
-CUSTOM_DIFFUSION: Presets = {
-    PAPER: {**_CUSTOM, "steps": 300, "learning_rate": 8 * BASE_RATE, "rank": 0},
+CUSTOM_DIFFUSION_PRESETS: Presets = {
+    _PAPER: {**_CUSTOM, "steps": 300, "learning_rate": 8 * BASE_RATE, "rank": 0},
     "program, faces": {**_CUSTOM, "steps": 750, "learning_rate": 8 * FACE_RATE, "rank": 0},
 }
 
-DETEX: Presets = {
-    PAPER: {
+DETEX_PRESETS: Presets = {
+    _PAPER: {
         **_CLASS,
         "steps": 600,
         "batch_size": 4,
@@ -63,9 +63,9 @@ DETEX: Presets = {
     },
 }
 
-CROSS_INIT: Presets = {
+CROSS_INIT_PRESETS: Presets = {
     **{name: preset.values for name, preset in PRESETS.items()},
-    PAPER: {
+    _PAPER: {
         **PRESETS["quality"].values,
         "batch_size": 8,
         "reg_weight": 1e-5,
@@ -83,8 +83,8 @@ def _elite(stage: TrainingStage, published: Published) -> dict[str, object]:
     }
 
 
-ELITE: Presets = {
+ELITE_PRESETS: Presets = {
     f"{name}, {stage.value}": _elite(stage, published[stage])
-    for name, published in ((PAPER, ELITE_PAPER), (PROGRAM, ELITE_PROGRAM))
+    for name, published in ((_PAPER, ELITE_PAPER), (_PROGRAM, ELITE_PROGRAM))
     for stage in (TrainingStage.GLOBAL, TrainingStage.LOCAL)
 }

@@ -29,13 +29,19 @@ from .inputs import (
     seed_input,
     zoom_option,
 )
-from .presets import CATVERSION, CROSS_INIT, CUSTOM_DIFFUSION, DETEX, TEXTUAL_INVERSION
+from .presets import (
+    CATVERSION_PRESETS,
+    CROSS_INIT_PRESETS,
+    CUSTOM_DIFFUSION_PRESETS,
+    DETEX_PRESETS,
+    TEXTUAL_INVERSION_PRESETS,
+)
 from .train_node import TrainNode
 
 
 class TrainTextualInversion(TrainNode):
     learner = TextualInversion
-    presets: ClassVar[Presets] = TEXTUAL_INVERSION
+    presets: ClassVar[Presets] = TEXTUAL_INVERSION_PRESETS
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -72,7 +78,7 @@ class TrainTextualInversion(TrainNode):
 
 class TrainCatVersion(TrainNode):
     learner = CatVersion
-    presets: ClassVar[Presets] = CATVERSION
+    presets: ClassVar[Presets] = CATVERSION_PRESETS
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -122,7 +128,7 @@ class TrainCatVersion(TrainNode):
 
 class TrainCustomDiffusion(TrainNode):
     learner = CustomDiffusion
-    presets: ClassVar[Presets] = CUSTOM_DIFFUSION
+    presets: ClassVar[Presets] = CUSTOM_DIFFUSION_PRESETS
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -154,7 +160,7 @@ class TrainCustomDiffusion(TrainNode):
 
 class TrainDETEX(TrainNode):
     learner = Detex
-    presets: ClassVar[Presets] = DETEX
+    presets: ClassVar[Presets] = DETEX_PRESETS
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -223,7 +229,7 @@ class TrainDETEX(TrainNode):
 
 class TrainCrossInit(TrainNode):
     learner = CrossInit
-    presets: ClassVar[Presets] = CROSS_INIT
+    presets: ClassVar[Presets] = CROSS_INIT_PRESETS
 
     @classmethod
     def define_schema(cls) -> io.Schema:

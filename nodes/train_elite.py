@@ -30,7 +30,7 @@ from .inputs import (
     with_preset,
 )
 from .monitor import plottable, times_continued, watched
-from .presets import ELITE
+from .presets import ELITE_PRESETS
 
 PREVIEWED = "<subject>"
 
@@ -106,7 +106,7 @@ class TrainELITE(io.ComfyNode):
                 ),
                 mask_marks_input(),
                 micro_batch_option(EliteConfig),
-                preset_option(ELITE),
+                preset_option(ELITE_PRESETS),
             ],
             outputs=[
                 EliteSocket.Output(display_name="elite"),
@@ -122,7 +122,7 @@ class TrainELITE(io.ComfyNode):
         models = EliteModels(*(values[k] for k in ("model", "clip", "vae", "clip_vision")))
         prompts = [p.replace("{}", PREVIEWED) for p in lines_of(values.get("preview_prompt", ""))]
         with watched(cls.hidden, values) as monitor:
-            config = config_of(EliteConfig, with_preset(ELITE, values))
+            config = config_of(EliteConfig, with_preset(ELITE_PRESETS, values))
             masks = [mask for mask in masks if mask is not None]
             subjects = GivenSubjects(images, masks, mask_marks_of(values), monitor.warn)
 
