@@ -184,7 +184,7 @@ class TrainDETEX(TrainNode):
             ),
             *schedule_inputs(
                 cls.learner.config_type,
-                "The paper: 0.00001, without saying for how many pictures.",
+                "The paper: 0.00001, read here as that of each of 4 pictures, 0.00004.",
             ),
             seed_input(),
             *prior_options(cls.learner.config_type),

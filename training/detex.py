@@ -39,6 +39,9 @@ from .prompts import Piece, PromptTable, encoded_prompt
 from .sources import Sources
 from .textual_inversion import vocabulary_words
 
+BASE_RATE = 1e-5
+"""The printed rate, read as that of each picture, as its ancestor's; docs/detex.md measures it."""
+
 MAPPER_LAYERS = 3
 BLANK = 1.0  # what a pixel of a removed background becomes
 
@@ -51,7 +54,7 @@ class PoseWord(str, Enum):
 
 
 class AttentionNorm(str, Enum):
-    """||A - m|| of the attention loss, which the paper leaves open."""
+    """||A - m|| of the attention loss, which the paper leaves open; docs/detex.md measures them."""
 
     NORM = "norm"
     BY_MAXIMUM = "by maximum"
@@ -76,14 +79,14 @@ class DetexConfig(PriorConfig):
 
     pose_word: PoseWord = PoseWord.POSE
     attention_weight: float = 0.01
-    attention_norm: AttentionNorm = AttentionNorm.MEAN_SQUARE
+    attention_norm: AttentionNorm = AttentionNorm.BY_MAXIMUM
     mask_probability: float = 0.5
     mappers: bool = True
     pose_sees: PoseSees = PoseSees.PICTURE
     flip: bool = False
     steps: int = 600
     batch_size: int = 4
-    learning_rate: float = 1e-5
+    learning_rate: float = 4 * BASE_RATE
     former: ClassVar[Mapping[str, Any]] = {
         **PriorConfig.former,
         "attention_norm": AttentionNorm.MEAN_SQUARE,
