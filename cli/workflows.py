@@ -56,7 +56,7 @@ def _widget_values(node: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[s
 def widgets(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any, list[Any]]]:
     """Name, default and the browser's own extra values of every input with a widget, in order."""
     for name, kind, options in inputs_of(schema):
-        if not is_widget(kind):
+        if not is_widget(kind, options):
             continue
         listed = kind if isinstance(kind, list) else options.get("options", [])
         default = options.get("default", listed[0] if listed else "")
@@ -83,20 +83,25 @@ def preset_fields(schema: Mapping[str, Any]) -> set[str]:
 
 
 def sockets(schema: Mapping[str, Any], linked: Collection[str]) -> Iterator[tuple[str, Any]]:
-    """Name and type of every input that is a socket; of one that grows, as many as are linked.
+    """Name and type of every input that is a socket; of one that grows, as many as are linked. Then
+    the widgets that have a connection.
 
     linked: names of the inputs that have a connection, such as `inputs.input0` of Create List
     """
-    for name, kind, _ in inputs_of(schema):
+    connected = []
+    for name, kind, options in inputs_of(schema):
         if kind == GROWING:
             yield from ((one, ANY) for one in linked if one.startswith(f"{name}."))
-        elif not is_widget(kind):
+        elif not is_widget(kind, options):
             yield name, kind
+        elif name in linked:
+            connected.append((name, "COMBO" if isinstance(kind, list) else kind))
+    yield from connected
 
 
-def is_widget(kind: Any) -> bool:
-    """Is an input of this type set in the node itself? Others are sockets."""
-    return isinstance(kind, list) or kind in _WIDGETS
+def is_widget(kind: Any, options: Mapping[str, Any]) -> bool:
+    """Is such an input set in the node itself? Others are sockets."""
+    return (isinstance(kind, list) or kind in _WIDGETS) and not options.get("forceInput")
 
 
 def nodes_of_type(prompt: Workflow, class_type: str) -> list[str]:

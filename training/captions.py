@@ -17,12 +17,14 @@ def check_captions(captions: Sequence[str], pictures: int) -> tuple[str, ...]:
     Raises TrainingError when their number is another one.
     """
     stripped = tuple(" ".join(caption.split()) for caption in captions)
-    if stripped and len(stripped) != pictures:
+    if not any(stripped):
+        return ()
+    if len(stripped) != pictures:
         raise TrainingError(
             f"Expected a caption for each picture, got {len(stripped)} captions and {pictures} "
             "pictures. Load Image-Text (from Folder) gives both in the same order."
         )
-    return stripped if any(stripped) else ()
+    return stripped
 
 
 def caption_template(caption: str, placeholder: str, class_word: str) -> str:

@@ -109,9 +109,9 @@ def filled(schema: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
     """Inputs of a node: what is given of those that it has, else defaults, and all its sockets."""
     required = schema["input"].get("required", {})
     inputs = {name: default for name, default, _ in widgets(schema) if name in required}
-    for name, kind, _ in inputs_of(schema):
+    for name, kind, options in inputs_of(schema):
         if name in given:
             inputs[name] = given[name]
-        elif not is_widget(kind) and kind in SOURCES:
+        elif not is_widget(kind, options) and kind in SOURCES:
             inputs[name] = SOURCES[kind]
     return inputs

@@ -189,9 +189,9 @@ def _inputs(
     unknown = set(settings.overrides.get(method.name, {})) - {name for name, _, _ in wanted}
     if unknown:
         raise JobError(f"{method.name} has no input {', '.join(sorted(unknown))}.")
-    inputs = {name: values[name] for name, kind, _ in wanted if is_widget(kind)}
-    for name, kind, _ in wanted:
-        if is_widget(kind) or (name in optional and name not in sources):
+    inputs = {name: values[name] for name, kind, more in wanted if is_widget(kind, more)}
+    for name, kind, more in wanted:
+        if is_widget(kind, more) or (name in optional and name not in sources):
             continue
         if name not in sources:
             raise JobError(f"{method.name} needs {_OPTIONS.get(name, name)}.")

@@ -1,6 +1,8 @@
-"""Each template as a new user opens it: nothing missing, nothing red, no node over another."""
+"""Every template as a new user opens it, and after a run: nothing missing, nothing red, no node
+over another, and the whole of it in the window."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -10,17 +12,43 @@ pytestmark = [pytest.mark.server, pytest.mark.browser]
 
 FOLDER = Path(__file__).parents[2] / "example_workflows"
 EXAMPLES = sorted(FOLDER.glob("*.json"))
+WINDOW = {"width": 1920, "height": 970}  # of a browser that fills a full HD screen
+SMALLEST_ZOOM = 0.7
 LOOK = """() => app.graph.nodes.map(node => ({
-    id: node.id,
+    id: String(node.id),
     type: node.type,
     known: node.type in LiteGraph.registered_node_types,
     red: Boolean(node.has_errors),
-    box: [...node.pos, ...node.size],
+    box: [node.pos[0], node.pos[1] - 30, node.size[0], node.size[1] + 30],
     unlisted: (node.widgets ?? [])
         .filter(w => w.type === "combo" && Array.isArray(w.options?.values))
         .filter(w => !w.options.values.includes(w.value))
         .map(w => w.name),
 }))"""
+DRAWN = """() => [...document.querySelectorAll("[data-node-id]")].map(element => {
+    const { width, height } = element.getBoundingClientRect()
+    return [element.dataset.nodeId, width / app.canvas.ds.scale,
+        height / app.canvas.ds.scale]
+})"""
+TELLING = ["SaveConcept", "SegmentSubject", "EncodeELITE", "Evaluate"]
+RUN = """async ([picture, tell]) => {
+    const { api } = await import("/scripts/api.js")
+    const text = "saved as my-dog.safetensors, 12 kB, in output/concepts"
+    for (const node of app.graph.nodes) {
+        const id = String(node.id)
+        if (["SaveImage", "PersonalizeSegmentSubject"].includes(node.type))
+            api.dispatchCustomEvent("executed",
+                { node: id, display_node: id, output: { images: [picture] }, prompt_id: "" })
+        if (tell.includes(node.type))
+            api.dispatchCustomEvent("personalize.told", { node: id, text })
+    }
+}"""
+"""What a run leaves on the nodes: pictures, and what the server tells."""
+ROOM = """() => {
+    const { width, height } = app.canvas.canvas.getBoundingClientRect()
+    const menu = document.querySelector(".comfyui-body-top")?.getBoundingClientRect().height ?? 0
+    return [width, height - menu]
+}"""
 
 
 @pytest.fixture(autouse=True)
@@ -32,25 +60,51 @@ def files(server):
         path.unlink()
 
 
-def overlaps(one, other):
-    (x, y, width, height), (x2, y2, width2, height2) = one["box"], other["box"]
-    return x < x2 + width2 and x2 < x + width and y < y2 + height2 and y2 < y + height
+def overlapping(nodes):
+    def over(one, other):
+        (x, y, width, height), (x2, y2, width2, height2) = one["box"], other["box"]
+        return x < x2 + width2 and x2 < x + width and y < y2 + height2 and y2 < y + height
+
+    pairs = combinations(nodes, 2)
+    return [(one["type"], other["type"]) for one, other in pairs if over(one, other)]
 
 
-def test_every_template_opens_whole(page, renderer):
+def boxes(page):
+    """The nodes, as large as they are drawn: Nodes 2.0 may draw them larger than their size."""
+    nodes = {node["id"]: node for node in page.tab.evaluate(LOOK)}
+    for number, width, height in page.tab.evaluate(DRAWN):
+        x, y, own_width, own_height = nodes[number]["box"]
+        nodes[number]["box"] = [x, y, max(own_width, width), max(own_height, height)]
+    return list(nodes.values())
+
+
+def zoom_of_all(page, nodes):
+    """How large the whole graph can be drawn in the window."""
+    room = page.tab.evaluate(ROOM)
+    sides = [
+        max(node["box"][axis] + node["box"][axis + 2] for node in nodes)
+        - min(node["box"][axis] for node in nodes)
+        for axis in (0, 1)
+    ]
+    return min(space / side for space, side in zip(room, sides, strict=True))
+
+
+def test_every_template_opens_whole_and_has_room_for_a_run(page, renderer):
+    picture = {"filename": "example.png", "subfolder": "", "type": "input"}
+    page.tab.set_viewport_size(WINDOW)
     for path in EXAMPLES:
         page.load(json.loads(path.read_text(encoding="utf-8")))
-        page.wait_for_frames(4)
-        nodes = page.tab.evaluate(LOOK)
+        page.fit_view()
+        nodes = boxes(page)
         assert nodes and all(node["known"] for node in nodes), path
         assert not [node["type"] for node in nodes if node["red"]], path
         assert not [(node["type"], node["unlisted"]) for node in nodes if node["unlisted"]], path
-        over = [
-            (one["type"], other["type"])
-            for n, one in enumerate(nodes)
-            for other in nodes[n + 1 :]
-            if overlaps(one, other)
-        ]
-        assert not over, (path.stem, over)
-        page.fit_view()
+        assert not overlapping(nodes), (path.stem, overlapping(nodes))
+        assert page.find(".personalize-marks mark").all_inner_texts() == [], path
+        page.tab.evaluate(RUN, [picture, [f"Personalize{name}" for name in TELLING]])
+        page.wait_for_frames(8)
+        nodes = boxes(page)
         page.screenshot(f"template-{path.stem}-{renderer.value}")
+        assert not overlapping(nodes), (path.stem, overlapping(nodes))
+        zoom = zoom_of_all(page, nodes)
+        assert zoom >= SMALLEST_ZOOM, (path.stem, zoom)

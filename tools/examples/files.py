@@ -6,10 +6,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from .notes import CHECKPOINT, SAM, VISION
+from .notes import BACKGROUND, CHECKPOINT, SAM, SAM3, VISION
+from .templates import FOLDER
 
 USED = {
-    "models/checkpoints": [CHECKPOINT],
+    "models/background_removal": [BACKGROUND],
+    "models/checkpoints": [CHECKPOINT, SAM3],
     "models/clip_vision": [VISION],
     "models/elite": ["global_mapper.pt", "local_mapper.pt"],
     "models/sams": [SAM],
@@ -17,9 +19,10 @@ USED = {
     "output/concepts": [
         f"{start}{name}.safetensors"
         for start in ("", "miniature-")
-        for name in ("me", "my-dog", "my-dog-custom", "my-dog-detex")
+        for name in ("me", "me-folder", "my-dog", "my-dog-detex")
     ],
     "input": ["example.png"],
+    f"input/{FOLDER}": ["1.png", "1.txt"],
 }
 """Folder of a base directory -> files."""
 

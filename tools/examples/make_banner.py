@@ -14,10 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ...cli.comfyui import ROOT
 
 EXAMPLES = ROOT / "example_workflows"
-SHOWN = (
-    "miniature-learn-a-face-cross-initialization",
-    "miniature-learn-a-subject-custom-diffusion",
-)
+SHOWN = ("1 Learn my face", "2 Learn my pet")
 SIZE = 1260, 540  # 21:9, as the registry shows it
 SMOOTH = 4  # shapes are drawn larger and scaled down
 BACKGROUND, BRACKET, HEAD, TEXT, FAINT = "#30323d", "#edae49", "#d1495b", "#ffffff", "#c8cad3"

@@ -23,8 +23,9 @@ from ..demo import PACKS
 from ..get_host import get_host
 from ..server.page import ComfyPage, Renderer, chromium
 from ..server.server import ComfyServer
-from .make_thumbnails import FOLDER, PATIENCE, in_order
-from .miniature_examples import PREFIX, base_for_examples
+from .make_examples import FOLDER
+from .make_thumbnails import PATIENCE, in_order
+from .miniature_examples import base_for_examples
 
 WORKFLOWS, NODES = ROOT / "docs" / "workflows", ROOT / "web" / "docs" / "pictures"
 WIDTH, HEIGHT = 1600, 1000
@@ -58,6 +59,11 @@ def take(page: ComfyPage, nodes: Sequence[int] | None = None) -> Image.Image:
     first = [max(a, b) for a, b in zip(box[:2], inside[:2], strict=True)]
     last = [min(a, b) for a, b in zip(box[2:], inside[2:], strict=True)]
     return whole.crop((*map(round, first), *map(round, last)))
+
+
+def slug(name: str) -> str:
+    """A template's name as that of a file that pages link to."""
+    return name.lower().replace(" ", "-")
 
 
 def save(picture: Image.Image, file: Path) -> None:
@@ -98,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
             page.load(read(path))
             page.run(PATIENCE)
             page.fit_view()
-            save(take(page), WORKFLOWS / f"{path.stem.removeprefix(PREFIX)}.webp")
+            save(take(page), WORKFLOWS / f"{slug(path.stem)}.webp")
             take_nodes(page, missing)
         for path in sorted(FOLDER.glob("*.json")) if not arguments else []:
             page.load(read(path))

@@ -15,19 +15,23 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from ...cli.client import ComfyClient, Workflow
 from ...cli.comfyui import ROOT
-from ...cli.workflows import nodes_of_type, to_api
+from ...cli.workflows import nodes_of_type, set_inputs, to_api
 from ...miniature import subjects
 from ..demo import PACKS
 from ..get_host import get_host
 from ..server.server import ComfyServer
-from .miniature_examples import NEEDED, PREFIX, base_for_examples
+from .make_examples import FOLDER, MINIATURE
+from .miniature_examples import NEEDED, base_for_examples
 
-FOLDER = ROOT / "example_workflows"
 SIZE = 640, 480
+SEEDS = range(1, 9)
 COLUMN = 160  # pixels of a picture that was learned from
 BACKGROUND, PAPER = (32, 32, 32), (255, 255, 255)
 PATIENCE = 3600.0  # seconds
@@ -40,15 +44,38 @@ def drawn(client: ComfyClient, prompt: Workflow) -> list[Image.Image]:
     return [Image.open(io.BytesIO(client.fetch(file))).convert("RGB") for file in files]
 
 
+def best_drawn(client: ComfyClient, prompt: Workflow, jury: subjects.Jury) -> list[Image.Image]:
+    """Of some seeds, the pictures that are most like the subject: what the template can do. What is
+    learned stays the same, and comes from the host's cache."""
+    wanted = subject_pictures(prompt)
+    if not wanted:
+        return drawn(client, prompt)
+
+    def likeness(pictures: list[Image.Image]) -> float:
+        shown = np.stack([np.asarray(picture) for picture in pictures])
+        tensors = (torch.from_numpy(shown).float() / 255, torch.cat(wanted))
+        return jury.likeness(*tensors).mean().item()
+
+    tried = []
+    for seed in SEEDS:
+        set_inputs(prompt, "KSampler", seed=seed)
+        tried.append(drawn(client, prompt))
+    return max(tried, key=likeness)
+
+
+def subject_pictures(prompt: Workflow) -> list[Tensor]:
+    """What the prompt learns from: for each subject (n, height, width, 3) in 0..1."""
+    given = [prompt[key]["inputs"] for key in nodes_of_type(prompt, "MiniatureSubject")]
+    return [
+        getattr(subjects, one["kind"])(one["number"]).references.first(one["pictures"]).pictures
+        for one in given
+    ]
+
+
 def learned_from(prompt: Workflow) -> list[Image.Image]:
     """The pictures of the prompt's subjects."""
-    found: list[Image.Image] = []
-    for key in nodes_of_type(prompt, "MiniatureSubject"):
-        given = prompt[key]["inputs"]
-        subject = getattr(subjects, given["kind"])(given["number"])
-        pictures = (subject.references.first(given["pictures"]).pictures * 255).round().byte()
-        found += [Image.fromarray(picture) for picture in pictures.numpy()]
-    return found
+    pictures = [p for batch in subject_pictures(prompt) for p in (batch * 255).round().byte()]
+    return [Image.fromarray(picture.numpy()) for picture in pictures]
 
 
 def thumbnail(
@@ -78,27 +105,28 @@ def _fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def in_order(names: Sequence[str]) -> list[Path]:
-    """The miniature examples and what they need, those that draw with the files of others last."""
+    """The miniature's templates and what they need. By their numbers, those that draw with the
+    files of others come after these."""
     wanted = {*names, *(needed for name in names for needed in NEEDED.get(name, ()))}
-    paths = [p for p in FOLDER.glob(f"{PREFIX}*.json") if not names or p.stem in wanted]
-    return sorted(paths, key=lambda path: ("learn" not in path.stem, path.stem))
+    return sorted(p for p in MINIATURE.glob("*.json") if not names or p.stem in wanted)
 
 
 def draw_all(client: ComfyClient, names: Sequence[str]) -> None:
     """The thumbnails of the named miniature examples, or of all."""
-    info = client.object_info()
+    info, jury = client.object_info(), subjects.Jury.load()
     for path in in_order(names):
         prompt = to_api(json.loads(path.read_text(encoding="utf-8")), info)
-        pictures = drawn(client, prompt)
+        reports = ("PersonalizeEvaluate", "PersonalizeCompare")
+        if any(nodes_of_type(prompt, kind) for kind in reports):
+            picture = thumbnail([], drawn(client, prompt), PAPER)
+        else:
+            picture = thumbnail(learned_from(prompt), best_drawn(client, prompt, jury))
         if names and path.stem not in names:
             continue
-        reports = ("PersonalizeEvaluate", "PersonalizeCompare")
-        scored = any(nodes_of_type(prompt, kind) for kind in reports)
-        before, ground = ([], PAPER) if scored else (learned_from(prompt), BACKGROUND)
-        picture = thumbnail(before, pictures, ground)
-        for stem in (path.stem, path.stem.removeprefix(PREFIX)):
-            picture.save(FOLDER / f"{stem}.jpg", quality=85, optimize=True)
-            print(f"example_workflows/{stem}.jpg")
+        for file in (path.with_suffix(".jpg"), FOLDER / f"{path.stem}.jpg"):
+            if file.with_suffix(".json").is_file():
+                picture.save(file, quality=85, optimize=True)
+                print(file.relative_to(ROOT))
 
 
 def main(arguments: Sequence[str]) -> int:

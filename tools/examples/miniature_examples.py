@@ -1,4 +1,4 @@
-"""The examples again, set for the miniature: with its demo pack linked, they run as they are."""
+"""The templates again, set for the miniature: with its demo pack linked, they run as they are."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ...miniature.files import CHECKPOINT, VISION, WEIGHTS
 from ...studies.miniature_models import GUIDANCE, SIZE, STEPS
 from ...studies.recipes import RECIPES
 from ..demo import QUICK, prepare_base
-from .example import Example, Node
+from .example import Column, Draft, Node, Source
 
-PREFIX = "miniature-"
+PREFIX = "miniature-"  # of the files that they save
 SCORER = "miniature"  # in models/clip_metrics
 ENCODER = RECIPES["elite"].encoder
 SUBJECTS: dict[str, dict[str, Any]] = {
@@ -26,57 +26,37 @@ WORDS = {
     "a photo of <me> person as a chef, in a kitchen": "a photo of a face of <me> person smiling "
     "on the beach",
     "a photo of <me> person on the beach": "a photo of a face of <me> person on the beach",
+    "a photo of <me> on the beach": "a photo of a face of <me> on the beach",
+    "a photo of a {}\na photo of a {} on the beach": "a photo of a face of {}\na photo of a face "
+    "of {} on the beach",
     "blurry, deformed, watermark": "",
-    "photo of a cat with <my-dog:pose2> pose": "photo of a robot with <my-dog:pose2> pose",
 }
 """Prompts in the few words that the miniature knows, for those that it does not."""
 
 NOTE = """\
-**This example needs nothing but this repository**: link its folder `miniature/comfy_pack` into \
+**This template needs nothing but this repository**: link its folder `miniature/comfy_pack` into \
 `ComfyUI/custom_nodes`, and copy `miniature/weights/*.safetensors` into `models/checkpoints` \
 (miniature) and `models/clip_vision` (miniature_vision).
 
-The miniature Stable Diffusion draws 128 px pictures of a few things, places and faces. \
-*Miniature Subject* draws one that it has never seen: change `number` for another."""
+*Miniature Subject* draws something that the model has never seen: change `number` for another."""
 
-SAVED_NOTES = {
-    "swap-pose-and-background-detex": f"""\
-**Run *{PREFIX}learn-a-subject-detex* first**: this example draws with the file that it saved in \
-`output/concepts`, and with the same miniature Stable Diffusion.
+NEEDED = {
+    "7 Two concepts in one picture": ("1 Learn my face", "2 Learn my pet"),
+    "8 Compare concepts": ("1 Learn my face", "3 Learn from a folder"),
+    "9 Score a concept": ("2 Learn my pet",),
+}
+"""Templates that draw with the files of others."""
 
-The world of the miniature knows no cats: the other prompt asks for a robot.""",
-    "evaluate-a-concept": f"""\
-**Run *{PREFIX}learn-a-thing-catversion* first**: this example draws with the file that it saved \
-in `output/concepts`, and with the same miniature Stable Diffusion.
+SAVED_NOTE = """\
+**Run {needed} of the miniature first**: this draws with what they saved, and with the same \
+miniature Stable Diffusion.{more}"""
+MORE = {
+    "9 Score a concept": f"""
 
 Its own CLIP scores. In the folder of this repository, this writes it:
 
 `python -m miniature.clip_folder .../ComfyUI/models/clip_metrics/{SCORER}`""",
-    "compare-concepts": f"""\
-**Run *{PREFIX}learn-a-subject-custom-diffusion* and *{PREFIX}learn-a-thing-catversion* first**: \
-this example draws with the files that they saved in `output/concepts`, and with the same \
-miniature Stable Diffusion.""",
-    "two-concepts-in-one-picture": f"""\
-**Run *{PREFIX}learn-a-face-cross-initialization* and *{PREFIX}learn-a-thing-catversion* first**: \
-this example draws with the files that they saved in `output/concepts`, and with the same \
-miniature Stable Diffusion.
-
-The miniature has learned from pictures with one thing or face each; two halves show both.""",
 }
-
-NEEDED = {
-    PREFIX + "swap-pose-and-background-detex": (PREFIX + "learn-a-subject-detex",),
-    PREFIX + "evaluate-a-concept": (PREFIX + "learn-a-thing-catversion",),
-    PREFIX + "compare-concepts": (
-        PREFIX + "learn-a-subject-custom-diffusion",
-        PREFIX + "learn-a-thing-catversion",
-    ),
-    PREFIX + "two-concepts-in-one-picture": (
-        PREFIX + "learn-a-face-cross-initialization",
-        PREFIX + "learn-a-thing-catversion",
-    ),
-}
-"""Examples that draw with the files of others."""
 
 SAMPLING = {"steps": STEPS, "cfg": GUIDANCE, "sampler_name": "euler", "scheduler": "normal"}
 TRAINING = {
@@ -97,17 +77,47 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "KSampler": SAMPLING,
     **TRAINING,
 }
-OTHER_KIND = {"CLIPVisionLoader": "MiniatureLoadVision", "LoadImage": "MiniatureSubject"}
+OTHER_KIND = {
+    "CLIPVisionLoader": "MiniatureLoadVision",
+    "LoadImage": "MiniatureSubject",
+    "LoadImageTextDataSetFromFolder": "MiniatureSubject",
+}
 
 
-def on_miniature(example: Example) -> Example:
+def on_miniature(draft: Draft) -> Draft:
     """The same nodes and connections, other models, pictures, sizes and prompts."""
-    words = [_class_word(node) for node in example.nodes.values()]
+    words = [_class_word(node) for node in draft.nodes.values()]
     subject = next((SUBJECTS[word] for word in words if word), None)
-    nodes = {key: _set(node, subject) for key, node in example.nodes.items()}
-    first = next(key for key, node in nodes.items() if node.kind == "MarkdownNote")
-    nodes[first] = replace(nodes[first], widgets={"text": SAVED_NOTES.get(example.name, NOTE)})
-    return replace(example, name=PREFIX + example.name, nodes=nodes)
+    stand_ins = {key: n.stands_in for key, n in draft.nodes.items() if n.stands_in}
+    left_out = {key for key, node in draft.nodes.items() if node.stands_in or node.needs_models}
+
+    def there(source: Source) -> Source | None:
+        while source[0] in stand_ins:
+            source = stand_ins[source[0]]
+        return None if source[0] in left_out else source
+
+    def small(node: Node) -> Node:
+        links = {name: there(source) for name, source in node.links.items() if name != "captions"}
+        kept = {name: source for name, source in links.items() if source}
+        if node.kind == "PersonalizeEvaluate":
+            kept["reference_masks"] = "picture", 1
+        return replace(_set(node, subject), links=kept)
+
+    def column(one: Column) -> Column:
+        stacks = [{k: small(n) for k, n in s.items() if k not in left_out} for s in one.stacks]
+        filled = [(s, w) for s, w in zip(stacks, one.widths, strict=True) if s]
+        return replace(one, stacks=[s for s, _ in filled], widths=[w for _, w in filled])
+
+    columns = [column(one) for one in draft.columns]
+    columns[0] = replace(columns[0], note=_first_note(draft.name))
+    return Draft(draft.name, [one for one in columns if one.stacks])
+
+
+def _first_note(name: str) -> str:
+    if name not in NEEDED:
+        return NOTE
+    needed = " and ".join(f"*{one}*" for one in NEEDED[name])
+    return SAVED_NOTE.format(needed=needed, more=MORE.get(name, ""))
 
 
 def _class_word(node: Node) -> str | None:
@@ -121,13 +131,14 @@ def _set(node: Node, subject: dict[str, Any] | None) -> Node:
             changed[name] = PREFIX + changed[name]
     if node.kind == "EmptyLatentImage":
         changed["width"] = node.widgets.get("width", 512) * SIZE // 512
-    if node.kind == "LoadImage" and subject:
-        changed = dict(subject)
-    if node.kind == "CLIPTextEncode":
-        changed["text"] = WORDS.get(changed["text"], changed["text"])
+    if OTHER_KIND.get(node.kind) == "MiniatureSubject" and subject:
+        changed = {**subject, "pictures": 4} if "folder" in changed else dict(subject)
+    for name in ("text", "prompts"):
+        if name in changed:
+            changed[name] = WORDS.get(changed[name], changed[name])
     if node.kind in TRAINING and "preset" in changed:
         changed["preset"] = "custom"  # the recipe's own steps and rate
-    return replace(node, kind=OTHER_KIND.get(node.kind, node.kind), widgets=changed)
+    return replace(node, kind=OTHER_KIND.get(node.kind, node.kind), widgets=changed, title="")
 
 
 def base_for_examples(folder: Path) -> Path:
@@ -137,7 +148,7 @@ def base_for_examples(folder: Path) -> Path:
     return base
 
 
-def can_run(example: Example) -> bool:
+def can_run(draft: Draft) -> bool:
     """Are its files beside the miniature's weights? An ELITE encoder may not be."""
-    kinds = {node.kind for node in example.nodes.values()}
+    kinds = {node.kind for node in draft.nodes.values()}
     return "PersonalizeLoadELITE" not in kinds or (WEIGHTS / ENCODER).is_file()

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 from ...cli.workflows import ANY, ObjectInfo, SavedWorkflow, sockets, widgets
 from .example import Example, Group, Node
-from .notes import CHECKPOINT
+from .notes import BACKGROUND, CHECKPOINT, SAM3
 
 Schema = dict[str, Any]  # a node's entry in /api/object_info
+ADDRESS = "https://huggingface.co/Comfy-Org/{}/resolve/main/{}"
 MODELS: dict[Any, dict[str, str]] = {
-    CHECKPOINT: {
-        "name": CHECKPOINT,
-        "url": "https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/"
-        + CHECKPOINT,
-        "directory": "checkpoints",
-    }
+    name: {"name": name, "url": ADDRESS.format(repository, path + name), "directory": directory}
+    for name, repository, path, directory in (
+        (CHECKPOINT, "stable-diffusion-v1-5-archive", "", "checkpoints"),
+        (SAM3, "sam3.1", "checkpoints/", "checkpoints"),
+        (BACKGROUND, "BiRefNet", "background_removal/", "background_removal"),
+    )
 }
-"""The host's own address of it, from its default workflow. For other files it has none."""
+"""The host's own addresses, from its templates. For other files it has none."""
 
 CODE, MARKUP = re.compile(r"`([^`]+)`"), re.compile(r"[<>*\\]")
 
@@ -28,8 +31,13 @@ CODE, MARKUP = re.compile(r"`([^`]+)`"), re.compile(r"[<>*\\]")
 def saved_workflow(example: Example, info: ObjectInfo) -> SavedWorkflow:
     """The example as the browser would save it."""
     links = _links(example, info)
+    told = {
+        k: SimpleNamespace(**_named(n, info[n.kind]))
+        for k, n in example.nodes.items()
+        if n.kind in info
+    }
     nodes = [
-        _saved_node(number, node, info.get(node.kind), links)
+        _saved_node(number, _filled_in(node, told), info.get(node.kind), links)
         for number, node in enumerate(example.nodes.values(), start=1)
     ]
     return {
@@ -44,6 +52,18 @@ def saved_workflow(example: Example, info: ObjectInfo) -> SavedWorkflow:
         "extra": {"ds": {"scale": 0.7, "offset": [60, 340]}},
         "version": 0.4,
     }
+
+
+def _named(node: Node, schema: Schema) -> dict[str, Any]:
+    """Values of a node's widgets by name."""
+    return {name: node.widgets.get(name, default) for name, default, _ in widgets(schema)}
+
+
+def _filled_in(node: Node, told: Mapping[str, Any]) -> Node:
+    """A note with the values of the widgets that it speaks of."""
+    if node.kind != "MarkdownNote":
+        return node
+    return replace(node, widgets={"text": node.widgets["text"].format(**told)})
 
 
 def _links(example: Example, info: ObjectInfo) -> list[list[Any]]:
@@ -84,7 +104,7 @@ def _saved_node(
         "order": number - 1,
         "mode": 0,
         "inputs": [
-            {"name": name, "type": kind, "link": into.get(slot)}
+            {"name": name, "type": kind, "link": into.get(slot), **_of_widget(name, schema)}
             for slot, (name, kind) in enumerate(_sockets(node, schema))
         ],
         "outputs": [
@@ -101,6 +121,12 @@ def _saved_node(
     if node.title:
         saved |= {"title": node.title, "color": "#432", "bgcolor": "#653"}
     return saved
+
+
+def _of_widget(name: str, schema: Schema | None) -> dict[str, Any]:
+    """A socket that sets a widget says which."""
+    own = {one for one, _, _ in widgets(schema)} if schema else set()
+    return {"widget": {"name": name}} if name in own else {}
 
 
 def _hint(node: Node) -> dict[str, Any]:

@@ -29,14 +29,21 @@ export function doubtsOf(node, text) {
   if (!mentions.length) return []
   const { cards, sure } = appliedTo(node)
   const here = new Set(cards.flatMap(wordsOf))
+  const open = new Set(cards.filter(mayHaveMore).map(({ placeholder }) => placeholder))
   const news = told.get(node)?.text === text ? told.get(node) : null
   const elsewhere = concepts()
   return mentions
     .filter(({ word }) => !here.has(word) && !news?.recognised?.includes(word))
-    .filter(({ word }) => sure || news?.unknown.includes(word))
+    .filter(({ word, placeholder }) => (sure && (word === placeholder || !open.has(placeholder))) || news?.unknown.includes(word))
     .map((mention) => doubt(mention, [...here], elsewhere))
     .filter(({ status, nearest, exact }) => status === "elsewhere" || nearest || (exact && cards.length))
 }
+
+/**
+ * Of a concept that has yet to be learned nobody knows the attribute words, such as poses.
+ * @param {import("./workflow.js").Card} card
+ */
+const mayHaveMore = ({ name, attributes }) => !name && !attributes.length
 
 function doubt(mention, here, elsewhere) {
   const having = elsewhere.find(({ words }) => words.includes(mention.word))
