@@ -179,7 +179,7 @@ def test_the_miniature_examples_run(path, server):
     assert [list(one["means"]) for one in told] == [["CLIP-T", "CLIP-I", "CLIP-I(FG)"]] * scored
 
 
-SHORT = {"steps": 2, "preview_every": 0, "prior_count": 2, "batch_size": 1}
+SHORT = {"steps": 2, "preview_every": 0, "prior_weight": 0.0, "batch_size": 1}
 
 
 def run_shortened(client, name):
