@@ -6,8 +6,7 @@ Each is whole: it sets all inputs that the paper or the program says something a
 from ..training.catversion import CatVersionConfig
 from ..training.cross_init import PRESETS, Regulariser
 from ..training.custom_diffusion import BASE_RATE, FACE_RATE, CustomDiffusionConfig
-from ..training.detex import BASE_RATE as DETEX_RATE
-from ..training.detex import AttentionNorm, DetexConfig
+from ..training.detex import PRINTED_RATE, AttentionNorm, DetexConfig
 from ..training.elite.config import PAPER as ELITE_PAPER
 from ..training.elite.config import PROGRAM as ELITE_PROGRAM
 from ..training.elite.config import Published, TrainingStage
@@ -56,7 +55,7 @@ DETEX_PRESETS: Presets = {
         **_CLASS,
         "steps": 600,
         "batch_size": 4,
-        "learning_rate": DETEX_RATE,
+        "learning_rate": PRINTED_RATE,
         "attention_weight": DetexConfig.attention_weight,
         "attention_norm": AttentionNorm.NORM.value,
         "mask_probability": DetexConfig.mask_probability,

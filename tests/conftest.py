@@ -53,6 +53,10 @@ if HOST is not None:
         NO_DEVICE = str(error)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-pages", action="store_true", help="write pages made from tables")
+
+
 def pytest_configure() -> None:
     if NO_DEVICE:
         raise pytest.UsageError(NO_DEVICE)

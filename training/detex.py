@@ -39,7 +39,7 @@ from .prompts import Piece, PromptTable, encoded_prompt
 from .sources import Sources
 from .textual_inversion import vocabulary_words
 
-BASE_RATE = 1e-5
+PRINTED_RATE = 1e-5
 """The printed rate, read as that of each picture, as its ancestor's; docs/detex.md measures it."""
 
 MAPPER_LAYERS = 3
@@ -86,7 +86,7 @@ class DetexConfig(PriorConfig):
     flip: bool = False
     steps: int = 600
     batch_size: int = 4
-    learning_rate: float = 4 * BASE_RATE
+    learning_rate: float = 4 * PRINTED_RATE
     former: ClassVar[Mapping[str, Any]] = {
         **PriorConfig.former,
         "attention_norm": AttentionNorm.MEAN_SQUARE,

@@ -1,0 +1,153 @@
+"""What each paper says, its authors' program does and the pack does, one number or name each.
+
+The tests hold the third column to the code, and docs/faithfulness.md is written from the table.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from personalize.nodes.presets import CATVERSION_PRESETS, CUSTOM_DIFFUSION_PRESETS, DETEX_PRESETS
+from personalize.training.catversion import CatVersionConfig
+from personalize.training.cross_init import CrossInitConfig
+from personalize.training.custom_diffusion import CustomDiffusionConfig
+from personalize.training.detex import DetexConfig
+from personalize.training.elite.augmentation import ODDS_OF_STRETCH, STRETCH
+from personalize.training.elite.config import EliteConfig
+from personalize.training.names import known_names
+from personalize.training.prior import SAMPLING
+from personalize.training.templates import OBJECT_TEMPLATES, PEOPLE_TEMPLATES
+from personalize.training.textual_inversion import TextualInversionConfig
+
+UNPUBLISHED = "no program"
+
+
+@dataclass(frozen=True)
+class Constant:
+    """paper, program: as they say, "-" where they are silent
+
+    ours: the value; read: the same from the code; why: the reason where they differ
+    """
+
+    method: str
+    what: str
+    paper: str
+    program: str
+    ours: Any
+    read: Callable[[], Any]
+    why: str = ""
+
+
+_TI = TextualInversionConfig(placeholder="<x>", init_word="dog")
+_CI = CrossInitConfig(placeholder="<x>")
+_CV = CatVersionConfig(placeholder="<x>", class_word="dog")
+_CD = CustomDiffusionConfig(placeholder="<x>", class_word="dog")
+_DETEX = DetexConfig(placeholder="<x>", class_word="dog")
+_GLOBAL, _LOCAL = EliteConfig(stage="global"), EliteConfig(stage="local")
+
+TABLE = (
+    Constant("Textual Inversion", "base rate", "0.005", "0.005", 0.005, lambda: _TI.learning_rate),
+    Constant("Textual Inversion", "pictures a step", "8 (4 x 2 GPUs), effective rate 0.04", "-",
+             1, lambda: _TI.batch_size,
+             "programs for Stable Diffusion train with 1 at 0.005; the preset paper has 8 at 0.04"),
+    Constant("Textual Inversion", "steps", "5000", "-", 5000, lambda: _TI.steps),
+    Constant("Textual Inversion", "templates", "the 27 neutral ones", "27", 27,
+             lambda: len(OBJECT_TEMPLATES)),
+    Constant("Cross Initialization", "rate", "0.005; fast 0.08", "the same", 0.005,
+             lambda: _CI.learning_rate),
+    Constant("Cross Initialization", "pictures a step", "8", "8", 8, lambda: _CI.batch_size),
+    Constant("Cross Initialization", "steps", "320; fast 25", "the same", 320, lambda: _CI.steps),
+    Constant("Cross Initialization", "weight of the regulariser", "1e-5", "1e-5", 1e-5,
+             lambda: _CI.reg_weight),
+    Constant("Cross Initialization", "regulariser", "squared distance", "mean distance", "distance",
+             lambda: _CI.regulariser.value, "the program; the preset paper has the square"),
+    Constant("Cross Initialization", "words", "2", "2", 2, lambda: _CI.words),
+    Constant("Cross Initialization", "names", "691 well-known people", "691", 600,
+             lambda: min(len(known_names()), 600),
+             "a list of our own, of 600 names at least whose parts are one token each"),
+    Constant("Cross Initialization", "templates for people", "-", "81", 81,
+             lambda: len(PEOPLE_TEMPLATES)),
+    Constant("CatVersion", "base rate", "0.005", "0.005", 0.005, lambda: _CV.learning_rate),
+    Constant("CatVersion", "pictures a step", "1", "2, effective rate 0.01", 1,
+             lambda: _CV.batch_size, "the paper; the preset program has 2 at 0.01"),
+    Constant("CatVersion", "effective rate of the preset program", "-", "0.01", 0.01,
+             lambda: CATVERSION_PRESETS["program"]["learning_rate"]),
+    Constant("CatVersion", "residuals a layer", "1", "1", 1, lambda: _CV.residual_tokens),
+    Constant("CatVersion", "last layers", "3", "3", 3, lambda: _CV.layers),
+    Constant("CatVersion", "bias of the residuals' logits", "0", "1", 1.0, lambda: _CV.logit_bias,
+             "the program, by whose adapters it is seen; the preset paper has 0"),
+    Constant("CatVersion", "steps", "about 1000", "-", 1000, lambda: _CV.steps),
+    Constant("Custom Diffusion", "effective rate", "-", "8e-5 (1e-5 x 4 a GPU x 2 GPUs)", 8e-5,
+             lambda: _CD.learning_rate),
+    Constant("Custom Diffusion", "pictures of the subject a step", "-",
+             "4, and 4 of the class", 4, lambda: _CD.batch_size),
+    Constant("Custom Diffusion", "steps", "-", "300", 300, lambda: _CD.steps),
+    Constant("Custom Diffusion", "faces: effective rate", "-", "4e-5 (base 5e-6), 750 steps", 4e-5,
+             lambda: CUSTOM_DIFFUSION_PRESETS["program, faces"]["learning_rate"]),
+    Constant("Custom Diffusion", "pictures of the class", "200", "200", 200,
+             lambda: _CD.prior_count),
+    Constant("Custom Diffusion", "steps of DDIM for them", "-", "50, eta 1, guidance 6", 50,
+             lambda: SAMPLING["steps"]),
+    Constant("Custom Diffusion", "eta of DDIM for them", "-", "1", 1.0, lambda: _CD.prior_eta),
+    Constant("Custom Diffusion", "pictures drawn smaller and larger", "yes", "yes", True,
+             lambda: _CD.zoom,
+             "64 variants are encoded once, where the program draws anew for each step"),
+    Constant("Custom Diffusion", "the first token trains keys and values", "-", "no", False,
+             lambda: _CD.first_token),
+    Constant("DETEX", "rate", "1e-5", UNPUBLISHED, 4e-5, lambda: _DETEX.learning_rate,
+             "read as a base rate for each of 4 pictures, and measured: docs/detex.md"),
+    Constant("DETEX", "rate of the preset paper", "1e-5", UNPUBLISHED, 1e-5,
+             lambda: DETEX_PRESETS["paper"]["learning_rate"]),
+    Constant("DETEX", "pictures a step", "4", UNPUBLISHED, 4, lambda: _DETEX.batch_size),
+    Constant("DETEX", "steps", "600", UNPUBLISHED, 600, lambda: _DETEX.steps),
+    Constant("DETEX", "weight of the attention loss", "0.01", UNPUBLISHED, 0.01,
+             lambda: _DETEX.attention_weight),
+    Constant("DETEX", "norm of the attention loss", "not said which", UNPUBLISHED, "by maximum",
+             lambda: _DETEX.attention_norm.value, "measured: docs/detex.md"),
+    Constant("DETEX", "background removed, probability", "0.5", UNPUBLISHED, 0.5,
+             lambda: _DETEX.mask_probability),
+    Constant("DETEX", "pictures of the class", "200", UNPUBLISHED, 200,
+             lambda: _DETEX.prior_count),
+    Constant("ELITE", "global: pictures a step", "16", "64 (4 GPUs x 4 x 4)", 64,
+             lambda: _GLOBAL.batch_size, "the program; the preset paper, global has 16"),
+    Constant("ELITE", "global: effective rate", "1e-6 a picture", "6.4e-5", 6.4e-5,
+             lambda: _GLOBAL.learning_rate),
+    Constant("ELITE", "local: pictures a step", "8", "32 (4 GPUs x 2 x 4)", 32,
+             lambda: _LOCAL.batch_size, "the program; the preset paper, local has 8"),
+    Constant("ELITE", "local: effective rate", "1e-5 a picture", "3.2e-4", 3.2e-4,
+             lambda: _LOCAL.learning_rate),
+    Constant("ELITE", "weight of mean abs(v)", "0.01", "0.01", 0.01, lambda: _GLOBAL.words_weight),
+    Constant("ELITE", "weight of mean abs(V_l)", "0.0001", "0.0001", 0.0001,
+             lambda: _LOCAL.values_weight),
+    Constant("ELITE", "longest gradient", "-", "1", 1.0, lambda: _GLOBAL.clip_norm),
+    Constant("ELITE", "local loss over the channels", "mean", "sum", True,
+             lambda: _LOCAL.sum_channels, "the program, which divides by a one-channel mask"),
+    Constant("ELITE", "affine part of the elastic transform, pixels of 224", "-", "50", 50,
+             lambda: round(STRETCH * 224)),
+    Constant("ELITE", "its probability", "-", "0.3", 0.3, lambda: ODDS_OF_STRETCH),
+)  # fmt: skip
+
+
+def page() -> str:
+    """docs/faithfulness.md."""
+    lines = [
+        "# What papers say, programs do and the pack does",
+        "",
+        "Written from `tests/papers/constants.py` by `pytest tests/papers --write-pages`;",
+        'a test holds the column "ours" to the code. "-": nothing is said.',
+    ]
+    for method in dict.fromkeys(constant.method for constant in TABLE):
+        lines += ["", f"## {method}", ""]
+        lines += ["| what | paper | program | ours | why they differ |"]
+        lines += ["| -- | -- | -- | -- | -- |"]
+        for one in TABLE:
+            if one.method == method:
+                cells = (one.what, one.paper, one.program, shown(one.ours), one.why)
+                lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
