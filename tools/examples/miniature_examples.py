@@ -29,7 +29,6 @@ WORDS = {
     "a photo of <me> on the beach": "a photo of a face of <me> on the beach",
     "a photo of a {}\na photo of a {} on the beach": "a photo of a face of {}\na photo of a face "
     "of {} on the beach",
-    "blurry, deformed, watermark": "",
 }
 """Prompts in the few words that the miniature knows, for those that it does not."""
 

@@ -32,11 +32,15 @@ preview is like it; **Cancel**, and the next run goes on from there."""
 
 FACE_USE = """\
 Write `<me> person` in any prompt: `an oil painting of <me> person`. Later, *Load Concept* takes \
-the place of the Train node."""
+the place of the Train node.
+
+The paper draws in 50 steps, with SD2.1-base; 25 are faster."""
 
 THING_USE = """\
 Write `<my-dog>` as you would write dog: `a <my-dog> wearing a red hat`. Later, *Load Concept* \
-takes the place of the Train node."""
+takes the place of the Train node.
+
+The paper draws in 50 steps; 25 of dpmpp_2m are faster."""
 
 FOLDER_MODEL = f"""\
 **Start here.** Put pictures into a folder in `ComfyUI/input`, with a `.txt` of the same name \
@@ -68,7 +72,8 @@ counts."""
 
 ELITE_GENERATE = """\
 `local_strength` {apply.local_strength}: puts the subject somewhere new. More keeps more of the \
-picture, less lets the prompt say more."""
+picture, less lets the prompt say more. The paper draws in 100 \
+steps of lms; 25 of dpmpp_2m are faster."""
 
 ELITE_EDIT = """\
 Sampling starts from the picture: `denoise` {sample.denoise} says how far it goes. \

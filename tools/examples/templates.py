@@ -22,6 +22,11 @@ SAMPLING: dict[str, Any] = {
     "sampler_name": "dpmpp_2m",
     "scheduler": "karras",
 }
+FACE_SAMPLING = {"steps": 50, "cfg": 7.5, "sampler_name": "dpmpp_2m", "scheduler": "normal"}
+CATVERSION_SAMPLING = {"steps": 50, "cfg": 10.0, "sampler_name": "ddim", "scheduler": "normal"}
+ELITE_SAMPLING = {"steps": 100, "cfg": 5.0, "sampler_name": "lms", "scheduler": "normal"}
+"""As the papers draw."""
+
 DETEX_SAMPLING = {"steps": 50, "cfg": 6.0, "sampler_name": "ddim", "scheduler": "normal"}
 MODEL, LEARN, USE = "#3f789e", "#a1309b", "#88aa44"  # colours of groups
 NARROW, WIDE = 330, 400
@@ -29,7 +34,7 @@ NARROW, WIDE = 330, 400
 BASE = Node("CheckpointLoaderSimple", widgets={"ckpt_name": notes.CHECKPOINT})
 PICTURE = Node("LoadImage", widgets={"image": "example.png"})
 VISION = Node("CLIPVisionLoader", widgets={"clip_name": notes.VISION})
-NEGATIVE = {"text": "blurry, deformed, watermark"}
+NEGATIVE = {"text": ""}  # the papers have none
 
 
 def text(words: str, clip: Source = ("apply", 1)) -> Node:
@@ -104,14 +109,20 @@ def model_and_picture(note: str) -> Column:
 
 
 def one_picture(
-    name: str, kind: str, widgets: dict[str, Any], file: str, prompt: str, told: tuple[str, ...]
+    name: str,
+    kind: str,
+    widgets: dict[str, Any],
+    file: str,
+    prompt: str,
+    told: tuple[str, ...],
+    sample: Mapping[str, Any] | None = None,
 ) -> Draft:
     """Checkpoint and picture, a Train node, and a prompt that uses the concept."""
     model_note, learn_note, use_note = told
     columns = (
         model_and_picture(model_note),
         learn(learn_note, trained(kind, ("picture", 0), widgets), file),
-        use(use_note, ("train", 0), file, prompt),
+        use(use_note, ("train", 0), file, prompt, sample=sample),
     )
     return Draft(name, columns)
 
@@ -123,6 +134,7 @@ FACE = one_picture(
     "me",
     "a photo of <me> person as a chef, in a kitchen",
     (notes.FACE_MODEL, notes.FACE_LEARN, notes.FACE_USE),
+    FACE_SAMPLING,
 )
 PET = one_picture(
     "2 Learn my pet",
@@ -131,6 +143,7 @@ PET = one_picture(
     "my-dog",
     "a photo of a <my-dog> on the beach",
     (notes.THING_MODEL, notes.THING_LEARN, notes.THING_USE),
+    CATVERSION_SAMPLING,
 )
 WORD = one_picture(
     "Learn one word",
@@ -278,7 +291,7 @@ ONE_PICTURE = encoded(
         "my-dog-elite",
         "a photo of <my-dog> on the beach",
         {"local_strength": 0.8},
-        {"cfg": 5.0},
+        ELITE_SAMPLING,
     ),
 )
 EDIT = encoded(
@@ -302,7 +315,7 @@ EDIT = encoded(
         "my-dog-edited",
         "a photo of <my-dog> wearing a red hat",
         {"local_strength": 0.6},
-        {"cfg": 5.0, "denoise": 0.75},
+        {**ELITE_SAMPLING, "denoise": 0.75},
         {
             "scaled": Node(
                 "ImageScale",
