@@ -3,8 +3,9 @@
 import textwrap
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from ..pictures.fonts import font_for, letters_in
 from ..pictures.grid import INK, SOFT
 from .evaluate import CLIP_I, CLIP_T, IDENTITY, MEASURES, OVERALL, Evaluation
 from .pictures import Picture
@@ -50,13 +51,13 @@ def draw_report(
 def _title(evaluation: Evaluation, generated: int, references: int) -> Image.Image:
     prompts = list(dict.fromkeys(evaluation.prompts))
     told = f'"{prompts[0]}"' if len(prompts) == 1 else f"{len(prompts)} prompts"
-    lines = textwrap.wrap(told, 62)[:3]
+    lines = textwrap.wrap(told, letters_in(told, INSIDE, 27))[:3]
     canvas = Image.new("RGB", (INSIDE, 34 * len(lines) + 34), "white")
     draw = ImageDraw.Draw(canvas)
     for number, line in enumerate(lines):
-        draw.text((0, 34 * number), line, INK, _font(27))
+        draw.text((0, 34 * number), line, INK, font_for(line, 27))
     counts = f"{_counted(generated, 'generated picture')}, {_counted(references, 'reference')}"
-    draw.text((0, 34 * len(lines) + 2), counts, SOFT, _font(15))
+    draw.text((0, 34 * len(lines) + 2), counts, SOFT, font_for(counts, 15))
     return canvas
 
 
@@ -68,14 +69,17 @@ def _table(evaluation: Evaluation) -> Image.Image:
     for number, name in enumerate(names):
         middle = ROW * number + ROW // 2
         draw.line([(0, middle + ROW // 2), (INSIDE, middle + ROW // 2)], RULE)
-        draw.text((0, middle), name, INK, _font(17), anchor="lm")
-        draw.text((205, middle), f"{evaluation.means[name]:.4f}", INK, _font(19), anchor="rm")
+        draw.text((0, middle), name, INK, font_for(name, 17), anchor="lm")
+        mean = f"{evaluation.means[name]:.4f}"
+        draw.text((205, middle), mean, INK, font_for(mean, 19), anchor="rm")
         draw.rounded_rectangle([left, middle - 5, right, middle + 5], 5, RULE)
         end = left + (right - left) * min(max(evaluation.means[name], 0.0), 1.0)
         if end - left > 10:
             draw.rounded_rectangle([left, middle - 5, end, middle + 5], 5, _colour(name))
         _draw_range(draw, evaluation.per_picture[name], left, right, middle)
-        draw.text((right + 22, middle), MEASURES[name], SOFT, _font(14), anchor="lm")
+        draw.text(
+            (right + 22, middle), MEASURES[name], SOFT, font_for(MEASURES[name], 14), anchor="lm"
+        )
     return canvas
 
 
@@ -101,7 +105,9 @@ def _sheet(
         x, y = column * (side + TILE_GAP), row * height
         canvas.paste(_tile(picture, side), (x, y))
         for line, text in enumerate(captions[number] if captions else ()):
-            draw.text((x, y + side + 4 + 16 * line), text, SOFT if line else INK, _font(13))
+            draw.text(
+                (x, y + side + 4 + 16 * line), text, SOFT if line else INK, font_for(text, 13)
+            )
     return canvas
 
 
@@ -139,7 +145,7 @@ def _heading(text: str, count: int) -> Image.Image:
 
 def _line(text: str, size: int, colour: str, height: int) -> Image.Image:
     canvas = Image.new("RGB", (INSIDE, height if text else 1), "white")
-    ImageDraw.Draw(canvas).text((0, height - 10), text, colour, _font(size), anchor="ls")
+    ImageDraw.Draw(canvas).text((0, height - 10), text, colour, font_for(text, size), anchor="ls")
     return canvas
 
 
@@ -149,7 +155,3 @@ def _counted(count: int, thing: str) -> str:
 
 def _colour(name: str) -> str:
     return GOOD if name in (CLIP_T, OVERALL) else BAR
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

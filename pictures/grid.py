@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
+
+from .fonts import font_for, letters_in
 
 MARGIN, GAP = 24, 8
 LABEL = 170
@@ -53,7 +55,7 @@ def labelled_grid(
         x, y = left + column * (size[0] + GAP), top + row * down
         page.paste(_image(picture).resize(size, Image.Resampling.LANCZOS), (x, y))
         if captions:
-            draw.text((x, y + size[1] + 2), captions[number], SOFT, _font(13))
+            draw.text((x, y + size[1] + 2), captions[number], SOFT, font_for(captions[number], 13))
     return torch.from_numpy(np.asarray(page, dtype=np.float32) / 255.0)[None]
 
 
@@ -69,14 +71,11 @@ def _image(picture: Tensor) -> Image.Image:
 
 def _wrapped(text: str, width: int) -> list[str]:
     """The text in lines of a width in pixels; what does not fit ends with dots."""
-    letters = max(4, int(width / _font(FONT).getlength("n")))
+    letters = letters_in(text, width, FONT)
     return textwrap.wrap(text, letters, max_lines=LINES, placeholder=" ...") or [""]
 
 
 def _write(draw: ImageDraw.ImageDraw, at: tuple[int, int], lines: Sequence[str]) -> None:
     for number, line in enumerate(lines):
-        draw.text((at[0], at[1] + number * LINE_HEIGHT), line, SOFT if number else INK, _font(FONT))
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+        where = at[0], at[1] + number * LINE_HEIGHT
+        draw.text(where, line, SOFT if number else INK, font_for(line, FONT))

@@ -5,6 +5,7 @@ import shutil
 import pytest
 from personalize.concepts import methods
 from personalize.tests.browser.test_concepts import open_sidebar, put
+from personalize.tools.server.page import Renderer
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 
@@ -120,3 +121,26 @@ def test_everything_is_reached_by_keys(page):
     log.focus()
     page.tab.keyboard.press("Enter")
     assert log.get_attribute("aria-pressed") == "true"
+
+
+@pytest.mark.parametrize("renderer", [Renderer.CANVAS])  # the sidebar is the same in both
+def test_the_shelf_fits_a_narrow_sidebar(page):
+    show_everything(page)
+    page.tab.evaluate(
+        """() => {
+            const { style } = document.querySelector(".personalize-shelf").parentElement
+            style.width = style.maxWidth = "300px"
+        }"""
+    )
+    page.wait_for_frames(4)
+    outside = page.tab.evaluate(
+        """() => {
+            const shelf = document.querySelector(".personalize-shelf")
+            const right = shelf.getBoundingClientRect().left + 300
+            return [...shelf.querySelectorAll("*")]
+                .filter(one => one.getBoundingClientRect().right > right + 1)
+                .map(one => `${one.tagName} ${one.className}`)
+        }"""
+    )
+    page.screenshot("narrow-shelf")
+    assert outside == []
