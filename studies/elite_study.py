@@ -290,7 +290,7 @@ def sheet(results: Sequence[Drawn]) -> Image.Image:
 
     shown = results[:SHOWN]
     ways = list(shown[0].pictures)
-    gap, head, foot = 4, 34, 18
+    gap, head, foot = 4, 48, 18
     size = ((1 + len(ways)) * (SIZE + gap), head + len(shown) * (SIZE + foot))
     canvas = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(11)
@@ -316,7 +316,7 @@ def _prompt_of(drawn: Drawn, which: int) -> str:
 
 
 def _wrapped(title: str) -> str:
-    return title.replace(", ", ",\n", 1)
+    return title.replace(", ", ",\n").replace(" and ", "\nand ")
 
 
 def main(arguments: Sequence[str]) -> int:
