@@ -4,6 +4,7 @@
     make bench ARGS="--latents 64 --rounds 3"
     make bench ARGS="elite --latents 64 --rounds 2"    ELITE instead: see bench_elite.py
     make bench ARGS="detex --rounds 2"                 DETEX instead: see bench_detex.py
+    make bench ARGS=memory                             which cards fit what: see bench_memory.py
 
 Compared, each in a process of its own so that each has its own memory peak, one step each in turn:
     ours        one step of training/ with Textual Inversion, as the node runs it
@@ -31,7 +32,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..cli.comfyui import ROOT, OnCpu, prepare_host
-from . import bench_detex, bench_elite
+from . import bench_detex, bench_elite, bench_memory
 from .costs import (
     as_diffusers_trains,
     conditions,
@@ -383,7 +384,7 @@ def parts_table(parts: dict[str, list[Answer]]) -> list[str]:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Seconds and memory of a training step.")
     parser.add_argument(
-        "what", nargs="?", choices=("training", "elite", "detex"), default="training"
+        "what", nargs="?", choices=("training", "elite", "detex", "memory"), default="training"
     )
     parser.add_argument("--latents", type=int, default=32, help="side in latents: pixels / 8")
     parser.add_argument("--rounds", type=int, default=5)
@@ -397,6 +398,9 @@ def main(arguments: Sequence[str]) -> int:
     prepare_host()
     if options.serve:
         serve(options.serve, options.checkpoint, options.latents)
+        return 0
+    if options.what == "memory":
+        print(bench_memory.report())
         return 0
     with tempfile.TemporaryDirectory(prefix="personalize-bench-") as folder:
 

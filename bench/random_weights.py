@@ -14,6 +14,40 @@ if TYPE_CHECKING:
 SEED = 0
 UNET, TEXT = "model.diffusion_model.", "cond_stage_model.transformer.text_model."
 VAE = "first_stage_model."
+SD15_UNET: dict[str, Any] = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 320,
+    "num_res_blocks": [2, 2, 2, 2],
+    "channel_mult": [1, 2, 4, 4],
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+    "transformer_depth_middle": 1,
+    "num_heads": 8,
+    "use_spatial_transformer": True,
+    "context_dim": 768,
+    "legacy": False,
+}
+SDXL_UNET: dict[str, Any] = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 320,
+    "num_res_blocks": [2, 2, 2],
+    "channel_mult": [1, 2, 4],
+    "transformer_depth": [0, 0, 2, 2, 10, 10],
+    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
+    "transformer_depth_middle": 10,
+    "num_heads": -1,
+    "num_head_channels": 64,
+    "use_spatial_transformer": True,
+    "use_linear_in_transformer": True,
+    "context_dim": 2048,
+    "adm_in_channels": 2816,
+    "num_classes": "sequential",
+    "legacy": False,
+}
 VAE_CONFIG = {
     "double_z": True,
     "z_channels": 4,
@@ -69,22 +103,7 @@ def sd15_shapes() -> dict[str, torch.Size]:
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
     unet = UNetModel(
-        image_size=32,
-        in_channels=4,
-        out_channels=4,
-        model_channels=320,
-        num_res_blocks=[2, 2, 2, 2],
-        channel_mult=[1, 2, 4, 4],
-        transformer_depth=[1, 1, 1, 1, 1, 1, 0, 0],  # pyright: ignore[reportArgumentType]
-        transformer_depth_output=[1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
-        transformer_depth_middle=1,
-        num_heads=8,
-        use_spatial_transformer=True,
-        context_dim=768,
-        legacy=False,
-        dtype=torch.float16,
-        device="meta",
-        operations=ops.disable_weight_init,
+        **SD15_UNET, dtype=torch.float16, device="meta", operations=ops.disable_weight_init
     )
     text = sd1_clip.SDClipModel(device="meta", dtype=torch.float16).transformer.text_model
     return _named(UNET, unet) | _named(TEXT, text)

@@ -65,14 +65,16 @@ def fitted(
             f"{replace(config, micro_batch=1).saving_memory}"
         )
     room = memory.free - later
-    fitting = 1 + max(room - one, 0) // max(two - one, 1)
-    if config.micro_batch or fitting >= config.at_once:
+    more = max(two - one, 1)
+    if config.micro_batch or one + (config.at_once - 1) * more <= room:
         return config
+    # gradients of parts are added up, so there are those of two parts at a time
+    fitting = 1 + max(room - learned - one, 0) // more
     parts = -(-config.at_once // fitting)
     size = -(-config.at_once // parts)
     logging.info(
         f"{config.at_once} pictures at once would need about "
-        f"{_gib(one + (config.at_once - 1) * (two - one))}, and the GPU has {_gib(max(room, 0))} "
+        f"{_gib(one + (config.at_once - 1) * more)}, and the GPU has {_gib(max(room, 0))} "
         f"for them: they go through the model {size} at a time, which learns the same. micro_batch "
         "sets another number."
     )

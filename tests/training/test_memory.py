@@ -50,7 +50,7 @@ def test_a_number_that_is_asked_for_stays():
 
 def test_what_is_learned_and_its_moments_count():
     learned = {"weights": torch.empty(GIB // 4, device="meta")}  # 1 GiB, and 2 of moments
-    assert fitted(config(), on_gpu(5 * GIB), learned).micro_batch == 4
+    assert fitted(config(), on_gpu(5 * GIB), learned).micro_batch == 2
 
 
 def test_on_a_cpu_the_whole_batch_goes_at_once(tiny_sd1):
