@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import runpy
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -175,6 +176,17 @@ def tiny_widths(monkeypatch: pytest.MonkeyPatch) -> None:
 
     small = replace(BASES["sdxl"], encoders=(("clip_l", 64), ("clip_g", 96)), context_width=160)
     monkeypatch.setitem(BASES, "sdxl", small)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def weights_of_their_own() -> None:
+    """No file of tests finds shared models as another one's clone left them: with its patches."""
+    if "comfy.model_management" in sys.modules:
+        import torch
+        from comfy.model_management import unload_all_models
+
+        with torch.inference_mode():
+            unload_all_models()
 
 
 @pytest.fixture

@@ -110,18 +110,18 @@ def test_inputs_of_convolutions_are_not_kept(tiny_sd1, monkeypatch):
     assert ours < 0.95 * saved_numbers(tiny_sd1)
 
 
-def test_another_packs_patch_of_a_layer_counts_and_stays(tiny_sd1):
+def test_another_packs_patch_of_a_layer_counts_and_stays(fresh_sd1):
     path = "diffusion_model.middle_block.0.in_layers.2"
-    model = tiny_sd1.model.clone()
+    model = fresh_sd1.model.clone()
     layer = model.get_model_object(path)
     forward = layer.forward
     model.add_object_patch(f"{path}.forward", lambda x: 0.5 * forward(x))
-    plain, patched = step_with(tiny_sd1), step_with(replace(tiny_sd1, model=model))
+    plain, patched = step_with(fresh_sd1), step_with(replace(fresh_sd1, model=model))
     assert not torch.equal(patched[1], plain[1])
     assert layer.forward is model.object_patches[f"{path}.forward"]
-    assert torch.equal(step_with(tiny_sd1)[1], plain[1])
+    assert torch.equal(step_with(fresh_sd1)[1], plain[1])
     vars(layer).pop("forward", None)  # where the host leaves the original
-    unet = tiny_sd1.model.model.diffusion_model
+    unet = fresh_sd1.model.model.diffusion_model
     assert not any("forward" in vars(module) for module in unet.modules())
 
 

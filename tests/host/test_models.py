@@ -31,12 +31,12 @@ def test_a_pack_is_started_and_may_know_more_vision_encoders(tmp_path):
     assert load_vision(tmp_path / "v.sft", [pack]).startswith("vision of ")
 
 
-def test_a_checkpoint_is_loaded_as_by_the_host(tiny_sd1):
-    model, clip, vae = load_checkpoint(tiny_sd1.path)
-    theirs = tiny_sd1.model.model.diffusion_model.state_dict()
+def test_a_checkpoint_is_loaded_as_by_the_host(fresh_sd1):
+    model, clip, vae = load_checkpoint(fresh_sd1.path)
+    theirs = fresh_sd1.model.model.diffusion_model.state_dict()
     for name, weight in model.model.diffusion_model.state_dict().items():
         assert torch.equal(weight, theirs[name]), name
-    assert clip.tokenize("dog") == tiny_sd1.clip.tokenize("dog")
+    assert clip.tokenize("dog") == fresh_sd1.clip.tokenize("dog")
     assert vae.latent_channels == 4
 
 

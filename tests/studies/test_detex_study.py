@@ -9,7 +9,7 @@ from personalize.concepts.concept import Concept
 from personalize.concepts.differences import difference_tensors
 from personalize.miniature.files import CHECKPOINT, WEIGHTS
 from personalize.miniature.subjects import Jury, thing
-from personalize.studies import detex_study
+from personalize.studies import detex_study, miniature_models
 from personalize.studies.detex_study import (
     MAIN,
     TABLES,
@@ -108,7 +108,7 @@ def test_what_a_lower_rank_costs(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", list(WAYS)[:5])
 def test_every_way_runs_once(models, tmp_path, monkeypatch, name):
-    monkeypatch.setattr("personalize.studies.miniature_models.STEPS", 1)
+    monkeypatch.setattr(miniature_models, "STEPS", 1)
     monkeypatch.setattr(detex_study, "LEAK_PROMPTS", 1)
     own = WAYS[name]
     short = {**SHORT, "prior_weight": 0.0} if own.has_attributes else SHORT

@@ -7,7 +7,7 @@ import pytest
 import torch
 from personalize.miniature.files import CHECKPOINT, WEIGHTS
 from personalize.miniature.subjects import Jury, Scores, thing
-from personalize.studies import elite_study
+from personalize.studies import elite_study, miniature_models
 from personalize.studies.elite_study import (
     Drawn,
     comparison,
@@ -71,7 +71,7 @@ def encoder(miniature):
 
 @pytest.mark.parametrize("what", elite_study.STUDIES)
 def test_each_study_runs(miniature, encoder, what, monkeypatch):
-    monkeypatch.setattr("personalize.studies.miniature_models.STEPS", 1)
+    monkeypatch.setattr(miniature_models, "STEPS", 1)
     results = list(study(what, encoder, miniature, Jury.load(), 1, 1))
     text = report(what, encoder, results)
     ways = list(results[0].pictures)
@@ -84,8 +84,8 @@ def test_each_study_runs(miniature, encoder, what, monkeypatch):
 
 @pytest.mark.parametrize("what", ["table", "pictures"])
 def test_an_encoder_of_words_alone(miniature, encoder, what, monkeypatch):
-    monkeypatch.setattr("personalize.studies.miniature_models.STEPS", 1)
+    monkeypatch.setattr(miniature_models, "STEPS", 1)
     words = replace(encoder, local_stage=None)
     results = list(study(what, words, miniature, Jury.load(), 1, 1))
-    assert len(results[0].pictures) == (3 if what == "table" else 2)
+    assert len(results[0].pictures) == (4 if what == "table" else 2)
     assert "details" not in report(what, words, results)
