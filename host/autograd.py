@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
@@ -133,14 +133,19 @@ def replaced_weights(weights: Mapping[nn.Module, nn.Parameter]) -> Iterator[None
 
 
 @contextmanager
+def hooked(hooks: Mapping[nn.Module, Callable[..., Tensor]]) -> Iterator[None]:
+    """A block in which each layer's result goes through its hook, after those that were there."""
+    with ExitStack() as stack:
+        for layer, hook in hooks.items():
+            stack.callback(layer.register_forward_hook(hook).remove)
+        yield
+
+
+@contextmanager
 def first_row_detached(layers: Iterable[nn.Module]) -> Iterator[None]:
     """Let no gradient through the first row of what these layers return, (B, T, c)."""
-    handles = [layer.register_forward_hook(_detach_first_row) for layer in layers]
-    try:
+    with hooked(dict.fromkeys(layers, _detach_first_row)):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _detach_first_row(_layer: nn.Module, _inputs: Any, rows: Tensor) -> Tensor:

@@ -153,8 +153,9 @@ class Backbone:
     def add_products(self, products: Mapping[str, Product]) -> None:
         """Add products to these weights by path, as long as `open_projections` changes them."""
         layers = self._projections()
-        self._products |= {layers[path]: product for path, product in products.items()}
-        self._stack.enter_context(added_products(self._products))
+        added = {layers[path]: product for path, product in products.items()}
+        self._products |= added
+        self._stack.enter_context(added_products(added))
 
     def detach_first_token(self) -> None:
         """From here to the session's end no gradient reaches keys and values through a prompt's

@@ -107,8 +107,13 @@ class DeviceMemory:
 @lru_cache
 def needed(config: str, shape: StepShape) -> int:
     """`step_bytes` of a UNet of these shapes, `unet_config` as JSON; counted once."""
-    shapes = json.loads(config)
-    return step_bytes(meta_unet(shapes, shape.weights), shapes, shape)
+    return step_bytes(_counted_unet(config, shape.weights), json.loads(config), shape)
+
+
+@lru_cache(maxsize=1)
+def _counted_unet(config: str, weights: torch.dtype) -> nn.Module:
+    """Made once for all counts of a training: a UNet of SDXL takes seconds, without memory, too."""
+    return meta_unet(json.loads(config), weights)
 
 
 def shapes_text(config: Mapping[str, Any]) -> str:

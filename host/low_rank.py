@@ -1,12 +1,14 @@
 """Changes of weights at a low rank, added to what the host's layers compute."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import linear
+
+from .autograd import hooked
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,7 @@ def added_products(products: Mapping[nn.Module, Product]) -> Iterator[None]:
     Why not another weight, as for whole ones: it would be as large as the layer's own, and so would
     be its gradient. Hooks on a layer's result also leave alone what type its weight has.
     """
-    with ExitStack() as hooks:
-        for layer, product in products.items():
-            hooks.callback(layer.register_forward_hook(_adding(product)).remove)
+    with hooked({layer: _adding(product) for layer, product in products.items()}):
         yield
 
 

@@ -16,14 +16,14 @@ from comfyui_version import __version__ as comfyui_version
 from ..concepts.errors import PersonalizeError
 
 OLDEST = "0.16.3"
-"""The oldest that all tests were run on; pyproject.toml says so, too."""
+"""The oldest that tests were run on, see docs/compatibility.md; pyproject.toml says so, too."""
 
 PRIVATE_NAMES: dict[str, str] = {
     "comfy.sd1_clip.SDTokenizer._try_get_embedding": "word_tokenizer.py",
     "comfy.sd1_clip.SDTokenizer.tokenize_with_weights": "word_tokenizer.py",
     "comfy.clip_model.CLIPAttention": "text_attention.py",
     "comfy.clip_model.clip_preprocess": "vision.py",
-    "comfy.ldm.modules.attention.SpatialTransformer": "autograd.py",
+    "comfy.ldm.modules.attention.BasicTransformerBlock": "autograd.py",
     "comfy.ldm.modules.attention.attention_pytorch": "denoiser.py",
     "comfy.ldm.modules.attention.optimized_attention": "attention.py",
     "comfy.ldm.modules.attention.optimized_attention_for_device": "text_tower.py",
