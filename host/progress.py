@@ -41,13 +41,19 @@ class NodeProgress:
         self._bar.update_absolute(value, preview=("JPEG", Image.fromarray(pixels), PREVIEW_PIXELS))
 
     def show_text(self, text: str) -> None:
-        """Show a line on the node, in the tab that queued it.
+        """Show a line on the node, in the tab that queued it."""
+        show_on_node(self._node_id or "", text)
 
-        Not the host's own `send_progress_text`: Nodes 2.0 keeps some 40 listeners and their widget
-        for each of its messages, until the page is closed (frontend 1.47).
-        """
-        if self._node_id is not None:
-            tell_browsers(TOLD, {"node": self._node_id, "text": text}, only_asking=True)
+
+def show_on_node(node: str, text: str) -> None:
+    """Show a line on a node of ours, in the tab that queued what runs now; "" takes it away.
+
+    Not the host's own `send_progress_text`: Nodes 2.0 keeps some 40 listeners and their widget for
+    each of its messages, until the page is closed (frontend 1.47).
+    node: its execution id, "" for none
+    """
+    if node:
+        tell_browsers(TOLD, {"node": node, "text": text}, only_asking=True)
 
 
 def jpeg(picture: Tensor, longest: int = PREVIEW_PIXELS) -> bytes:

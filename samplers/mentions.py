@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..host.conditionings import BatchPart, Conds, parts_with, texts_of
+from ..host.progress import current_node, show_on_node
 from ..host.prompt_tokens import Encoded, Tokens, rows_where, with_extra
 from .prompt_words import AppliedConcept, mark_of
 
@@ -91,17 +92,21 @@ def _rows_of(placeholder: str) -> NamedRows:
 
 
 class Mentions:
-    """Where the conditionings that a MODEL draws name one concept."""
+    """Where the conditionings that a MODEL draws name one concept.
+
+    When none does it is told in the log and on the node that runs now, which applies the concept.
+    """
 
     def __init__(self, placeholder: str) -> None:
         self.placeholder = placeholder
         self._seen: OrderedDict[tuple[BatchPart, int], tuple[int, ...]] = OrderedDict()
-        self._told = False
+        self._node = current_node()
+        self._told = self._is_shown = False
 
     def rows_in(self, conds: Conds) -> dict[BatchPart, tuple[int, ...]]:
         """The rows by the part of a batch that reads them; parts without any are left out.
 
-        Once it tells in the log when no conditioning names the concept.
+        Once it tells when no conditioning names the concept.
         """
         written = {
             part: rows.get(self.placeholder, ()) for part, rows in parts_with(conds, MENTIONS)
@@ -112,13 +117,18 @@ class Mentions:
             if (rows := self._rows(part, text, written.get(part, ())))
         }
         if not found and not self._told:
-            self._told = True
-            logging.warning(
+            self._told = self._is_shown = True
+            text = (
                 f"{self.placeholder} is applied to the MODEL that draws, but no prompt names it, "
                 "so what it changes there does not act. Encode the prompt with the CLIP of the "
                 "same Apply Concept. A node in between that weighs or mixes encodings in a way of "
                 "its own may hide it, too."
             )
+            logging.warning(text)
+            show_on_node(self._node, text)
+        elif found and self._is_shown:
+            self._is_shown = False
+            show_on_node(self._node, "")
         return found
 
     def _rows(self, part: BatchPart, text: Tensor, written: Iterable[int]) -> tuple[int, ...]:

@@ -265,7 +265,12 @@ def test_other_prompts_are_not_taken_for_it(tiny_sd1, applied):
     assert rows.find(torch.zeros(1, 77, 3)) == ()
 
 
-def test_a_model_that_draws_no_prompt_with_its_concept_says_so_once(tiny_sd1, applied, caplog):
+def test_a_model_that_draws_no_prompt_with_its_concept_says_so_once(
+    tiny_sd1, applied, caplog, monkeypatch
+):
+    """In the log and on its node, where it goes when a prompt names the concept again."""
+    shown = []
+    monkeypatch.setattr(mentions, "show_on_node", lambda node, text: shown.append((node, text)))
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             sample(
@@ -273,6 +278,17 @@ def test_a_model_that_draws_no_prompt_with_its_concept_says_so_once(tiny_sd1, ap
             )
     told = [r.message for r in caplog.records if "no prompt names it" in r.message]
     assert len(told) == 1 and told[0].startswith("<rex> is applied")
+    assert [text for _, text in shown] == told
+    sample(applied.model, conditioning(applied.clip, PROMPT), conditioning(applied.clip, ""))
+    assert [text for _, text in shown] == [*told, ""]
+
+
+def test_the_node_is_the_one_that_applied_the_concept():
+    from comfy_execution.utils import CurrentNodeContext
+
+    with CurrentNodeContext("prompt", "12:7"):
+        assert mentions.Mentions("<rex>")._node == "12:7"
+    assert mentions.Mentions("<rex>")._node == ""
 
 
 def test_few_prompts_are_remembered():
