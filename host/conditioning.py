@@ -79,4 +79,5 @@ class TowerOutput:
 
         The host leaves the projection uninitialised where a checkpoint has none.
         """
-        return self._project(self.last[torch.arange(len(self.last)), self._ends])
+        rows = torch.arange(len(self.last), device=self.last.device)
+        return self._project(self.last[rows, self._ends.to(self.last.device)])

@@ -36,6 +36,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.t)
 
+    def to(self: AnyBatch, device: torch.device) -> AnyBatch:
+        """The same with all its tensors on a device, where a step waits for none of them."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {name: v.to(device) for name, v in values.items() if v is not None}
+        return replace(self, **moved)
+
     def part(self: AnyBatch, rows: slice) -> AnyBatch:
         """Some of its rows, and what belongs to them."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -75,7 +75,9 @@ class CatVersion(ConceptLearner):
         start = torch.randn(shape, generator=generator).to(text.device)
         self.keys = start[0].clone().requires_grad_(True)
         self.values = start[1].clone().requires_grad_(True)
-        self._entering: HiddenState | None = None
+        with torch.no_grad():
+            prompts = text.prompts([config.class_word])
+            self._entering: HiddenState = text.hidden(prompts, dict(self.changed[0]))
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -87,13 +89,8 @@ class CatVersion(ConceptLearner):
 
     def context(self, backbone: Backbone, batch: Batch) -> Conditioning:
         """The class word's conditioning for each row. What enters the first changed layers is
-        constant, so it is computed once."""
-        text = backbone.text
-        if self._entering is None:
-            with torch.no_grad():
-                prompts = text.prompts([self.config.class_word])
-                self._entering = text.hidden(prompts, dict(self.changed[0]))
-        return text.finish(self._entering, self._attention()).expand(len(batch.t))
+        constant, so it was computed once."""
+        return backbone.text.finish(self._entering, self._attention()).expand(len(batch.t))
 
     def _attention(self) -> LayerAttentions:
         bias = self.config.logit_bias

@@ -165,6 +165,7 @@ class Detex(ConceptLearner):
             mapper if config.mappers else FreeWords(mapper.words().detach()) for mapper in mappers
         )
         self.table = prompt_table(config, backbone, count)
+        self.slots = self.table.slots.to(backbone.device)
         self.prior_context = encoded_prompt(backbone, config.prior_prompt)
         self.projections = open_projections(backbone, self.config.rank, config.train_seed)
         if not config.first_token:
@@ -255,12 +256,12 @@ class Detex(ConceptLearner):
 
     def prompt_rows(self, batch: Batch, removed: Tensor) -> Tensor:
         """Rows of the prompt table, (B,): with the background, and after these without it."""
-        return batch.index + len(self.masks) * removed.cpu()
+        return batch.index + len(self.masks) * removed
 
     def attention_loss(self, batch: Batch, removed: Tensor) -> Tensor:
         """L_CA = E ||A(P) - m|| + ||A(B) - (1 - m)|| with the chosen norm; a row without its
         background has no second part."""
-        slots = self.table.slots[self.prompt_rows(batch, removed)]
+        slots = self.slots[self.prompt_rows(batch, removed)]
         wanted = torch.stack([1 + batch.index, 1 + len(self.masks) + batch.index], dim=1)
         places = (slots[:, None] == wanted[..., None]).int().argmax(dim=-1)  # (B, 2)
         maps = self.reader.word_maps(places)
@@ -273,9 +274,9 @@ class Detex(ConceptLearner):
 
     def masks_of(self, batch: Batch, side: int) -> Tensor:
         """Mask of each row at a map's size, by area, (B, side, side)."""
-        masks = self.masks[batch.index.to(self.masks.device)]
+        masks = self.masks[batch.index]
         if batch.mirrored is not None:
-            mirrored = batch.mirrored.to(masks.device)[:, None, None]
+            mirrored = batch.mirrored[:, None, None]
             masks = torch.where(mirrored, masks.flip(-1), masks)
         return adaptive_avg_pool2d(masks[:, None], side)[:, 0]
 

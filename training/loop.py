@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from ..concepts.errors import TrainingError
 from ..concepts.tensors import is_finite
 from ..host.backbone import Backbone
-from .batch import parts_of
+from .batch import Batch, parts_of
 from .config import LoopConfig
 from .descent import SHARE, AveragedAdamW, Descent, clipped
 
@@ -203,6 +203,8 @@ class Training:
         gradients: list[Tensor] = []
         for number in range(self.descent.batches):
             batch = self.draw(self.step * self.descent.batches + number, self.generator)
+            if isinstance(batch, Batch):
+                batch = batch.to(self.backbone.device)
             parts = []
             for part, share in parts_of(batch, self.config.micro_batch):
                 terms, new = self._differentiated(part, share)

@@ -18,13 +18,13 @@ class PromptTable:
     """Tokenised prompts whose learned places are filled in at every step.
 
     ids: (P, 77, encoders) token ids; slots: (P, 77), row of the learned vectors or -1; ends: (P,),
-    row of the first end token
+    row of the first end token; all where the text encoder is
     """
 
     def __init__(self, text: TextEncoder, prompts: Sequence[Sequence[Piece]]) -> None:
         rows = [_row(text, pieces) for pieces in prompts]
-        self.ids = torch.tensor([ids for ids, _ in rows])
-        self.slots = torch.tensor([slots for _, slots in rows])
+        self.ids = torch.tensor([ids for ids, _ in rows]).to(text.device)
+        self.slots = torch.tensor([slots for _, slots in rows]).to(text.device)
         self.ends = text.ends(self.ids)
 
     def __len__(self) -> int:
@@ -32,6 +32,7 @@ class PromptTable:
 
     def plain(self, text: TextEncoder, which: Tensor) -> EmbeddedPrompts:
         """Prompts of these numbers (B,) whose learned places hold any token."""
+        which = which.to(self.ids.device)
         return EmbeddedPrompts(text.embed(self.ids[which]), self.ends[which])
 
     def embed(self, text: TextEncoder, which: Tensor, vectors: Tensor) -> EmbeddedPrompts:
@@ -39,7 +40,8 @@ class PromptTable:
 
         vectors: the same for all prompts, or (B, n, width). Gradients reach the vectors alone.
         """
-        slots, vectors = self.slots[which].to(text.device), vectors.to(text.device)
+        which, vectors = which.to(text.device), vectors.to(text.device)
+        slots = self.slots[which]
         plain = self.plain(text, which)
         places = slots.clamp(min=0)
         if vectors.ndim == 2:

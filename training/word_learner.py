@@ -42,16 +42,17 @@ class WordLearner(ConceptLearner):
         templates = templates or parse_templates(config.templates)
         prompts = [template_pieces(t, subject) for t in templates]
         self.templates = len(templates)
-        self.captioned = torch.full((len(pictures),), -1)
+        captioned = torch.full((len(pictures),), -1)
         room = len(backbone.text.pad([])) - 2
         for n, caption in enumerate(pictures.captions):
             if caption:
                 template = caption_template(caption, config.placeholder, config.class_word)
-                self.captioned[n] = len(prompts)
+                captioned[n] = len(prompts)
                 pieces = fitting_pieces(
                     backbone.text, self.captioned_template(n, template), subject, room
                 )
                 prompts.append(pieces)
+        self.captioned = captioned.to(backbone.device)
         self.table = PromptTable(backbone.text, prompts)
 
     @classmethod
@@ -84,8 +85,8 @@ class WordLearner(ConceptLearner):
     def prompt_rows(self, batch: Batch) -> Tensor:
         """Rows of the prompt table, (B,): a picture's caption in the place of the template that was
         drawn for it. That is drawn all the same, so that captions change no other random number."""
-        captioned = self.captioned[batch.index.cpu()]
-        return torch.where(captioned < 0, batch.prompt.cpu(), captioned)
+        captioned = self.captioned[batch.index]
+        return torch.where(captioned < 0, batch.prompt, captioned)
 
     def to_concept(self) -> Concept:
         return self.concept(words={"": self.words})

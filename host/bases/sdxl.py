@@ -65,10 +65,26 @@ class SDXL(HostBase):
         pooled = conditioning.pooled
         if pooled is None:
             raise ValueError("The conditioning of Stable Diffusion XL needs its pooled vectors.")
-        height, width = size
-        host_model: Any = model.model
-        # The host makes both on the CPU. The pooled vectors, which have gradients, stay where they
-        # are: it gets empty ones.
-        sizes = host_model.encode_adm(pooled_output=torch.zeros(1, 0), height=height, width=width)
-        sizes = sizes.to(pooled).expand(len(pooled), -1)
+        sizes = _encoded_size(model.model, size, pooled).expand(len(pooled), -1)
         return {"y": torch.cat([pooled, sizes], dim=-1)}
+
+
+_ENCODED: dict[tuple[tuple[int, int], torch.device, torch.dtype], Tensor] = {}
+
+
+def _encoded_size(host_model: Any, size: tuple[int, int], like: Tensor) -> Tensor:
+    """What the UNet reads of a picture's height and width, (1, n), with the type and place of
+    `like`. It is the same for all models, and made once: a step would wait for it.
+
+    The host makes it on the CPU, beside the pooled vectors. These have gradients and stay where
+    they are: it gets empty ones.
+    """
+    key = size, like.device, like.dtype
+    if key not in _ENCODED:
+        height, width = size
+        with torch.inference_mode(False):
+            made = host_model.encode_adm(
+                pooled_output=torch.zeros(1, 0), height=height, width=width
+            )
+            _ENCODED[key] = made.to(like)
+    return _ENCODED[key]

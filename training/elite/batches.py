@@ -112,7 +112,7 @@ class EliteBatches:
             subjects = image_embeddings(self.clip_vision, _stacked([e.local for e in examples]))
         return AlignmentBatch(
             features.to(device).clone(),
-            torch.tensor([e.caption for e in examples]),
+            torch.tensor([e.caption for e in examples]).to(device),
             subjects.to(device),
         )
 

@@ -40,7 +40,7 @@ class LocalElite:
     def __init__(self, config: EliteConfig, backbone: Backbone, start: EliteEncoder) -> None:
         self.config, self.start = config, start
         self.table = PromptTable(backbone.text, captions(config, 1))
-        self.word_rows = self.table.rows_of(0)
+        self.word_rows = self.table.rows_of(0).to(backbone.device)
         frozen = projections_to_train(backbone, start.global_stage)
         for weight in frozen.values():
             weight.requires_grad_(False)
@@ -71,7 +71,7 @@ class LocalElite:
             words = map_words(self.words_mapper, batch.features, count=1)
             context = backbone.text.encode(self.table.embed(backbone.text, batch.prompt, words))
         local = mask_patches(map_patches(self.mapper, batch.local), batch.masks)
-        rows = self.word_rows[batch.prompt].to(backbone.device)
+        rows = self.word_rows[batch.prompt]
         parts = {
             patch_place(path): LocalTerm(local @ to_k.T, local @ to_v.T, rows)
             for path, (to_k, to_v) in self.projections.items()
