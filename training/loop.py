@@ -187,17 +187,21 @@ class Training:
             raise
 
     def _draw_and_descend(self) -> None:
-        values, scaled = self._averaged()
-        self._check(values)
-        gradients = self.scale.unscaled(scaled)
+        names, values, scaled = self._averaged()
+        # all that is wanted of the device is read at once: each reading waits until it is done
+        *numbers, finite = torch.cat([values, self.scale.finite(scaled).to(values)]).tolist()
+        told = dict(zip(names, numbers, strict=True))
+        self._check(told)
+        gradients = self.scale.unscaled(scaled, bool(finite))
         if gradients is not None:
             self._descend(clipped(gradients, self.descent.clip_norm))
-        for name, value in values.items():
+        for name, value in told.items():
             self.losses.setdefault(name, []).append(value)
         self.step += 1
 
-    def _averaged(self) -> tuple[dict[str, float], list[Tensor]]:
-        """The loss terms of a step and their scaled gradients, over its batches and processes."""
+    def _averaged(self) -> tuple[list[str], Tensor, list[Tensor]]:
+        """Names and values of a step's loss terms, and their scaled gradients, over its batches and
+        processes."""
         names: list[str] = []
         rows: list[Tensor] = []
         gradients: list[Tensor] = []
@@ -216,7 +220,7 @@ class Training:
             gradients = [g / self.descent.batches for g in gradients]
         means = torch.stack(rows).mean(dim=0)
         values, *gradients = self.descent.processes.mean([means, *gradients])
-        return dict(zip(names, values.tolist(), strict=True)), gradients
+        return names, values, gradients
 
     def _differentiated(self, batch: Any, share: float) -> tuple[dict[str, Tensor], list[Tensor]]:
         """The loss terms of a batch and their scaled gradients, times its share of a larger one."""
@@ -318,11 +322,18 @@ class LossScale:
     def __init__(self, dtype: torch.dtype) -> None:
         self.value = 2.0**14 if dtype == torch.float16 else 1.0
 
-    def unscaled(self, scaled: list[Tensor]) -> list[Tensor] | None:
+    def finite(self, scaled: list[Tensor]) -> Tensor:
+        """Whether no gradient overflowed, (1,), where the first of them is."""
+        if self.value == 1.0:
+            return torch.ones(1, device=scaled[0].device)
+        each = [gradient.isfinite().all().to(scaled[0].device) for gradient in scaled]
+        return torch.stack(each).all()[None]
+
+    def unscaled(self, scaled: list[Tensor], finite: bool) -> list[Tensor] | None:
         """Gradients of the loss from those of loss * value, or None when they overflowed."""
         if self.value == 1.0:
             return scaled
-        if all(map(is_finite, scaled)):
+        if finite:
             return [g / self.value for g in scaled]
         self.value /= 2
         return None

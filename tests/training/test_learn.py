@@ -420,11 +420,13 @@ def test_loss_scale_halves_until_gradients_fit():
     scale = LossScale(torch.float16)
     start = scale.value
     huge = (parameter.half() * 30).sum().float() * 1000
-    assert scale.unscaled(scaled(huge, parameter, scale)) is None
+    overflown = scaled(huge, parameter, scale)
+    assert scale.unscaled(overflown, bool(scale.finite(overflown))) is None
     assert scale.value == start / 2
     scale.value = 1.0 * 2
     small = (parameter.half() * 3).sum().float()
-    gradients = scale.unscaled(scaled(small, parameter, scale))
+    fitting = scaled(small, parameter, scale)
+    gradients = scale.unscaled(fitting, bool(scale.finite(fitting)))
     assert gradients is not None
     assert torch.allclose(gradients[0], torch.full((2,), 3.0))
 

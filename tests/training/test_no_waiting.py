@@ -96,3 +96,55 @@ def test_nor_do_those_of_sdxl_at_a_rank(tiny_sdxl, trainer, watched):
             backbone.denoiser.predict(zeros, zeros, t, prompt)
         run_trainer(trainer, tiny, steps=2)
     assert watched == [0, 1]
+
+
+class Readings(TorchDispatchMode):
+    """Counts how often something is read from the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        given = any(isinstance(t, Played) for t in tree_flatten((args, kwargs))[0])
+        made = [t for t in tree_flatten(result)[0] if isinstance(t, Tensor)]
+        number = func.name() == "aten::_local_scalar_dense"
+        self.count += given and (number or any(not isinstance(t, Played) for t in made))
+        return result
+
+
+@pytest.mark.parametrize("trainer", ["textual inversion", "custom diffusion", "elite local"])
+def test_a_step_reads_once_from_the_device(tiny_sd1, trainer, monkeypatch):
+    """Its losses, and whether gradients of fp16 overflowed, also while it descends."""
+    counts = []
+    averaged, descend_step = Training._averaged, Training._draw_and_descend
+
+    def step(self):
+        readings, lists = Readings(), []
+        tolist = Played.tolist
+
+        def counted(tensor):
+            lists.append(tensor.shape)
+            return tolist(tensor)
+
+        def then_counted(self):
+            found = averaged(self)  # what is drawn may be encoded first, by other models
+            readings.__enter__()
+            return found
+
+        with (
+            mock.patch.object(Played, "tolist", counted),
+            mock.patch.object(Training, "_averaged", then_counted),
+        ):
+            try:
+                descend_step(self)
+            finally:
+                readings.__exit__(None, None, None)
+        counts.append((readings.count, len(lists)))
+
+    monkeypatch.setattr(Training, "_draw_and_descend", step)
+    with played_device() as device, host_with(device):
+        tiny = load_tiny(tiny_sd1.path, "sd1")
+        run_trainer(trainer, tiny, steps=2, precision="fp16")
+    assert counts == [(0, 1), (0, 1)]
