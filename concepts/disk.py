@@ -58,11 +58,12 @@ def move_new(source: Path, target: Path) -> None:
             _patiently(os.replace, source, target)
         else:
             _claim(source, target)
-            try:
-                _gone(source)
-            except OSError:
-                _gone(target)
-                raise
+            if os.path.lexists(source):  # else it was moved, and the target is the only one
+                try:
+                    _gone(source)
+                except OSError:
+                    _gone(target)
+                    raise
         _flush(source.parent, target.parent)
 
 

@@ -62,6 +62,23 @@ def test_a_file_has_the_permissions_of_any_other(place):
     assert len({stat.S_IMODE((place / name).stat().st_mode) for name in names(place)}) == 1
 
 
+@linux
+def test_a_disk_that_stops_deleting_loses_no_file_that_is_moved(tmp_path, monkeypatch):
+    """Not for a moment, as a network drive does: without links the target is the only copy."""
+    write_new(b"1", tmp_path / "dog")
+    refused = iter([errno.EIO, errno.EIO])
+    unlink = os.unlink
+
+    def sometimes(path, *args, **options):
+        number = next(refused, None) if Path(path).name == "dog" else None
+        return failing(number)() if number else unlink(path, *args, **options)
+
+    monkeypatch.setattr(os, "link", failing(errno.EPERM))
+    monkeypatch.setattr(os, "unlink", sometimes)
+    move_new(tmp_path / "dog", tmp_path / "cat")
+    assert names(tmp_path) == ["cat"] and (tmp_path / "cat").read_bytes() == b"1"
+
+
 def test_a_taken_name_is_told_and_left_alone(place):
     path = place / "dog"
     write_new(b"first", path)

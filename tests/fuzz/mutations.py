@@ -1,5 +1,6 @@
 """Damaged and crafted files: what a disk, a network or an enemy makes of a valid one."""
 
+import copy
 import io
 import json
 import random
@@ -12,6 +13,11 @@ HOSTILE: list[Any] = [
     *("", " ", "x" * 10_000, "9" * 5_000, "\x00", "../../x", "<me>", "²", "猫", "\u202e", "nan"),
     *([], {}, [[[[]]]], {"a": {"b": []}}, [1, 2, 3], ["x"]),
 ]
+
+
+def hostile(rng: random.Random) -> Any:
+    """One of them, of its own: what a case puts into it stays in that case."""
+    return copy.deepcopy(rng.choice(HOSTILE))
 
 
 def damaged(rng: random.Random, data: bytes) -> bytes:
@@ -52,7 +58,7 @@ def crafted_safetensors(rng: random.Random, data: bytes) -> bytes:
             metadata[key] = _metadata_value(rng, metadata[key])
         elif how == 1:
             key = rng.choice(sorted(header))
-            header[key] = rng.choice([*HOSTILE, _entry(rng)])
+            header[key] = rng.choice([*copy.deepcopy(HOSTILE), _entry(rng)])
         elif how == 2:
             name = rng.choice(sorted(header))
             header[rng.choice([name.upper(), name + ".up", name[:-1], "word", "x" * 500])] = (
@@ -62,7 +68,7 @@ def crafted_safetensors(rng: random.Random, data: bytes) -> bytes:
             key = rng.choice(sorted(header))
             if isinstance(header[key], dict) and header[key]:
                 inner = rng.choice(sorted(header[key]))
-                header[key][inner] = rng.choice(HOSTILE)
+                header[key][inner] = hostile(rng)
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
@@ -75,7 +81,7 @@ def _metadata_value(rng: random.Random, text: Any) -> Any:
         value = None
     if isinstance(value, dict) and rng.random() < 0.8:
         return json.dumps(_changed_inside(rng, value))
-    return rng.choice([str(rng.choice(HOSTILE)), rng.choice(HOSTILE)])
+    return rng.choice([str(hostile(rng)), hostile(rng)])
 
 
 def _changed_inside(rng: random.Random, value: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +89,7 @@ def _changed_inside(rng: random.Random, value: dict[str, Any]) -> dict[str, Any]
     inner = value.get(key)
     if isinstance(inner, dict) and inner and rng.random() < 0.7:
         return {**value, key: _changed_inside(rng, inner)}
-    return {**value, key: rng.choice(HOSTILE)}
+    return {**value, key: hostile(rng)}
 
 
 def _entry(rng: random.Random) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from personalize.concepts.tensor_files import read_tensors
 from personalize.tests.conftest import HOST, NO_HOST, ROOT
-from personalize.tests.fuzz.mutations import HOSTILE
+from personalize.tests.fuzz.mutations import hostile
 from PIL import Image, ImageDraw
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -191,7 +191,7 @@ def changed(rng: random.Random, prompt: dict) -> dict:
         elif how == 1:
             inputs[key] = [rng.choice(["base", "load0", "train", "gone"]), rng.choice([0, 1, 9])]
         else:
-            inputs[key] = rng.choice(HOSTILE)
+            inputs[key] = hostile(rng)
     return prompt
 
 
