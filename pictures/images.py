@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..concepts.errors import PictureError
+from ..concepts.errors import PictureError, shown
 from ..concepts.tensors import is_finite
 
 MIN_RESOLUTION = 64  # pixels of the shorter side of a picture that anything is learned from
@@ -41,6 +41,8 @@ def small_copies(images: Iterable[Tensor]) -> Tensor:
 def single_pictures(images: Iterable[Tensor]) -> Iterable[Tensor]:
     """Every picture of the batches, (H, W, C); raise PictureError for what is no picture."""
     for batch in images:
+        if not torch.is_tensor(batch):  # the host lets the API write a value in a socket's place
+            raise PictureError(f"Expected pictures, got '{shown(batch)}'. Connect an IMAGE.")
         if batch.ndim == 3 and batch.shape[-1] in (1, 3, 4):
             batch = batch[None]
         if batch.ndim != 4 or batch.shape[-1] not in (1, 3, 4):

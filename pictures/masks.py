@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..concepts.errors import PictureError
+from ..concepts.errors import PictureError, shown
 from ..concepts.tensors import is_finite
 from .images import centre_square, opacity
 
@@ -115,6 +115,8 @@ def _single_masks(masks: Iterable[Tensor]) -> Iterator[Tensor]:
     if torch.is_tensor(masks):
         masks = [masks]
     for batch in masks:
+        if not torch.is_tensor(batch):  # as for pictures
+            raise PictureError(f"Expected masks, got '{shown(batch)}'. Connect a MASK.")
         with torch.inference_mode(False):
             values = batch.detach().to("cpu", torch.float32, copy=True)
         if batch.dtype == torch.uint8:

@@ -216,7 +216,8 @@ def test_prompts_to_a_server(campaign, own_server, workflow):
             assert details is not None
             ours = str(details["node_type"]).startswith("Personalize")
             told = "concepts.errors." in details["exception_type"]
-            assert told or not ours, (prompt["train"], details["exception_type"], details)
+            what = details["exception_type"], details["exception_message"], details["traceback"][-1]
+            assert told or not ours, (*what, prompt["train"])
         assert client.alive()
 
     campaign.run("prompts to a server", try_one, share=0.7).check()

@@ -70,6 +70,7 @@ def with_nan():
         ([torch.rand(1, 64, 64, 2)], "Expected pictures of shape"),
         ([torch.rand(64, 64, 3), torch.rand(63, 200, 3)], "Picture 2 has 200 x 63 pixels.*64 x 64"),
         ([with_nan()], "Picture 1 holds NaN"),
+        ("x", "Expected pictures, got 'x'. Connect an IMAGE."),
     ],
 )
 def test_what_is_no_picture_is_refused(images, message):

@@ -70,6 +70,8 @@ def test_soft_masks_stay_soft_and_the_given_one_as_it_was():
         (left_half(2) * torch.nan, "Mask 1 holds NaN"),
         (torch.rand(2, 40, 60, 7), r"got \(2, 40, 60, 7\). Connect a MASK"),
         (torch.rand(2), r"got \(2,\)"),
+        ("²", "Expected masks, got '²'. Connect a MASK."),
+        ([None, None], "Expected masks, got 'None'"),
     ],
 )
 def test_masks_that_cannot_be(masks, says):
