@@ -42,9 +42,9 @@ def unseen(count: int, seed: int) -> list[Scene]:
     return [random_scene(rng, [], training=n % 2 == 0) for n in range(count)]
 
 
-def moved(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Turned by up to 25 degrees, scaled, and shifted by up to 0.3 of the side: more than ELITE's
-    training does. (n, 4, h, w)
+def random_views(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Grids (n, h, w, 2) that turn by up to 25 degrees, scale, and shift by up to 0.3 of the side:
+    more than ELITE's training does.
     """
 
     def uniform(low: float, high: float) -> Tensor:
@@ -54,8 +54,12 @@ def moved(pictures: Tensor, generator: torch.Generator) -> Tensor:
     shift = torch.stack([uniform(-0.6, 0.6), uniform(-0.6, 0.6)], dim=1)
     cos, sin = angle.cos() / scale, angle.sin() / scale
     turn = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
-    grid = F.affine_grid(torch.cat([turn, shift[..., None]], 2), list(pictures.shape), False)
-    return F.grid_sample(pictures, grid, align_corners=False)
+    return F.affine_grid(torch.cat([turn, shift[..., None]], 2), list(pictures.shape), False)
+
+
+def moved(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """(n, 4, h, w), black beside what was seen."""
+    return F.grid_sample(pictures, random_views(pictures, generator), align_corners=False)
 
 
 def alone(pictures: Tensor, generator: torch.Generator) -> Tensor:

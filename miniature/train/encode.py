@@ -34,9 +34,9 @@ def trained_vae(root: Path) -> vae.Autoencoder:
 
 
 def trained_pair(root: Path) -> tuple[Pair, Vocabulary]:
-    """The pair as far as it is trained: `vision` follows `text`, which follows `clip`."""
+    """The pair as far as it is trained together: `text` follows `clip`."""
     words = vocabulary(root, [])
-    part = next(p for p in ("vision", "text", "clip") if (root / p / "state.pt").exists())
+    part = next(p for p in ("text", "clip") if (root / p / "state.pt").exists())
     pair = averaged(root, part, fresh_pair(words))
     assert isinstance(pair, Pair)
     return pair, words

@@ -11,10 +11,11 @@ from ..cache import NAMES_FILE, folder, read_names, world_people
 from ..files import CHECKPOINT, JUDGES, VISION, WEIGHTS, State, read
 from ..host import tokens
 from ..models import judges, unet, vae
-from ..models.clip import Pair, Shape
+from ..models.clip import Pair, Shape, VisionTower
 from ..models.vocabulary import Vocabulary
 from .encode import averaged, trained_pair, trained_vae
 from .unet import latent_scale
+from .vision import trained_tower
 
 TEXT = "cond_stage_model.transformer.text_model."
 
@@ -44,9 +45,9 @@ def text_state(pair: Pair, words: Vocabulary) -> State:
     return state
 
 
-def vision_state(pair: Pair) -> State:
+def vision_state(tower: VisionTower) -> State:
     state = {}
-    for key, value in pair.vision.state_dict().items():
+    for key, value in tower.state_dict().items():
         if key.startswith(("class_embedding", "patch_embedding", "position_embedding")):
             state["vision_model.embeddings." + key] = value
         elif key.startswith("visual_projection"):
@@ -70,9 +71,8 @@ def write(file: Path, state: State, about: dict[str, str]) -> None:
         save_file(new, file, about)
 
 
-def export(root: Path, target: Path) -> None:
-    """Every part that is trained so far, from the cache folder into `target`."""
-    target.mkdir(parents=True, exist_ok=True)
+def write_checkpoint(root: Path, file: Path) -> None:
+    """The text tower, the autoencoder and the UNet."""
     pair, words = trained_pair(root)
     state = text_state(pair, words)
     net = vae.widened(trained_vae(root).state_dict())
@@ -86,9 +86,24 @@ def export(root: Path, target: Path) -> None:
         "latent_scale": str(latent_scale(root)),
         "title": "Personalize miniature",
     }
-    write(target / CHECKPOINT, state, about)
+    write(file, state, about)
+
+
+def write_vision(root: Path, file: Path) -> None:
+    """The vision tower: trained on its own, or as the training of the pair left it."""
+    alone = (root / "vision" / "state.pt").exists()
+    tower = trained_tower(root) if alone else trained_pair(root)[0].vision
     shape = json.dumps(Shape().vision_config())
-    write(target / VISION, vision_state(pair), {"licence": "CC0-1.0", "config": shape})
+    write(file, vision_state(tower), {"licence": "CC0-1.0", "config": shape})
+
+
+def export(root: Path, target: Path) -> None:
+    """Every part that is trained so far, from the cache folder into `target`."""
+    target.mkdir(parents=True, exist_ok=True)
+    if (root / "unet" / "state.pt").exists():
+        write_checkpoint(root, target / CHECKPOINT)
+    if any((root / part / "state.pt").exists() for part in ("vision", "clip")):
+        write_vision(root, target / VISION)
     known = {"attribute": judges.attribute_judge, "instance": judges.instance_judge}
     built = {
         n: averaged(root, n, make())

@@ -2,7 +2,7 @@
 
 Continues from `train_clip` with captions alone, far cheaper than pictures: rows at the end of a
 caption and in its padding must tell the factors that the caption tells. Afterwards the tower is
-frozen, and `train_vision` fits the vision tower to it.
+frozen, and `train.vision` fits the vision tower to it.
 """
 
 import argparse

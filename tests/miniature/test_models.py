@@ -87,7 +87,7 @@ def test_vision_tower_equals_the_hosts() -> None:
     torch.manual_seed(1)
     pair = clip.Pair(clip.Shape(), 8).eval()
     host = ClipVisionModel(clip.Shape().vision_config())
-    missing, extra = host.load_sd(vision_state(pair))
+    missing, extra = host.load_sd(vision_state(pair.vision))
     assert not missing
     assert not extra
     picture = torch.rand(1, 128, 128, 3).mul(255).round().div(255)
