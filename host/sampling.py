@@ -1,6 +1,6 @@
 """Plain text-to-image with the host's sampler, for previews, class pictures and comparisons."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -86,3 +86,48 @@ def text_to_latents(
 def encode_prompt(clip: CLIP, text: str) -> Any:
     """The conditioning of a prompt, as CLIP Text Encode gives it."""
     return clip.encode_from_tokens_scheduled(clip.tokenize(text), show_pbar=False)
+
+
+@torch.inference_mode()
+def texts_to_images(
+    model: ModelPatcher,
+    clip: CLIP,
+    vae: VAE,
+    prompts: Sequence[str],
+    size: int,
+    *,
+    seed: int = 0,
+    steps: int = 20,
+    cfg: float = 7.0,
+    sampler: str = "euler",
+    scheduler: str = "normal",
+) -> Tensor:
+    """A picture of each prompt, drawn as one batch: (prompts, size, size, 3) in 0..1, fp32, CPU.
+
+    Picture k is that of `text_to_image` with seed + k, within rounding, where prompts are equally
+    long and the base has no pooled text.
+    """
+    format: Any = model.get_model_object("latent_format")
+    one = torch.zeros(1, format.latent_channels, size // 8, size // 8)
+    noise = torch.cat(
+        [torch.randn(one.shape, generator=Generator().manual_seed(seed + k))
+         for k in range(len(prompts))]
+    )  # fmt: skip
+    encoded = [encode_prompt(clip, prompt)[0] for prompt in prompts]
+    positive = [[torch.cat([rows for rows, _ in encoded]), encoded[0][1]]]
+    with torch.random.fork_rng(devices=[]):
+        latents = host_sample.sample(
+            model,
+            noise,
+            steps,
+            cfg,
+            sampler,
+            scheduler,
+            positive,
+            encode_prompt(clip, ""),
+            torch.zeros_like(noise),
+            callback=lambda *_: stop_if_cancelled(),
+            disable_pbar=True,
+            seed=seed,
+        )
+        return vae.decode(latents).float().cpu()

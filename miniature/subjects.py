@@ -97,6 +97,14 @@ THING_PROMPTS = (
     Prompt("a photo of a {} facing left in the forest", {"background": "forest", "pose": "left"}),
     Prompt("a photo of a shiny {} on a wooden table", {"background": "table", "state": "shiny"}),
     Prompt("a photo of a {} at sunset", {"background": "sunset"}),
+    Prompt("a photo of a {} wearing a blue hat in the city", {"background": "city", "hat": "blue"}),
+    Prompt("a photo of a {} lying in the snow", {"background": "snow", "pose": "lying"}),
+    Prompt("a photo of a wet {} on the beach", {"background": "beach", "state": "wet"}),
+    Prompt(
+        "a photo of a {} beside a red box on the grass",
+        {"background": "grass", "other": "box", "other_colour": "red"},
+    ),
+    Prompt("a photo of a {} facing left in the desert", {"background": "desert", "pose": "left"}),
 )
 FACE_PROMPTS = (
     Prompt("a photo of a {} on the beach", {"background": "beach"}),
@@ -116,34 +124,53 @@ FACE_PROMPTS = (
            "expression": "surprised"}),
     Prompt("a photo of a {} facing left on a wooden table", {"background": "table",
            "pose": "left"}),
+    Prompt("a photo of a {} wearing a green hat in the snow", {"background": "snow",
+           "hat": "green"}),
+    Prompt("a photo of a {} smiling in the city", {"background": "city",
+           "expression": "smiling"}),
+    Prompt("a photo of a {} in a yellow shirt on the beach", {"background": "beach",
+           "colour": "yellow"}),
+    Prompt("a photo of a {} facing right in the forest", {"background": "forest",
+           "pose": "right"}),
+    Prompt("a photo of a {} sad at sunset", {"background": "sunset", "expression": "sad"}),
 )  # fmt: skip
 
 
 def prompts_for(subject: Subject, count: int = 10) -> tuple[Prompt, ...]:
-    """The first `count` of the ten that suit it: the first five differ most."""
+    """The first `count` of the fifteen that suit it: the first five differ most."""
     return (FACE_PROMPTS if subject.is_person else THING_PROMPTS)[:count]
 
 
 def thing(number: int) -> Subject:
     """A particular object; nine numbers in a row are nine classes."""
-    return _subject(f"thing {number}", THING_KINDS[number % len(THING_KINDS)], [61, number])
+    return _subject(f"thing {number}", THING_KINDS[number % len(THING_KINDS)])
 
 
 def face(number: int) -> Subject:
     """The face of a person that the miniature has no name for."""
-    return _subject(f"face {number}", "person", [62, number])
+    return _subject(f"face {number}", "person")
 
 
-def _subject(name: str, kind: str, seed: list[int]) -> Subject:
-    rng = np.random.default_rng(seed)
-    individual = random_individual(rng, kind)
-    others = [_bare(scene) for scene in views(rng, individual, REFERENCES - 1 + WITNESSES)]
-    references = [individual, *others[: REFERENCES - 1]]
+def individual(subject: Subject) -> Scene:
+    """What the first of its references shows."""
+    return random_individual(_chance(subject.name), subject.class_word)
+
+
+def _chance(name: str) -> np.random.Generator:
+    kind, number = name.split()
+    return np.random.default_rng([{"thing": 61, "face": 62}[kind], int(number)])
+
+
+def _subject(name: str, kind: str) -> Subject:
+    rng = _chance(name)
+    shown = random_individual(rng, kind)
+    others = [_bare(scene) for scene in views(rng, shown, REFERENCES - 1 + WITNESSES)]
+    references = [shown, *others[: REFERENCES - 1]]
     drawn = [render(scene) for scene in others[REFERENCES - 1 :]]
     return Subject(
         name=name,
         class_word=kind,
-        described=_described(individual),
+        described=_described(shown),
         references=_views([render(scene) for scene in references]),
         witnesses=_pictures([rgb for rgb, _ in drawn]),
         blank_witnesses=_pictures([on_blank(rgb, mask) for rgb, mask in drawn]),
@@ -155,10 +182,10 @@ def _bare(scene: Scene) -> Scene:
     return replace(scene, hat=None, state="dry", other=None, glasses=False, size="medium")
 
 
-def _described(individual: Scene) -> str:
-    if individual.face is None:
-        return f"{individual.pattern} {individual.colour} {individual.kind}"
-    of_face = individual.face
+def _described(shown: Scene) -> str:
+    if shown.face is None:
+        return f"{shown.pattern} {shown.colour} {shown.kind}"
+    of_face = shown.face
     hair = STYLES[of_face.style].format(of_face.hair)
     beard = "" if of_face.beard == "none" else f" with a {of_face.beard}"
     return f"person {'' if of_face.style == 'bald' else 'with '}{hair}{beard}"

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 WORDS = 2
 METHODS = {"Textual Inversion": "#c0392b", "Cross Initialization": "#2471a3"}
-COLOURS = (*METHODS.values(), "#1e8449", "#b9770e", "#7d3c98", "#555555")
+COLOURS = (*METHODS.values(), "#1e8449", "#b9770e", "#7d3c98", "#555555", "#d35400", "#117a8b")
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,9 @@ PANELS = {
     "drift": "drift |v - v_start| / |v_start|",
     "loss": "loss on held noises",
 }
-PANEL = (460, 300)
-MARGIN = (64, 36, 16, 34)  # left, top, right, bottom
+PANEL = (460, 344)
+MARGIN = (64, 36, 16, 88)  # left, top, right, bottom
+LEGEND_COLUMNS = 2
 
 
 def draw_curves(curves: dict[str, list[Point]]) -> Image.Image:
@@ -194,7 +195,7 @@ def draw_curves(curves: dict[str, list[Point]]) -> Image.Image:
 
 
 def draw_panel(title: str, lines: dict[str, list[tuple[int, float]]]) -> Image.Image:
-    """Up to six lines over steps, with the ends of both axes written on them."""
+    """Up to eight lines over steps, their names below, the ends of both axes written on them."""
     panel = Image.new("RGB", PANEL, "white")
     draw, font = ImageDraw.Draw(panel), ImageFont.load_default(13)
     left, top, right, bottom = MARGIN
@@ -216,7 +217,9 @@ def draw_panel(title: str, lines: dict[str, list[tuple[int, float]]]) -> Image.I
     for number, (method, line) in enumerate(lines.items()):
         colour = COLOURS[number]
         draw.line([place(*point) for point in line], fill=colour, width=2)
-        draw.text((right, top - 14 + 15 * number), method, colour, font, anchor="rs")
+        row, column = divmod(number, LEGEND_COLUMNS)
+        corner = (left + column * (right - left) / LEGEND_COLUMNS, bottom + 34 + 15 * row)
+        draw.text(corner, method, colour, font, anchor="ls")
     return panel
 
 

@@ -25,6 +25,9 @@ TRIED: tuple[tuple[str, Changes], ...] = (
 )
 """Settings compared on subjects outside the study, as changes of a recipe."""
 
+FROM_ONE = ("ti", "ci", "custom")
+"""What is held against ELITE, which learns from one picture."""
+
 BASELINES = [key for key, recipe in RECIPES.items() if not recipe.learns]
 TEXT_LAYERS = 8
 
@@ -33,17 +36,19 @@ TEXT_LAYERS = 8
 class Plan:
     """How large a study is.
 
+    first: number of the first thing and of the first face; no choice was made on those of the study
     shots: how many pictures of a thing are learned from; of a face it is the fewest
     steps: of every training, 0 for its recipe's own
     """
 
-    things: int = 5
-    faces: int = 5
-    prompts: int = 10
+    things: int = 20
+    faces: int = 20
+    first: int = 100
+    prompts: int = 15
     shots: tuple[int, ...] = (4, 1)
-    curve_faces: int = 3
+    curve_faces: int = 12
     curve_prompts: int = 4
-    curve_at: tuple[int, ...] = (1, 10, 25, 50, 100)
+    curve_at: tuple[int, ...] = (5, 10, 25, 50)
     layer_subjects: int = 4
     layer_prompts: int = 5
     tried_on: tuple[str, ...] = ("thing 20", "face 20", "thing 21", "face 21", "thing 22")
@@ -56,8 +61,10 @@ class Plan:
     @property
     def subjects(self) -> list[str]:
         """Things and faces in turn, so that the first ones are some of both."""
-        things = [f"thing {n}" for n in range(self.things)]
-        faces = [f"face {n}" for n in range(self.faces)]
+        things, faces = (
+            [f"{kind} {self.first + n}" for n in range(count)]
+            for kind, count in (("thing", self.things), ("face", self.faces))
+        )
         pairs = zip(things, faces, strict=False)
         mixed = [name for pair in pairs for name in pair]
         return mixed + things[len(faces) :] + faces[len(things) :]
@@ -66,6 +73,7 @@ class Plan:
 SMALL = Plan(
     things=1,
     faces=1,
+    first=0,
     prompts=1,
     shots=(1,),
     curve_faces=1,
@@ -91,9 +99,18 @@ def methods_trials(plan: Plan, keys: Sequence[str]) -> list[Trial]:
             trials += [
                 Trial(name, key, shots, plan.prompts, changes=_steps(plan))
                 for key in keys
-                if key not in BASELINES and (shots == 1 or not RECIPES[key].encoder)
+                if key not in BASELINES and _learns_from(key, name, shots, plan)
             ]
     return trials
+
+
+def _learns_from(key: str, name: str, shots: int, plan: Plan) -> bool:
+    """Whether a method is tried with so many pictures: an encoder reads one, and things are learned
+    from one picture only by what the claims compare with encoders.
+    """
+    if RECIPES[key].encoder:
+        return shots == 1
+    return shots == max(plan.shots_of(name)) or key in FROM_ONE
 
 
 def margin_trials(plan: Plan, keys: Sequence[str]) -> list[Trial]:
@@ -151,18 +168,18 @@ def curves_trials(plan: Plan, keys: Sequence[str]) -> list[Trial]:
     """Quality over steps, from one picture of a face."""
     steps = ("steps", plan.curve_at[-1])
     return [
-        Trial(f"face {n}", v.recipe, 1, plan.curve_prompts, plan.curve_at, (*v.changes, steps))
-        for n in range(plan.curve_faces)
+        Trial(name, v.recipe, 1, plan.curve_prompts, plan.curve_at, (*v.changes, steps))
+        for name in [name for name in plan.subjects if "face" in name][: plan.curve_faces]
         for v in VARIANTS
     ]
 
 
 def all_trials(plan: Plan, keys: Sequence[str]) -> list[Trial]:
-    """Every part; last what learns a thing from fewer pictures than there are."""
-    methods = methods_trials(plan, keys)
-    first = most_pictures(plan, methods)
-    more = (catversion_trials, layers_trials, curves_trials)
-    return [*first, *(trial for part in more for trial in part(plan, keys)), *methods]
+    """Every part, subject by subject, so that a study that is not finished tells of some whole."""
+    parts = (methods_trials, catversion_trials, layers_trials, curves_trials)
+    trials = [trial for part in parts for trial in part(plan, keys)]
+    order = {name: n for n, name in enumerate(plan.subjects)}
+    return sorted(trials, key=lambda trial: order[trial.subject])
 
 
 def _steps(plan: Plan) -> Changes:

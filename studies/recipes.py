@@ -30,6 +30,8 @@ class Recipe:
     class_input: the node's input that takes the class word
     takes_masks: the node wants the subject's masks and a CLIP vision encoder, too
     encoder: of ELITE, the file beside the miniature's weights that turns pictures into concepts
+    details: of ELITE, the strength of its details, 0 for the words alone
+    part: the study draws it to answer a claim; it is not a way to use the method
     """
 
     title: str
@@ -40,6 +42,8 @@ class Recipe:
     class_input: str = "class_word"
     takes_masks: bool = False
     encoder: str = ""
+    details: float = 0.8
+    part: bool = False
 
     @property
     def learns(self) -> bool:
@@ -67,6 +71,11 @@ _CROSS_INIT: dict[str, Any] = {
     "naming": f"{PLACEHOLDER} {{class}}",
     "face_naming": f"face of {PLACEHOLDER} person",
 }
+_ELITE: dict[str, Any] = {
+    "node": "PersonalizeEncodeELITE",
+    "takes_masks": True,
+    "encoder": "miniature_elite.safetensors",
+}
 _OWN = {"preset": "custom"}
 """A node's preset would put its own numbers in the place of a recipe's."""
 
@@ -86,7 +95,7 @@ RECIPES = {
     ),
     "ci": Recipe(
         "Cross Initialization",
-        settings={**_OWN, "steps": 100, "batch_size": 4, "learning_rate": 0.08},
+        settings={**_OWN, "steps": 100, "batch_size": 4, "learning_rate": 0.02},
         **_CROSS_INIT,
     ),
     "catversion": Recipe(
@@ -106,11 +115,14 @@ RECIPES = {
         {"steps": 100, "batch_size": 4, "learning_rate": 1e-3, "prior_count": 16},
         takes_masks=True,
     ),
-    "elite": Recipe(
-        "ELITE",
-        "PersonalizeEncodeELITE",
-        takes_masks=True,
-        encoder="miniature_elite.safetensors",
+    "elite": Recipe("ELITE", naming=f"{PLACEHOLDER} {{class}}", **_ELITE),
+    "elite-word": Recipe("ELITE, its word alone", details=0.0, part=True, **_ELITE),
+    "elite-five": Recipe(
+        "ELITE, all five words",
+        naming=" ".join([PLACEHOLDER, *(f"<it:word{n}>" for n in range(1, 5))]),
+        details=0.0,
+        part=True,
+        **_ELITE,
     ),
 }
 
@@ -129,5 +141,5 @@ def without_encoder(weights: Path = WEIGHTS) -> list[str]:
     return [
         f"{recipe.title} is left out: there is no {weights / recipe.encoder}."
         for recipe in RECIPES.values()
-        if not (weights / recipe.encoder).exists()
+        if not recipe.part and not (weights / recipe.encoder).exists()
     ]

@@ -9,8 +9,9 @@ from typing import Any
 from PIL import Image
 
 from ..cli.comfyui import device_name
-from ..miniature.subjects import Scores, mean_scores, prompts_for
+from ..miniature.subjects import Jury, Scores, mean_scores, prompts_for
 from . import claims, plans
+from .anchors import anchors, sentence
 from .claims import VARIANTS, Results, by_subject, curves_of, overall
 from .curves import draw_panel
 from .plans import BASELINES, Plan
@@ -31,13 +32,16 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def methods_table(results: Results, plan: Plan) -> str:
     """A table for things with each number of pictures, and one for faces."""
     parts = []
-    for kind, many in (("thing", plan.things), ("face", plan.faces)):
+    for kind in ("thing", "face"):
         for shots in plan.shots_of(kind):
             found = [
                 _method_row(results, key, 0 if key in BASELINES else shots, kind) for key in RECIPES
             ]
-            title = f"{many} {kind}s, {counted(shots)} each"
-            parts.append(f"**{title}**\n\n{markdown(HEAD, [row for row in found if row])}")
+            names = by_subject(results, "class", 0, kind) or by_subject(results, "ti", shots, kind)
+            title = f"{len(names)} {kind}s, {counted(shots)} each"
+            bars = sentence(anchors(Jury.load(), [subject_named(name) for name in names]))
+            table = markdown(HEAD, [row for row in found if row])
+            parts.append(f"**{title}**\n\n{table}\n\n{bars}")
     return "\n\n".join(parts)
 
 
@@ -48,7 +52,7 @@ def counted(pictures: int) -> str:
 HEAD = (
     "method",
     *("likeness", "on blank ground", "CLIP-I(FG)", "edits", "class", "CLIP-T"),
-    *("steps", "seconds"),
+    *("likeness, 0 where the class is lost", "steps", "seconds"),
 )
 
 
@@ -58,7 +62,14 @@ def _method_row(results: Results, key: str, shots: int, kind: str) -> list[str]:
         return []
     seconds = sum(outcome.last.seconds for outcome in found) / len(found)
     learned = [str(found[0].last.step), f"{seconds:.1f}"] if RECIPES[key].learns else ["-", "-"]
-    return [RECIPES[key].title, *score_cells(mean_of(found)), *learned]
+    kept = sum(kept_likeness(outcome) for outcome in found) / len(found)
+    return [RECIPES[key].title, *score_cells(mean_of(found)), f"{kept:.3f}", *learned]
+
+
+def kept_likeness(outcome: Outcome) -> float:
+    """Mean likeness, where a picture of another class than the subject's counts as none."""
+    scores = outcome.last.scores
+    return sum(score.likeness * score.kind for score in scores) / len(scores)
 
 
 def mean_of(outcomes: Sequence[Outcome]) -> Scores:
@@ -243,14 +254,18 @@ REPORT = """\
 `make study` ran every method of the pack on the miniature Stable Diffusion of this repository
 (weights `{digest}`) on {device}, and wrote this page; nothing in it was typed in. {things} things
 and {faces} faces that no training has shown, {prompts} prompts each, one picture a prompt,
-{steps} steps, guidance {guidance}.
+{steps} steps, guidance {guidance}. They are numbers {first} and up; settings were chosen on
+{tried_on}.
 
 - **likeness**: the instance judge's cosine to eight other views of the individual, -1 to 1; on
   blank ground: to the same views without their surroundings
 - **edits**: the share of what a prompt asks for that the attribute judge sees; **class**: how often
   it sees the right class
 - **CLIP-T**, **CLIP-I(FG)**: by the miniature's own pair
-- *class word* and *described in words* learn nothing: they are what prompts alone can do
+- *class word* and *described in words* learn nothing: they are what prompts alone can do, and the
+  second is the bar for whoever can describe the individual in the words of this world
+- likeness alone flatters what has only the right colours: so one column counts a picture of another
+  class as no likeness, and below each table stands what other individuals reach
 - **seconds** of one processor core for learning; the first time that Custom Diffusion learns a
   class they include its {prior} class pictures, which later trainings share
 
@@ -288,7 +303,8 @@ the geometric mean of edits and likeness on blank ground.
 ## Quality over steps (Figures 2, 8 and 11 of Cross Initialization)
 
 `python tools/run.py study curves`: from one picture of a face, means over {curve_faces} faces and
-{curve_prompts} prompts; two words, batch 4, learning rate 0.005.
+{curve_prompts} prompts; two words, batch 4, learning rate 0.02 for Textual Inversion and 0.08 for
+Cross Initialization, the best of those tried.
 
 {curves_picture}
 
@@ -296,8 +312,11 @@ the geometric mean of edits and likeness on blank ground.
 
 ## What the papers claim
 
-`python tools/run.py study claims`. A claim *holds* or *does not hold* when the mean difference lies
-at least two standard errors from 0, on its side or on the other; else it *cannot be seen here*.
+`python tools/run.py study claims`. Differences are paired: same individual, prompts and noise. A
+claim *holds* or *does not hold* when the mean difference lies at least two standard errors from 0,
+on its side or on the other; there is *no difference beyond 0.05* when all within two standard
+errors is smaller; else it *cannot be seen here*. Where things and faces are decided against one
+another, each is told. {decided}
 
 {claims_table}
 """
@@ -316,15 +335,15 @@ def write_report(results: Results, plan: Plan, digest: str, folder: Path) -> Pat
     text = REPORT.format(
         digest=digest[:12],
         device=device_name(),
-        things=plan.things,
-        faces=plan.faces,
+        things=len(by_subject(results, "class", kind="thing")),
+        faces=len(by_subject(results, "class", kind="face")),
         prompts=plan.prompts,
         shots=max(plan.shots),
         steps=DRAWING["steps"],
         prior=RECIPES["custom"].settings["prior_count"],
         guidance=DRAWING["cfg"],
         settings="; ".join(_settings(recipe) for recipe in RECIPES.values() if recipe.settings),
-        curve_faces=plan.curve_faces,
+        curve_faces=len(curves_of(results, claims.TI)),
         curve_prompts=plan.curve_prompts,
         methods_table=methods_table(results, plan),
         margin_table=margin_table(results, plan),
@@ -332,6 +351,9 @@ def write_report(results: Results, plan: Plan, digest: str, folder: Path) -> Pat
         layers_table=layers_table(results, plan),
         curves_table=curves_table(results, plan),
         claims_table=claims_table(results, plan),
+        decided=claims.decided(results),
+        first=plan.first,
+        tried_on=", ".join(plan.tried_on),
         **links,
     )
     file = folder / "study.md"

@@ -76,20 +76,29 @@ class Studio:
             class_word=subject.class_word,
         )
 
-    def draw(self, prompts: Sequence[str], concept: Concept | None = None, seed: int = 0) -> Tensor:
-        """A picture of each prompt, (n, 128, 128, 3) in 0..1; prompt k starts from seed + k."""
-        from ..host.sampling import text_to_image
+    def draw(
+        self,
+        prompts: Sequence[str],
+        concept: Concept | None = None,
+        *,
+        seed: int = 0,
+        details: float = 0.8,
+    ) -> Tensor:
+        """A picture of each prompt, (n, 128, 128, 3) in 0..1; prompt k starts from seed + k.
+
+        details: strength of ELITE's
+        """
+        from ..host.sampling import texts_to_images
         from ..samplers.apply import apply_concept
+        from ..samplers.local_attention import Details
 
         model, clip = self.models.model, self.models.clip
         with torch.inference_mode():
             if concept is not None:
-                model, clip = apply_concept(model, clip, concept)
-            pictures = [
-                text_to_image(model, clip, self.models.vae, text, SIZE, seed=seed + k, **DRAWING)
-                for k, text in enumerate(prompts)
-            ]
-        return torch.cat(pictures).clone()
+                model, clip = apply_concept(model, clip, concept, details=Details(details))
+            vae = self.models.vae
+            drawn = texts_to_images(model, clip, vae, prompts, SIZE, seed=seed, **DRAWING)
+        return drawn.clone()
 
 
 class Stopwatch:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..training.loop import StepReport
 
 FOLDER = ROOT / ".study"
+MANY = 100  # prompts: all that there are
 COMPARING = ("text_projection.weight", "logit_scale")
 
 
@@ -206,7 +207,7 @@ class Trials:
 
     def _judges_of(self, subject: str) -> str:
         pictures = subject_named(subject).witnesses
-        asked = repr(prompts_for(subject_named(subject)))
+        asked = repr(prompts_for(subject_named(subject), MANY))
         return digest(self.digest, digest_of_pictures(pictures), asked)
 
 
@@ -275,9 +276,10 @@ class Gallery:
     ) -> None:
         """A moment more; concept None draws with the untouched models."""
         subject = subject_named(self.trial.subject)
-        words = RECIPES[self.trial.recipe].name(subject)
-        texts = [prompt.about(words) for prompt in prompts_for(subject, self.trial.prompts)]
-        self.pictures.append(self.studio.draw(texts, concept))
+        recipe = RECIPES[self.trial.recipe]
+        words, asked = recipe.name(subject), prompts_for(subject, self.trial.prompts)
+        texts = [prompt.about(words) for prompt in asked]
+        self.pictures.append(self.studio.draw(texts, concept, details=recipe.details))
         scores = judged(self.jury, self.trial, self.pictures[-1])
         self.moments.append(Moment(step, seconds, scores, norm, cosine))
 

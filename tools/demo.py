@@ -306,8 +306,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--methods",
         nargs="+",
-        choices=list(RECIPES),
-        default=[key for key in RECIPES if key not in LEFT_OUT],
+        choices=[key for key, recipe in RECIPES.items() if not recipe.part],
+        default=[k for k, recipe in RECIPES.items() if k not in LEFT_OUT and not recipe.part],
     )
     parser.add_argument("--thing", type=int, default=4, help="number of the object to learn")
     parser.add_argument("--face", type=int, default=6, help="number of the face to learn")

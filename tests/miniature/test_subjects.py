@@ -53,6 +53,8 @@ def test_prompts_ask_for_what_the_judge_can_read() -> None:
         assert all(option in FACTORS[factor] for factor, option in prompt.asked.items())
     assert len(prompts_for(thing(0))) == len(prompts_for(face(0))) == 10
     assert prompts_for(face(0), 4) == FACE_PROMPTS[:4]
+    assert len(prompts_for(thing(0), 15)) == len(prompts_for(face(0), 15)) == 15
+    assert len({prompt.text for prompt in THING_PROMPTS + FACE_PROMPTS}) > 26
     assert Prompt("a {} at sunset", {}).about("blue mug") == "a blue mug at sunset"
 
 

@@ -107,9 +107,12 @@ def test_the_report_holds_every_table_and_picture(results, tmp_path) -> None:
         assert f"study-{name}.webp" in text and (tmp_path / f"study-{name}.webp").is_file()
     assert "layers 7-8" in text and "... from the class word" in text
     findings = [claims.judge(claim, results) for claim in claims.CLAIMS]
-    assert all(finding.number in text for finding in findings)
-    for verdict in Verdict:
-        assert text.count(verdict.value) >= sum(f.verdict is verdict for f in findings)
+    for finding in findings:
+        assert (
+            f"| {finding.whole} | {finding.things} | {finding.faces} | {finding.verdict} |" in text
+        )
+    assert "all five words" in text and claims.decided(results) in text
+    assert "own reference pictures" in text
     assert "{" not in text
 
 
@@ -159,30 +162,48 @@ IDENTITY = claims.CLAIMS[0]
         ([(0.8, 0.5), (0.5, 0.8), (0.6, 0.5)], Verdict.UNSEEN),
         ([(0.8, 0.5)], Verdict.UNSEEN),
         ([(0.5, 0.5), (0.5, 0.5)], Verdict.UNSEEN),
+        ([(0.52, 0.5), (0.48, 0.5), (0.51, 0.5), (0.49, 0.5)], Verdict.SAME),
+        ([(0.53, 0.5), (0.52, 0.5)], Verdict.HOLDS),
     ],
 )
 def test_verdicts_need_two_standard_errors(pairs, verdict) -> None:
-    assert claims.judge(IDENTITY, compared(pairs)).verdict is verdict
+    found = claims.judge(IDENTITY, compared(pairs))
+    assert found.verdict == verdict.value
+    assert found.decided is (verdict is not Verdict.UNSEEN)
+    assert (found.faces, found.things.count) == (found.whole, 0)
 
 
 def test_a_claim_that_was_not_run_says_so() -> None:
     found = claims.judge(IDENTITY, {})
-    assert found.verdict is Verdict.UNSEEN and found.number == "not run"
-    assert claims.table({}).count("not run") == len(claims.CLAIMS)
+    assert found.verdict == Verdict.UNSEEN.value and str(found.whole) == "not run"
+    assert claims.table({}).count("not run") == 3 * len(claims.CLAIMS)
 
 
 def test_the_number_of_a_finding() -> None:
-    claim = Claim("paper", "says", "measured", lambda results: [0.1, 0.3], "why")
+    claim = Claim("paper", "says", "measured", lambda results: {"a": 0.1, "b": 0.3}, "why")
     found = claims.judge(claim, {})
-    assert found.number == "+0.200 ± 0.100 (2)"
-    assert found.verdict is Verdict.HOLDS
+    assert str(found.whole) == "+0.200 ± 0.100 (2)"
+    assert found.verdict == Verdict.HOLDS.value
+
+
+def test_what_holds_for_things_and_not_for_faces_is_told_of_each() -> None:
+    both = {"thing 1": 0.3, "thing 2": 0.2, "face 1": -0.2, "face 2": -0.3}
+    found = claims.judge(Claim("paper", "says", "measured", lambda results: both, "why"), {})
+    assert found.whole.verdict is Verdict.UNSEEN and found.decided
+    assert found.verdict == "things: holds; faces: does not hold"
+
+
+def test_no_difference_is_said_of_scores_alone() -> None:
+    near = {"face 1": 0.02, "face 2": -0.02, "face 3": 0.01, "face 4": -0.01}
+    claim = Claim("paper", "says", "measured", lambda results: near, "why", small=None)
+    assert claims.judge(claim, {}).verdict == Verdict.UNSEEN.value
 
 
 def test_only_faces_count_where_a_claim_is_about_faces() -> None:
     results = compared([(0.8, 0.5), (0.9, 0.5)])
     results[Trial("thing 0", "ci", 1)] = outcome(-1.0)
     results[Trial("thing 0", "ti", 1)] = outcome(1.0)
-    assert claims.judge(IDENTITY, results).count == 2
+    assert claims.judge(IDENTITY, results).whole.count == 2
 
 
 def test_the_most_pictures_count_where_a_claim_names_no_number() -> None:
@@ -218,15 +239,20 @@ def test_the_last_layers_are_held_against_the_mean_of_the_others() -> None:
         )
         for last, value in places.items()
     }
-    (difference,) = claims.last_layers_against_others(results)
+    (difference,) = claims.last_layers_against_others(results).values()
     assert difference == pytest.approx(0.6 - (0.2 + 0.4 + 0.2) / 3)
 
 
 def test_a_plan_takes_things_and_faces_in_turn() -> None:
-    assert Plan(things=3, faces=1).subjects == ["thing 0", "face 0", "thing 1", "thing 2"]
+    few = Plan(things=3, faces=1, first=7)
+    assert few.subjects == ["thing 7", "face 7", "thing 8", "thing 9"]
     whole = plans.all_trials(Plan(), list(RECIPES))
     of_methods = plans.methods_trials(Plan(), list(RECIPES))
-    assert len(set(of_methods)) == 5 * (2 + 6 + 7) + 5 * (2 + 7)
+    of_a_thing, of_a_face = 2 + 6 + 3 + 3, 2 + 6 + 3
+    assert len(set(of_methods)) == 20 * of_a_thing + 20 * of_a_face
+    subjects = [trial.subject for trial in whole]
+    assert len(set(Plan().subjects) & set(Plan().tried_on)) == 0
+    assert sorted(subjects, key=Plan().subjects.index) == subjects  # one after the other
     assert {trial.shots for trial in of_methods if trial.recipe == "elite"} == {1}
     assert {t.shots for t in of_methods if t.recipe == "ti" and "face" in t.subject} == {1}
     assert set(plans.margin_trials(Plan(), list(RECIPES))) <= set(whole)
@@ -274,4 +300,5 @@ def test_missing_weights_are_told(tmp_path) -> None:
 def test_errors_shrink_with_more_subjects() -> None:
     few = claims.judge(IDENTITY, compared([(0.8, 0.5), (0.6, 0.5)]))
     many = claims.judge(IDENTITY, compared([(0.8, 0.5), (0.6, 0.5)] * 8))
-    assert many.error < few.error and math.isclose(many.mean, few.mean)
+    assert many.whole.error < few.whole.error
+    assert math.isclose(many.whole.mean, few.whole.mean)
