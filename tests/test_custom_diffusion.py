@@ -21,7 +21,6 @@ from personalize.tests.stock import assert_differ, assert_same, encode
 from personalize.tests.training.test_learn import (
     Stop,
     sample,
-    stop_after,
     train,
     weights,
 )
@@ -188,19 +187,6 @@ def test_the_same_seed_gives_the_same_concept(tiny_sd1, pictures, dogs):
     one, same = (learned(tiny_sd1, pictures, dogs).concept for _ in range(2))
     assert same_concept(one, same)
     assert not same_concept(one, learned(tiny_sd1, pictures, dogs, train_seed=1).concept)
-
-
-@pytest.mark.parametrize("stop", [1, 3])
-def test_a_stopped_training_resumes_bit_equal(tiny_sd1, pictures, dogs, stop, tmp_path):
-    tiny, changes = tiny_sd1, {"steps": 4, "save_every": 2}
-    whole = learned(tiny, pictures, dogs, **changes)
-    with pytest.raises(Stop):
-        learned(tiny, pictures, dogs, stop_after(stop), tmp_path, **changes)
-    seen = []
-    on_step = lambda report: seen.append(report.step)  # noqa: E731
-    resumed = learned(tiny, pictures, dogs, on_step, tmp_path, True, **changes)
-    assert seen[0] == stop + 1
-    assert same_concept(whole.concept, resumed.concept) and whole.losses == resumed.losses
 
 
 def test_other_class_pictures_are_another_training(tiny_sd1, pictures, dogs, tmp_path):

@@ -16,7 +16,7 @@ from personalize.samplers.apply import apply_concept
 from personalize.tests.elite_models import clip_vision
 from personalize.tests.stock import assert_differ, assert_same, encode
 from personalize.tests.test_custom_diffusion import projections_of, same_concept
-from personalize.tests.training.test_learn import Stop, sample, stop_after, train, weights
+from personalize.tests.training.test_learn import sample, train, weights
 from personalize.tests.training.test_parity import (
     make_batch,
     no_pictures,
@@ -426,19 +426,6 @@ def test_the_same_seed_gives_the_same_concept(tiny_sd1, pictures, material):
     one, same = (learned(tiny_sd1, pictures, material).concept for _ in range(2))
     assert same_concept(one, same)
     assert not same_concept(one, learned(tiny_sd1, pictures, material, train_seed=1).concept)
-
-
-@pytest.mark.parametrize("stop", [1, 3])
-def test_a_stopped_training_resumes_bit_equal(tiny_sd1, pictures, material, stop, tmp_path):
-    tiny, changes = tiny_sd1, {"steps": 4, "save_every": 2, "flip": True}
-    whole = learned(tiny, pictures, material, **changes)
-    with pytest.raises(Stop):
-        learned(tiny, pictures, material, stop_after(stop), tmp_path, **changes)
-    seen = []
-    on_step = lambda report: seen.append(report.step)  # noqa: E731
-    resumed = learned(tiny, pictures, material, on_step, tmp_path, True, **changes)
-    assert seen[0] == stop + 1
-    assert same_concept(whole.concept, resumed.concept) and whole.losses == resumed.losses
 
 
 def test_other_masks_or_another_vision_encoder_are_another_training(

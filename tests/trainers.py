@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from personalize.concepts.concept import Concept
+from personalize.host.base_models import towers_of
 from personalize.tests.elite_models import clip_vision, random_encoder
+from personalize.training import zoom
 from personalize.training.catversion import CatVersionConfig
 from personalize.training.config import TrainConfig
 from personalize.training.cross_init import CrossInitConfig
@@ -67,16 +70,21 @@ def _learning(config: type[TrainConfig], **own: Any) -> Callable[..., Result]:
     return run
 
 
+def _projection(tiny: Any) -> Tensor:
+    """The text encoder's projection, which the host leaves uninitialised where a file has none."""
+    tower = towers_of(tiny.clip).towers[-1]
+    weight = tower.encoder.transformer.text_projection.weight
+    if tower.name == "clip_l":
+        with torch.inference_mode():
+            weight.copy_(torch.eye(len(weight)))
+    return weight
+
+
 def _elite(stage: TrainingStage) -> Callable[..., Result]:
     def run(tiny: Any, on_step=lambda report: None, states=None, resume=False, **changes) -> Result:
-        side = 64 if stage is TrainingStage.ALIGN else 16
-        models = EliteModels(
-            tiny.model, tiny.clip, tiny.vae, clip_vision(projection_dim=side)
-        )  # fmt: skip
-        if stage is TrainingStage.ALIGN:  # the host leaves it uninitialised where a file has none
-            projection = tiny.clip.cond_stage_model.clip_l.transformer.text_projection
-            with torch.inference_mode():
-                projection.weight.copy_(torch.eye(64))
+        projection = _projection(tiny) if stage is TrainingStage.ALIGN else torch.eye(16)
+        vision = clip_vision(projection_dim=len(projection))
+        models = EliteModels(tiny.model, tiny.clip, tiny.vae, vision)
         start = random_encoder(tiny) if stage is TrainingStage.LOCAL else None
         subjects = GivenSubjects([noise(3, 64, 64, 3)], [square_masks(3)])
         chosen = EliteConfig(stage=stage, **SETTINGS | changes)
@@ -101,10 +109,13 @@ _TRAINERS: dict[str, Callable[..., Result]] = {
     "elite local": _elite(TrainingStage.LOCAL),
 }
 TRAINERS = tuple(_TRAINERS)
-"""Their names; all of them train a `tiny_sd1`."""
+"""Their names; all of them train a `tiny_sd1` and a `tiny_sdxl`."""
 
 TRAINERS_AND_KINDS = [*((name, "sd1") for name in TRAINERS), ("catversion", "sdxl")]
 """Each on a `tiny_sd1`, and one on a `tiny_sdxl`, which learns in both of its text encoders."""
+
+FEW_ZOOMS = 4
+"""Variants of the zoomed pictures: a real training takes longer over them than over its steps."""
 
 
 def run_trainer(name: str, tiny: Any, *args: Any, **changes: Any) -> Result:
@@ -113,5 +124,5 @@ def run_trainer(name: str, tiny: Any, *args: Any, **changes: Any) -> Result:
     tiny: TinyModels; args: on_step, states, resume; changes: of the config. With a `prior_count`
     the model makes the pictures of the class, otherwise they are given.
     """
-    with torch.inference_mode():
+    with torch.inference_mode(), mock.patch.object(zoom, "MOST_VARIANTS", FEW_ZOOMS):
         return _TRAINERS[name](tiny, *args, **changes)

@@ -91,14 +91,19 @@ def test_models_that_others_evicted_in_a_pause_are_loaded_again(tiny_sd1, played
     assert seen[0] == {CPU} and CPU in seen[1]
 
 
+def loaded_dynamically(path, kind):
+    """Tiny models that the host loads with dynamic VRAM; in a block of `dynamic_vram`."""
+    tiny = load_tiny(path, kind)
+    assert tiny.model.is_dynamic() and tiny.clip.patcher.is_dynamic()
+    return with_lora(tiny)
+
+
 @pytest.fixture
 def dynamic(tiny_sd1, played, tmp_path):
-    """Tiny models that the host has loaded with dynamic VRAM, from a file of their own."""
+    """They, from a file of their own."""
     path = shutil.copy(tiny_sd1.path, tmp_path / "tiny.safetensors")
     with dynamic_vram():
-        tiny = load_tiny(path, "sd1")
-        assert tiny.model.is_dynamic() and tiny.clip.patcher.is_dynamic()
-        yield with_lora(tiny)
+        yield loaded_dynamically(path, "sd1")
 
 
 def reads(monkeypatch):
@@ -141,6 +146,16 @@ def test_trains_beside_a_dynamic_model(on_cpu, dynamic, monkeypatch, caplog, tra
     assert run_trainer(trainer, dynamic).equals(first)
     assert not read or file == "gone"  # the host keeps what it has read beside the dynamic model
     assert close(first, on_cpu[trainer])
+
+
+@METHODS
+def test_trains_beside_a_dynamic_sdxl(tiny_sdxl, trainer):
+    here = run_trainer(trainer, with_lora(load_tiny(tiny_sdxl.path, "sdxl")), steps=1)
+    with played_device() as device, host_with(device), dynamic_vram():
+        dynamic = loaded_dynamically(tiny_sdxl.path, "sdxl")
+        before = sampled(dynamic)
+        assert close(run_trainer(trainer, dynamic, steps=1), here)
+        assert torch.equal(sampled(dynamic), before)
 
 
 @pytest.mark.parametrize("file", ["there", "gone"])

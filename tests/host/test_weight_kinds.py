@@ -75,14 +75,16 @@ def same_learning(one, other):
     )
 
 
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 @METHODS
-def test_learns_on_fp8_weights_as_on_their_values(tiny_sd1, tmp_path, trainer):
-    tiny = load_fp8(tiny_sd1.path, "sd1")
+def test_learns_on_fp8_weights_as_on_their_values(tmp_path, trainer, kind, request):
+    path = request.getfixturevalue(f"tiny_{kind}").path
+    tiny = load_fp8(path, kind)
     assert {w.dtype for w in tiny.model.model.diffusion_model.parameters()} == {FP8}
     before = sampled(tiny)
     learned = run_trainer(trainer, tiny)
     assert torch.equal(sampled(tiny), before)
-    plain = load_tiny(rewritten(tiny_sd1.path, tmp_path, rounded_to_fp8), "sd1")
+    plain = load_tiny(rewritten(path, tmp_path, rounded_to_fp8), kind)
     assert same_learning(learned, run_trainer(trainer, plain))
 
 

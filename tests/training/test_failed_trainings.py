@@ -7,7 +7,7 @@ import torch
 from personalize.host.autograd import is_hybrid
 from personalize.tests.conftest import load_tiny
 from personalize.tests.moving_host import sampled, weights_of
-from personalize.tests.trainers import TRAINERS_AND_KINDS, run_trainer
+from personalize.tests.trainers import TRAINERS, TRAINERS_AND_KINDS, run_trainer
 
 pytestmark = pytest.mark.host
 
@@ -145,3 +145,19 @@ def test_the_training_after_a_failed_one_resumes_or_starts_anew(
             run_trainer(trainer, fresh_sd1, on_step, tmp_path, save_every=1)
     again = run_trainer(trainer, fresh_sd1, lambda report: None, tmp_path, True, save_every=1)
     assert again.equals(expected(trainer, fresh_sd1.path))
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_a_cancelled_training_changes_nothing_and_resumes_bit_equal(
+    monkeypatch, tmp_path, trainer, kind, request
+):
+    tiny = request.getfixturevalue(f"tiny_{kind}")
+    before, forwards = sampled(tiny), own_forwards(tiny)
+    with pytest.raises(Failure):
+        run_trainer(trainer, tiny, in_a_callback(tiny, monkeypatch), tmp_path)
+    assert torch.equal(sampled(tiny), before) and own_forwards(tiny) == forwards
+    steps = []
+    resumed = run_trainer(trainer, tiny, lambda r: steps.append(r.step), tmp_path, True)
+    assert steps == [3]
+    assert resumed.equals(expected(trainer, tiny.path, kind))
