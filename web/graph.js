@@ -5,6 +5,7 @@ import { app } from "../../scripts/app.js"
 const GAP = 60
 const TITLE = 40 // pixels above a node's place that its title takes, and some air
 const MOST_HOPS = 100
+const FRAMES = 4 // until a new node has been drawn and measured
 
 /** @returns {any} the graph of the whole workflow */
 export const rootGraph = () => app.rootGraph ?? app.graph
@@ -92,19 +93,36 @@ function holderOf(subgraph) {
 }
 
 /**
- * Change a graph so that one undo takes all of it back.
+ * Change a graph so that one undo takes all of it back, and one redo brings it again.
+ *
+ * The frontend takes note of the graph only when new nodes have been drawn: Nodes 2.0 measures them then, and what it
+ * measured would be a step of its own, which a click between undo and redo would turn into the last one.
  * @param {any} graph
  * @param {() => void} act
  */
 export function inOneStep(graph, act) {
-  app.canvas.emitBeforeChange()
   graph.beforeChange()
   try {
     act()
   } finally {
+    graph.updateExecutionOrder() // as the graph will have it after a redo: else that is a change, too
     graph.afterChange()
-    app.canvas.emitAfterChange()
+    void drawn().then(takeNote)
   }
+}
+
+function takeNote() {
+  app.canvas.emitBeforeChange()
+  app.canvas.emitAfterChange()
+}
+
+/** A few frames, or a second where nothing is drawn because nobody looks. */
+function drawn() {
+  const frames = new Promise((resolve) => {
+    const next = (left) => (left ? requestAnimationFrame(() => next(left - 1)) : resolve(undefined))
+    next(FRAMES)
+  })
+  return Promise.race([frames, new Promise((resolve) => setTimeout(resolve, 1000))])
 }
 
 /**

@@ -8,7 +8,14 @@ import pytest
 from personalize.concepts import methods
 from personalize.concepts.placeholders import find_placeholders
 from personalize.miniature.files import CHECKPOINT
-from personalize.tests.browser.test_concepts import folder, know_the_shelf, put, suggestions
+from personalize.tests.browser.test_concepts import (
+    cards,
+    folder,
+    know_the_shelf,
+    open_sidebar,
+    put,
+    suggestions,
+)
 
 __all__ = ["folder"]  # the fixture
 pytestmark = [pytest.mark.server, pytest.mark.browser]
@@ -19,6 +26,15 @@ LINKS = """() => app.graph.nodes.flatMap(node => (node.inputs ?? []).flatMap(inp
     const source = app.graph.getNodeById(link.origin_id)
     return [`${source.type}#${source.id}.${link.origin_slot} ${node.type}#${node.id}.${input.name}`]
 })).sort()"""
+WHOLE = """() => {
+    const { nodes, links } = app.rootGraph.serialize()
+    const byId = nodes.map(n => [n.id, n.type, n.pos, n.size, n.order, n.widgets_values])
+    return [byId.sort(([one], [other]) => one - other), links.map(link => link.slice(1)).sort()]
+}"""
+STEPS = """() => {
+    const { undoQueue, redoQueue } = app.extensionManager.workflow.activeWorkflow.changeTracker
+    return [undoQueue.length, redoQueue.length]
+}"""
 BOXES = "app.graph.nodes.map(n => [n.pos[0], n.pos[1] - 30, n.size[0], n.size[1] + 30])"
 FIND = """async texts => {
     const { mentionsIn } = await import("/extensions/personalize/concepts/mentions.js")
@@ -145,6 +161,34 @@ def test_a_typo_is_corrected_and_a_concept_applied_where_it_is_written(page):
         f"PersonalizeApplyConcept#{second}.0 KSampler#{studio.sample}.model",
     } <= studio.links
     assert not overlapping(page) and studio.hints() == [unknown]
+
+
+def test_an_insertion_between_linked_nodes_is_one_step_of_undo_and_of_redo(page):
+    studio = Studio(page)
+    page.load(page.tab.evaluate("window.app.rootGraph.serialize()"))
+    page.center_on(studio.prompt, 0.6)
+    open_sidebar(page)
+    cards(page).first.wait_for()
+
+    def click_beside():
+        """The frontend takes note of changes then: an undone one is lost if it finds any."""
+        page.tab.mouse.click(900, 850)
+        page.wait_for_frames(10)
+        return page.tab.evaluate(WHOLE), page.tab.evaluate(STEPS)
+
+    before, (steps, _) = click_beside()
+    cards(page).first.locator(".personalize-icon").first.click()
+    page.tab.wait_for_function(f"({STEPS})()[0] === {steps + 1}")
+    after, counted = click_beside()
+    assert counted == [steps + 1, 0] and len(after[0]) == len(before[0]) + 2
+    assert studio.applies() and not overlapping(page)
+    for _ in range(2):
+        page.tab.keyboard.press("Control+z")
+        page.tab.wait_for_function(f"({STEPS})()[1] === 1")
+        assert click_beside() == (before, [steps, 1])
+        page.tab.keyboard.press("Control+y")
+        page.tab.wait_for_function(f"({STEPS})()[1] === 0")
+        assert click_beside() == (after, [steps + 1, 0])
 
 
 def test_completion_applies_what_is_chosen_and_tells_equal_names_apart(page, folder):

@@ -4,7 +4,7 @@ import { app } from "../../../scripts/app.js"
 import { allNodes } from "../graph.js"
 import { addElement, afterwards, widgetOf } from "../node_elements.js"
 import { text } from "./texts.js"
-import { showUsed } from "./used_inputs.js"
+import { keepHeight, showUsed } from "./used_inputs.js"
 import { APPLY, LOAD, cardOf } from "./workflow.js"
 
 const NAME = "what_to_write"
@@ -17,7 +17,9 @@ export function addReminder(node) {
   element.className = "personalize-reminder"
   const size = { getMinHeight: () => HEIGHT, getMaxHeight: () => HEIGHT }
   addElement(node, NAME, "personalize_reminder", element, size)
+  node.setSize([node.size[0], node.computeSize()[1]]) // it was made without the line
   node.personalizeReminder = element
+  afterwards(node, "onConfigure", (saved) => keepHeight(node, saved))
   afterwards(node, "onExecuted", (output) => keepCard(node, output))
   afterwards(node, "onConnectionsChange", () => {
     const byUser = !app.configuringGraph

@@ -4,6 +4,16 @@ import { widgetOf } from "../node_elements.js"
 import { sometimesUsed, usedBy } from "./shelf.js"
 import { cardOf } from "./workflow.js"
 
+/** Of nodes that were opened and not drawn yet: the frontend has made them as high as all inputs are. */
+const savedHeights = new WeakMap()
+
+/**
+ * Hook for a node that a saved workflow describes.
+ * @param {any} node
+ * @param {{size?: ArrayLike<number>}} saved
+ */
+export const keepHeight = (node, { size }) => void (size && savedHeights.set(node, size[1]))
+
 /**
  * Hide the inputs of an Apply Concept that its concept does not use; those with a connection stay.
  * @param {any} node
@@ -24,6 +34,9 @@ export function showUsed(node, resize = false) {
   }
   if (!changed) return
   node.widgets.push(node.widgets.pop()) // Nodes 2.0 looks at widgets anew when their list changes
-  if (resize) node.setSize([node.size[0], node.computeSize()[1]])
+  const least = node.computeSize()[1]
+  if (resize) node.setSize([node.size[0], least])
+  else if (savedHeights.has(node)) node.setSize([node.size[0], Math.max(least, savedHeights.get(node))])
+  savedHeights.delete(node)
   node.setDirtyCanvas?.(true, true)
 }
