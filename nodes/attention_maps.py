@@ -11,13 +11,14 @@ from ..host.progress import NodeProgress
 from ..pictures.grid import labelled_grid
 from ..pictures.heat import heat, heat_over, scaled
 from ..samplers.word_maps import LAYERS, Look, word_maps
+from .sockets import Node
 
 PIXELS = 8  # of a latent's place
 COLUMNS = 6  # of the report
 ALIASES = ["personalize", "attention", "cross attention", "heat map", "daam", "explain", "words"]
 
 
-class ShowAttentionMaps(io.ComfyNode):
+class ShowAttentionMaps(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -98,7 +99,7 @@ class ShowAttentionMaps(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(
+    def run(
         cls,
         model: io.Model.Type,
         clip: io.Clip.Type,

@@ -27,6 +27,7 @@ from ..samplers.apply import apply_concept
 from ..samplers.comparison import ComparisonRow, check_size, read_lines, read_strengths, rows_of
 from .evaluate import NO_MODEL, load_judges, score
 from .inputs import ConceptSocket
+from .sockets import Node
 
 MOST_CONCEPTS = 20
 ALIASES = [
@@ -43,7 +44,7 @@ ALIASES = [
 ]
 
 
-class CompareConcepts(io.ComfyNode):
+class CompareConcepts(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         concepts = io.Autogrow.TemplatePrefix(
@@ -124,7 +125,7 @@ class CompareConcepts(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, concepts: Mapping[str, list[Concept]], **lists: list[Any]) -> io.NodeOutput:
+    def run(cls, concepts: Mapping[str, list[Concept]], **lists: list[Any]) -> io.NodeOutput:
         references = lists.pop("references", [])
         values = {name: given[0] for name, given in lists.items() if given}
         connected = [concept for given in concepts.values() for concept in given]

@@ -40,12 +40,13 @@ from ..host.progress import NodeProgress
 from ..samplers.apply import apply_concept
 from ..samplers.local_attention import Details
 from .inputs import SUBJECT_WORDS, ConceptSocket
+from .sockets import Node
 
 CATEGORY = "personalize/concept"
 ALIASES = [*SUBJECT_WORDS, "embedding", "textual inversion"]
 
 
-class LoadConcept(io.ComfyNode):
+class LoadConcept(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -87,7 +88,7 @@ class LoadConcept(io.ComfyNode):
         return placeholder, class_word, token, [stamp(file) for file in files]
 
     @classmethod
-    def execute(
+    def run(
         cls, concept_name: str, placeholder: str = "", class_word: str = "", token: str = ""
     ) -> io.NodeOutput:
         concept = load_concept(concept_path(concept_name), concept_name, token)
@@ -131,7 +132,7 @@ def with_encoder(concept: Concept) -> Concept:
     return replace(concept, encoder=encoder)
 
 
-class SaveConcept(io.ComfyNode):
+class SaveConcept(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -179,7 +180,7 @@ class SaveConcept(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(
+    def run(
         cls,
         concept: Concept,
         filename: str,
@@ -217,7 +218,7 @@ def shown_size(path: Path) -> str:
     return f"{size:.1f} kB" if size < 1000 else f"{size / 1000:.1f} MB"
 
 
-class ApplyConcept(io.ComfyNode):
+class ApplyConcept(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -265,7 +266,7 @@ class ApplyConcept(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(
+    def run(
         cls,
         model: io.Model.Type,
         clip: io.Clip.Type,

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import torch
 from comfy_api.latest import io
 
 from ..concepts.disk import Stamp, stamp
@@ -10,9 +11,11 @@ from ..concepts.elite_files import load_encoder_files, save_encoder
 from ..concepts.methods import ELITE, Method
 from ..host.folders import elite_names, elite_output, elite_path, save_new
 from ..host.progress import NodeProgress
+from ..pictures.images import single_pictures
 from ..pictures.masks import MaskMarks
 from ..training.elite.encoding import encode_elite
 from .inputs import PLACEHOLDER_TIP, SUBJECT_WORDS, ConceptSocket, mask_marks_input
+from .sockets import Node
 
 EliteSocket = io.Custom("ELITE_ENCODER")
 
@@ -24,7 +27,7 @@ ALIASES = [
 SAME_FILE = "in the same file"
 
 
-class LoadELITE(io.ComfyNode):
+class LoadELITE(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         names = elite_names()
@@ -58,12 +61,12 @@ class LoadELITE(io.ComfyNode):
         return [stamp(elite_path(name)) for name in names]
 
     @classmethod
-    def execute(cls, global_mapper: str, local_mapper: str) -> io.NodeOutput:
+    def run(cls, global_mapper: str, local_mapper: str) -> io.NodeOutput:
         local = None if local_mapper == SAME_FILE else elite_path(local_mapper)
         return io.NodeOutput(load_encoder_files(elite_path(global_mapper), local))
 
 
-class SaveELITE(io.ComfyNode):
+class SaveELITE(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -85,13 +88,13 @@ class SaveELITE(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, elite: EliteEncoder, filename: str) -> io.NodeOutput:
+    def run(cls, elite: EliteEncoder, filename: str) -> io.NodeOutput:
         path = save_new(elite_output(), filename, partial(save_encoder, elite, new=True))
         NodeProgress(1, cls.hidden.unique_id).show_text(f"saved {path}")
         return io.NodeOutput(ui={"text": [f"saved {path}"], "encoders": [str(path)]})
 
 
-class EncodeELITE(io.ComfyNode):
+class EncodeELITE(Node):
     @classmethod
     def makes(cls) -> Method:
         """What its concepts are, so that a browser can tell before it has run."""
@@ -136,7 +139,7 @@ class EncodeELITE(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(
+    def run(
         cls,
         elite: EliteEncoder,
         clip_vision: io.ClipVision.Type,
@@ -147,12 +150,7 @@ class EncodeELITE(io.ComfyNode):
         mask_marks: str = MaskMarks.AUTO,
     ) -> io.NodeOutput:
         notes: list[str] = []
-        height, width = image.shape[1:3]
-        if height != width:
-            notes.append(
-                f"The picture ({width}x{height}) was squeezed to a square, as the encoder reads "
-                "it. Crop it to a square for a better likeness."
-            )
+        image = torch.stack(list(single_pictures([image])))
         concept = encode_elite(
             elite,
             clip_vision,
@@ -163,6 +161,12 @@ class EncodeELITE(io.ComfyNode):
             marks=MaskMarks(mask_marks),
             warn=notes.append,
         )
+        height, width = image.shape[1:3]
+        if height != width:
+            notes.append(
+                f"The picture ({width}x{height}) was squeezed to a square, as the encoder reads "
+                "it. Crop it to a square for a better likeness."
+            )
         if notes:
             NodeProgress(1, cls.hidden.unique_id).show_text(" ".join(notes))
         return io.NodeOutput(concept)

@@ -39,6 +39,7 @@ from ..host.progress import NodeProgress, stop_if_cancelled
 from ..pictures.images import single_pictures
 from ..pictures.masks import MaskMarks, has_own_masks, read_masks
 from .inputs import mask_marks_input
+from .sockets import Node
 
 NO_MODEL = "none"
 CLIP, DINO = "CLIP", "DINO"
@@ -62,7 +63,7 @@ ALIASES = [
 ]
 
 
-class EvaluateConcept(io.ComfyNode):
+class EvaluateConcept(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         models = score_models()
@@ -142,7 +143,7 @@ class EvaluateConcept(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, **lists: list[Any]) -> io.NodeOutput:
+    def run(cls, **lists: list[Any]) -> io.NodeOutput:
         values = {name: given[0] for name, given in lists.items() if given}
         notes: list[str] = []
         generated = _pictures(lists, "generated", "generated_masks", notes)

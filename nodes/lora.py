@@ -17,9 +17,10 @@ from ..host.progress import NodeProgress
 from ..samplers.differences import with_own_starts
 from .concept import ALIASES, CATEGORY, shown_size
 from .inputs import ConceptSocket
+from .sockets import Node
 
 
-class SaveLoRA(io.ComfyNode):
+class SaveLoRA(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -54,7 +55,7 @@ class SaveLoRA(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(
+    def run(
         cls, concept: Concept, filename: str, rank: int, model: io.Model.Type | None = None
     ) -> io.NodeOutput:
         if model is not None:

@@ -12,11 +12,12 @@ from ..concepts.disk import Stamp, stamp
 from ..concepts.errors import PersonalizeError
 from ..host.folders import sam_names, sam_path
 from ..host.progress import NodeProgress, stop_if_cancelled
-from ..host.sam import SamModel, load_sam
+from ..host.sam import load_sam
 from ..segment.overlay import draw_overlay, draw_sheet
 from ..segment.prompt import SegmentPrompt
 from ..segment.segmentation import Choice, Finish, Segmented, segment_pictures, tidy_masks
 from .inputs import mask_marks_input, mask_marks_of
+from .sockets import Node
 
 SamSocket = io.Custom("SAM_MODEL")
 
@@ -36,7 +37,7 @@ ALIASES = [
 ]
 
 
-class LoadSAM(io.ComfyNode):
+class LoadSAM(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -61,11 +62,11 @@ class LoadSAM(io.ComfyNode):
         return stamp(sam_path(sam_name))
 
     @classmethod
-    def execute(cls, sam_name: str) -> io.NodeOutput:
+    def run(cls, sam_name: str) -> io.NodeOutput:
         return io.NodeOutput(load_sam(sam_path(sam_name)))
 
 
-class SegmentSubject(io.ComfyNode):
+class SegmentSubject(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         finish = Finish()
@@ -151,7 +152,7 @@ class SegmentSubject(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, **lists: list[Any]) -> io.NodeOutput:
+    def run(cls, **lists: list[Any]) -> io.NodeOutput:
         given = {f.name: lists[f.name][0] for f in fields(Finish) if f.name in lists}
         given["candidate"] = Choice(given.get("candidate", Choice.BEST))
         finish = Finish(**given)
@@ -183,11 +184,6 @@ class SegmentSubject(io.ComfyNode):
             raise PersonalizeError(
                 "There is neither a model nor a mask. Connect Load SAM as sam_model to find the "
                 "subject, or a mask to tidy."
-            )
-        if not isinstance(model, SamModel):
-            raise PersonalizeError(
-                f"This SAM_MODEL is a {type(model).__name__} of another pack. Connect Load SAM of "
-                "this pack, which reads the same files."
             )
         texts = [lists.get(name) or [""] for name in ("points", "negative_points", "box")]
         prompts = [

@@ -31,11 +31,13 @@ from .inputs import (
 )
 from .monitor import plottable, times_continued, watched
 from .presets import ELITE_PRESETS
+from .sockets import Node
+from .train_node import first_values
 
 PREVIEWED = "<subject>"
 
 
-class TrainELITE(io.ComfyNode):
+class TrainELITE(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         steps = schedule_inputs(EliteConfig)[0]
@@ -117,14 +119,12 @@ class TrainELITE(io.ComfyNode):
 
     @classmethod
     def execute(cls, **lists: list[Any]) -> io.NodeOutput:
-        images, masks = lists.pop("images"), lists.pop("masks", [])
-        values = {name: value[0] for name, value in lists.items()}
-        models = EliteModels(*(values[k] for k in ("model", "clip", "vae", "clip_vision")))
-        prompts = [p.replace("{}", PREVIEWED) for p in lines_of(values.get("preview_prompt", ""))]
-        with watched(cls.hidden, values) as monitor:
+        with watched(cls.hidden, first_values(lists)) as monitor:
+            values = first_values(cls.checked(lists))
+            models = EliteModels(*(values[k] for k in ("model", "clip", "vae", "clip_vision")))
             config = config_of(EliteConfig, with_preset(ELITE_PRESETS, values))
-            masks = [mask for mask in masks if mask is not None]
-            subjects = GivenSubjects(images, masks, mask_marks_of(values), monitor.warn)
+            masks = values.get("masks", ())
+            subjects = GivenSubjects(values["images"], masks, mask_marks_of(values), monitor.warn)
 
             def draw(report: StepReport, prompt: str) -> Tensor:
                 first = subjects.first
@@ -140,6 +140,8 @@ class TrainELITE(io.ComfyNode):
                 side = config.resolution or report.backbone.resolution
                 return text_to_image(*patched, models.vae, prompt, side)
 
+            lines = lines_of(values.get("preview_prompt", ""))
+            prompts = [line.replace("{}", PREVIEWED) for line in lines]
             config = monitor.begin(config, prompts, draw)
             trained = train_elite(
                 config,

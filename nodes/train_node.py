@@ -27,6 +27,7 @@ from .inputs import (
     with_preset,
 )
 from .monitor import Monitor, plottable, times_continued, watched
+from .sockets import Node
 
 CATEGORY = "personalize/train"
 ALIASES = [*SUBJECT_WORDS, "textual inversion", "dreambooth", "embedding", "fine-tune", "trainer"]
@@ -34,7 +35,7 @@ LISTS = ("images", "masks", "prior_images", "captions")
 """Inputs of which every entry counts, not the first."""
 
 
-class TrainNode(io.ComfyNode):
+class TrainNode(Node):
     """The node of a method: names its learner, and its inputs in `define_schema`."""
 
     learner: ClassVar[type[ConceptLearner]]
@@ -47,8 +48,8 @@ class TrainNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, **lists: Any) -> io.NodeOutput:
-        values = {name: v if name in LISTS else v[0] for name, v in lists.items()}
-        with watched(cls.hidden, values) as monitor:
+        with watched(cls.hidden, first_values(lists)) as monitor:
+            values = first_values(cls.checked(lists))
             config = cls.make_config(values)
 
             def draw(report: StepReport, prompt: str) -> Tensor:
@@ -115,6 +116,11 @@ class TrainNode(io.ComfyNode):
             ],
             hidden=HIDDEN_OF_TRAINERS,
         )
+
+
+def first_values(lists: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of a node that gets lists: the first value where one is meant."""
+    return {name: v if name in LISTS else v[0] for name, v in lists.items()}
 
 
 def sources_of(values: Mapping[str, Any], monitor: Monitor) -> Sources:

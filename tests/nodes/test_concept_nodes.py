@@ -223,7 +223,7 @@ def test_a_clip_that_is_not_clip_is_refused(tiny_sd1):
     other.tokenizer = FluxTokenizer()  # holds a T5 tokenizer
     with pytest.raises(BaseModelError, match=r"FluxTokenizer.*Expected the CLIP of a Stable Diff"):
         apply(tiny_sd1, make_concept(), clip=other)
-    with pytest.raises(BaseModelError, match=r"no CLIP.*Take the CLIP of a Stable Diffusion"):
+    with pytest.raises(PersonalizeError, match=r"a CLIP at clip, got nothing.*whole checkpoint"):
         apply(tiny_sd1, make_concept(), clip=None)
 
 

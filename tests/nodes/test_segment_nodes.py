@@ -183,7 +183,7 @@ def test_bad_input_is_refused_in_a_sentence(sam, images, inputs, says):
 
 
 def test_a_sam_of_another_pack_is_refused():
-    with pytest.raises(PersonalizeError, match="is a Sam of another pack. Connect Load SAM"):
+    with pytest.raises(PersonalizeError, match="at sam_model, got a Sam. Connect Load SAM"):
         segment(package_sam(), pictures(1, 40, 50, 3))
 
 

@@ -8,6 +8,7 @@ import torch
 from personalize.concepts import methods
 from personalize.concepts.errors import (
     BaseModelError,
+    PersonalizeError,
     PictureError,
     PlaceholderError,
     TrainingError,
@@ -293,7 +294,13 @@ def flux():
     from comfy import supported_models
 
     config = object.__new__(supported_models.Flux)
-    return SimpleNamespace(model=SimpleNamespace(model_config=config))
+    return model_of(config)
+
+
+def model_of(config):
+    return SimpleNamespace(
+        model=SimpleNamespace(model_config=config), clone=None, load_device=torch.device("cpu")
+    )
 
 
 def t5_clip(tiny):
@@ -304,26 +311,29 @@ def t5_clip(tiny):
     return other
 
 
+def other_vae(**more):
+    return SimpleNamespace(encode=None, decode=None, **more)
+
+
 def test_models_that_cannot_learn(tiny_sd1, tiny_sd2):
     with pytest.raises(BaseModelError, match="MODEL is a Flux. Expected a Stable Diffusion 1.x,"):
         run(TrainCrossInit, tiny_sd1, model=flux())
     with pytest.raises(BaseModelError, match="FluxTokenizer. Expected the CLIP of a Stable Diffus"):
         run(TrainCrossInit, tiny_sd1, clip=t5_clip(tiny_sd1))
-    with pytest.raises(BaseModelError, match="no CLIP.*Take the CLIP of a"):
+    with pytest.raises(PersonalizeError, match="a CLIP at clip, got nothing.*whole checkpoint"):
         run(TrainCrossInit, tiny_sd1, clip=None)
     with pytest.raises(BaseModelError, match="MODEL is .*2.x.*CLIP is .*1.x.*from one checkpoint"):
         run(TrainCrossInit, tiny_sd1, model=tiny_sd2.model)
     with pytest.raises(BaseModelError, match="VAE has .* latent channels.*take the one of your"):
-        run(TrainCrossInit, tiny_sd1, vae=SimpleNamespace(latent_channels=16))
-    with pytest.raises(
-        BaseModelError, match="VAE has None latent channels.*take the one of your checkpoint"
-    ):
+        run(TrainCrossInit, tiny_sd1, vae=other_vae(latent_channels=16))
+    with pytest.raises(BaseModelError, match="VAE has None latent channels.*take the one of your"):
+        run(TrainCrossInit, tiny_sd1, vae=other_vae())
+    with pytest.raises(PersonalizeError, match="a VAE at vae, got nothing.*whole checkpoint"):
         run(TrainCrossInit, tiny_sd1, vae=None)
 
 
 def test_an_inpainting_model_cannot_learn(tiny_sd1):
     kind = type(tiny_sd1.model.model.model_config)
     config = kind({**tiny_sd1.model.model.model_config.unet_config, "in_channels": 9})
-    model = SimpleNamespace(model=SimpleNamespace(model_config=config))
     with pytest.raises(BaseModelError, match="inpainting.*Learn the concept on the plain model"):
-        run(TrainCrossInit, tiny_sd1, model=model)
+        run(TrainCrossInit, tiny_sd1, model=model_of(config))
