@@ -8,6 +8,7 @@ its description is enough, no more than its header is.
 import json
 import math
 import os
+import re
 import struct
 from collections.abc import Container, Mapping
 from pathlib import Path
@@ -25,6 +26,10 @@ DIGEST = "sha256"
 """Key in the metadata: digest of all tensors and of the other metadata. Files of other programs and
 of earlier versions have none."""
 
+CHECKED = "checked_by"
+"""Key in the metadata that says so: a file with it has lost its digest if it has none."""
+
+_DIGEST_TEXT = re.compile("[0-9a-f]{64}")
 _MOST_HEADER = 8 * 2**20  # bytes; that of a LoRA for SDXL has 0.3 MiB
 _MOST_TENSORS = 10_000  # that LoRA has 2,400
 _DTYPES = {
@@ -64,7 +69,8 @@ def write_tensors(
     """
     tensors = _apart({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     if metadata is not None:
-        metadata = {**metadata, DIGEST: digest_of(tensors, metadata)}
+        metadata = {**metadata, CHECKED: DIGEST}
+        metadata[DIGEST] = digest_of(tensors, metadata)
     data = _ordered(save(tensors, metadata and dict(metadata)))
     (write_new if new else write_whole)(data, path)
 
@@ -105,7 +111,7 @@ def read_tensors(
     if wanted is None and not _is_what_was_written(metadata, tensors):
         raise ConceptFileError(
             f"'{name}' is damaged: it does not hold what was written into it. Copy or download it "
-            f"again. If it was changed on purpose, remove {DIGEST} from its metadata."
+            f"again. If it was changed on purpose, remove {DIGEST} and {CHECKED} from its metadata."
         )
     wrong = next((key for key, t in tensors.items() if finite and not is_finite(t)), None)
     if wrong is not None:
@@ -118,7 +124,10 @@ def read_tensors(
 
 def _is_what_was_written(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> bool:
     others = {key: value for key, value in metadata.items() if key != DIGEST}
-    return DIGEST not in metadata or metadata[DIGEST] == digest_of(tensors, others)
+    if DIGEST in metadata:
+        return metadata[DIGEST] == digest_of(tensors, others)
+    # earlier versions wrote a digest without saying so: then one under another name is left of it
+    return CHECKED not in others and not any(map(_DIGEST_TEXT.fullmatch, others.values()))
 
 
 def read_header(path: Path, name: str) -> TensorFile:

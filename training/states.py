@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ..concepts.disk import remove
-from ..concepts.errors import ConceptFileError, DiskError, PersonalizeError, shown
-from ..concepts.tensor_files import DIGEST, read_tensors, write_tensors
+from ..concepts.errors import DiskError, PersonalizeError, shown
+from ..concepts.tensor_files import read_tensors, write_tensors
 from .loop import SMALL_STATE, Check, TrainState
 
 STATE_FORMAT = "personalize-state/1"
@@ -134,11 +134,6 @@ def _pack(state: TrainState) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _read(path: Path) -> TrainState | None:
     """A state, None when it is of another version. Raises for a damaged one."""
     metadata, tensors = read_tensors(path, path.name, finite=False)
-    unknown = metadata.keys() - {*DESCRIPTION, DIGEST}
-    if (
-        unknown
-    ):  # no program but this one writes states: a key has a flipped bit, maybe the digest's
-        raise ConceptFileError(f"'{path.name}' is damaged: it has '{shown(min(unknown))}'.")
     description = {k: json.loads(v) for k, v in metadata.items() if k in DESCRIPTION}
     return _unpack(tensors, description) if description.get("format") == STATE_FORMAT else None
 

@@ -24,7 +24,7 @@ from personalize.concepts.elite_files import (
     save_encoder,
 )
 from personalize.concepts.errors import ConceptFileError
-from personalize.concepts.tensor_files import DIGEST
+from personalize.concepts.tensor_files import CHECKED, DIGEST
 from personalize.concepts.vision import VisionShape
 from personalize.tests.elite_models import random_weights
 from torch.nn import LayerNorm, LeakyReLU, Linear, ModuleDict, Sequential
@@ -291,7 +291,7 @@ def test_bad_files_of_our_format(pair, tmp_path):
         ({**tensors, one: tensors[one] + 1}, metadata, "does not hold what it says"),
         ({**tensors, one: tensors[one] * torch.nan}, metadata, "NaN or infinite numbers in"),
     ):
-        description = {k: v for k, v in description.items() if k != DIGEST}
+        description = {k: v for k, v in description.items() if k not in (CHECKED, DIGEST)}
         save_file({k: t.clone() for k, t in changed.items()}, bad, description)
         with pytest.raises(ConceptFileError, match=says):
             load_encoder(bad)

@@ -13,7 +13,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from personalize.concepts.errors import ConceptFileError
-from personalize.concepts.tensor_files import DIGEST, read_header, read_tensors, write_tensors
+from personalize.concepts.tensor_files import (
+    CHECKED,
+    DIGEST,
+    read_header,
+    read_tensors,
+    write_tensors,
+)
+from personalize.concepts.tensors import digest_of
 from safetensors.torch import load_file, save, save_file
 
 TENSORS = {
@@ -45,7 +52,7 @@ def test_round_trip(path):
     assert_same(header.tensors, TENSORS)
     assert all(tensor.is_meta for tensor in header.tensors.values())
     assert file.metadata == header.metadata
-    assert {k: v for k, v in file.metadata.items() if k != DIGEST} == METADATA
+    assert {k: v for k, v in file.metadata.items() if k not in (CHECKED, DIGEST)} == METADATA
 
 
 def test_tensors_that_share_memory_are_written(path):
@@ -80,12 +87,40 @@ def test_every_flipped_bit_is_noticed(path):
             except ConceptFileError:
                 continue
             read.append((at, file))
-    key = whole.index(DIGEST.encode())
     for at, file in read:
-        # white space behind the header, and the name of the digest, without which a file is read
-        assert key <= at < key + len(DIGEST) or whole[at : at + 1] == b" "
+        assert whole[at : at + 1] == b" "  # white space behind the header says nothing
         assert torch.equal(file.tensors["word"], torch.arange(3.0))
         assert file.metadata["step"] == "1"
+
+
+@pytest.mark.parametrize("lost", [[DIGEST], [CHECKED], [DIGEST, CHECKED]])
+def test_a_lost_digest_is_noticed(path, lost):
+    """Also that of an earlier version, which did not say that it has one."""
+    write_tensors(TENSORS, path, METADATA)
+    metadata = read_header(path, "file").metadata
+    garbled = {f"{key[:-1]}~" if key in lost else key: text for key, text in metadata.items()}
+    save_file(dict(TENSORS), path, garbled)
+    with pytest.raises(ConceptFileError, match="does not hold what was written"):
+        read_tensors(path, "file")
+    removed = {key: text for key, text in metadata.items() if key not in lost}
+    save_file(dict(TENSORS), path, removed)
+    if len(lost) == 1:
+        with pytest.raises(ConceptFileError, match=f"remove {DIGEST} and {CHECKED}"):
+            read_tensors(path, "file")
+    else:
+        assert_same(read_tensors(path, "file").tensors, TENSORS)
+
+
+def test_files_of_earlier_versions_are_read(path):
+    """The first had no digest, those after it no word of one."""
+    save_file(dict(TENSORS), path, METADATA)
+    assert_same(read_tensors(path, "file").tensors, TENSORS)
+    digest = {DIGEST: digest_of(TENSORS, METADATA)}
+    save_file(dict(TENSORS), path, METADATA | digest)
+    assert_same(read_tensors(path, "file").tensors, TENSORS)
+    save_file(dict(TENSORS), path, METADATA | digest | {"step": "2"})
+    with pytest.raises(ConceptFileError, match="does not hold what was written"):
+        read_tensors(path, "file")
 
 
 @settings(max_examples=300, deadline=None)
