@@ -13,12 +13,16 @@ from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .frozen_layers import is_quantised_linear
+
 _CASTS = "comfy_cast_weights"  # the host's layers cast their weights at each use when it is set
 
 
 @contextmanager
 def differentiable(*modules: nn.Module) -> Iterator[None]:
     """Let autograd save the modules' parameters and buffers, without copying them.
+
+    Quantised weights of linear layers stay as they are: `frozen_layers` computes with them.
 
     The host loads weights under inference mode, and autograd refuses to save inference tensors.
     Plain tensors on the same memory stand in the modules until the block ends. They are frozen:
@@ -49,8 +53,8 @@ def differentiable(*modules: nn.Module) -> Iterator[None]:
 @cache  # once is enough: a session enters again after each preview
 def _tell_copies(device: str, megabytes: int) -> None:
     logging.warning(
-        f"While it lasts, this training keeps copies of {megabytes} MB of weights: they are "
-        f"quantised, or the device {device} cannot share a weight's memory between two tensors."
+        f"While it lasts, this training keeps copies of {megabytes} MB of weights: the device "
+        f"{device} cannot share a weight's memory between two tensors, or they are quantised."
     )
 
 
@@ -68,9 +72,10 @@ def _copy(tensor: Tensor) -> Tensor:
 def _slots(modules: tuple[nn.Module, ...]) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
     for root in modules:
         for module in root.modules():
+            kept = module.weight if is_quantised_linear(module) else None
             for slots in (module._parameters, module._buffers):
                 for name, tensor in list(slots.items()):
-                    if tensor is not None:
+                    if tensor is not None and tensor is not kept:
                         yield slots, name, tensor
 
 

@@ -26,7 +26,7 @@ from .autograd import (
 from .base_models import base_of_model, check_pair
 from .denoiser import CELL, Denoiser
 from .footprint import DeviceMemory, StepShape, needed, shapes_text, weight_bytes
-from .frozen_layers import frozen_layers
+from .frozen_layers import frozen_layers, in_type
 from .loading import load_whole, plain_clone, training, unload, unload_others
 from .low_rank import Product, added_products
 from .repeatable import repeatable
@@ -222,6 +222,7 @@ class Backbone:
         digest = hashlib.sha256()
         for module in modules:
             for name, weight in module.named_parameters():
+                weight = in_type(weight, weight.dtype)
                 ends = torch.cat([weight.flatten()[:8], weight.flatten()[-8:]])
                 digest.update(f"{name} {ends.cpu().double().tolist()}".encode())
         patches = [
@@ -244,7 +245,9 @@ class Backbone:
         self._stack.enter_context(differentiable(self._model.model, self._clip.cond_stage_model))
         self._stack.enter_context(replaced_weights(self._trained))
         self._stack.enter_context(added_products(self._products))
-        self._stack.enter_context(frozen_layers(self._model.model.diffusion_model))
+        self._stack.enter_context(
+            frozen_layers(self._model.model.diffusion_model, self._clip.cond_stage_model)
+        )
         self._stack.enter_context(first_row_detached(self._first_detached))
         if self._checkpointing:
             self._stack.enter_context(checkpointed(self._model.model.diffusion_model))
@@ -266,7 +269,7 @@ def _compute_dtype(model: ModelPatcher) -> torch.dtype:
 
 
 def _fp32_copy(weight: Tensor) -> nn.Parameter:
-    return nn.Parameter(weight.detach().to(torch.float32, copy=True))
+    return nn.Parameter(in_type(weight.detach(), torch.float32).clone())
 
 
 def _own_clip(clip: CLIP) -> CLIP:

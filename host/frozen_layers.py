@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from comfy import ops
+from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -20,18 +21,46 @@ Forward = Callable[[Tensor], Tensor]
 _PLAIN = (ops.disable_weight_init.Linear, ops.disable_weight_init.Conv2d)
 """The host's layers whose result is their weight's, cast to the input's type."""
 
+_CASTS = "comfy_force_cast_weights"  # the host's layers quantise none of what they get when set
+
 
 @contextmanager
 def frozen_layers(*modules: nn.Module) -> Iterator[None]:
     """A block in which gradients pass the modules' layers so. Equal to autograd's bit for bit."""
-    layers = [layer for module in modules for layer in module.modules() if _is_plain(layer)]
+    every = [layer for module in modules for layer in module.modules()]
+    layers = [layer for layer in every if is_quantised_linear(layer) or _is_plain(layer)]
+    casts = {layer: vars(layer).get(_CASTS) for layer in layers if is_quantised_linear(layer)}
     try:
         for layer in layers:
             layer.forward = _frozen(layer, layer.forward)
+        for layer in casts:
+            setattr(layer, _CASTS, True)
         yield
     finally:
         for layer in layers:
             del layer.forward
+        for layer, before in casts.items():
+            if before is None:
+                delattr(layer, _CASTS)
+            else:
+                setattr(layer, _CASTS, before)
+
+
+def is_quantised_linear(layer: nn.Module) -> bool:
+    """Whether the host's own code multiplies by a quantised weight, such as scaled fp8."""
+    kind = type(layer)
+    own = kind.__module__ == ops.__name__ and kind.__name__ == "Linear"
+    return own and _is_quantised(getattr(layer, "weight", None)) and "forward" not in vars(layer)
+
+
+def _is_quantised(weight: Any) -> bool:
+    return isinstance(weight, QuantizedTensor)
+
+
+def in_type(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """A weight in a type; a quantised one as the host casts it: its values come in that type."""
+    cast = weight.to(dtype=dtype)
+    return cast.dequantize() if isinstance(cast, QuantizedTensor) else cast
 
 
 def _is_plain(layer: nn.Module) -> bool:
@@ -54,7 +83,7 @@ def _frozen(layer: Any, forward: Forward) -> Forward:
     def run(x: Tensor) -> Tensor:
         weight = layer.weight
         # a frozen linear layer of the computing type keeps nothing of its own anyway
-        free = weight.dtype == x.dtype and passed is _Linear
+        free = weight.dtype == x.dtype and passed is _Linear and not _is_quantised(weight)
         if free or weight.requires_grad or not (x.requires_grad and torch.is_grad_enabled()):
             return forward(x)
         output: Any = passed.apply(x, layer, forward)
@@ -75,7 +104,7 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
         rows = gradient.reshape(-1, gradient.shape[-1])  # as autograd does: the same bits
-        found = rows @ ctx.weight.to(gradient.dtype)
+        found = rows @ in_type(ctx.weight, gradient.dtype)
         return found.view(*gradient.shape[:-1], -1), None, None
 
 

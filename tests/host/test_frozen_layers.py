@@ -8,15 +8,19 @@ import pytest
 import torch
 from comfy import ops
 from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialTransformer
+from comfy.quant_ops import QuantizedTensor
+from personalize.host import autograd, frozen_layers
 from personalize.host import backbone as backbone_module
 from personalize.host.autograd import checkpointed
 from personalize.host.backbone import Backbone, Precision
-from personalize.tests.host.test_weight_kinds import load_fp8
+from personalize.tests.conftest import load_tiny
+from personalize.tests.host.test_weight_kinds import load_fp8, quantised, rewritten
 from personalize.tests.training.test_parity import (
     LATENTS,
     cross_init,
     loss_and_gradient,
     make_batch,
+    relative,
     step_with,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -84,6 +88,56 @@ def test_casts_of_weights_are_not_kept(tiny_fp8, precision, monkeypatch):
     plain = kept_casts(tiny_fp8, precision=precision)
     assert plain > weights * precision.dtype.itemsize / 2  # most of the UNet, another time
     assert ours == 0
+
+
+# --- quantised weights ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny_quantised(tiny_sd1, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quantised")
+    return load_tiny(rewritten(tiny_sd1.path, folder, quantised), "sd1")
+
+
+def as_copies(monkeypatch):
+    """Quantised weights as plain copies for as long as a session lasts."""
+    monkeypatch.setattr(autograd, "is_quantised_linear", lambda layer: False)
+    monkeypatch.setattr(frozen_layers, "is_quantised_linear", lambda layer: False)
+
+
+@pytest.mark.parametrize("checkpoints", [False, True])
+def test_quantised_weights_give_the_gradients_of_their_values(
+    tiny_quantised, checkpoints, monkeypatch
+):
+    ours = step_with(tiny_quantised, gradient_checkpointing=checkpoints)
+    as_copies(monkeypatch)
+    loss, gradient = step_with(tiny_quantised, gradient_checkpointing=checkpoints)
+    assert torch.equal(ours[0], loss) and relative(ours[1], gradient) < 1e-5
+
+
+def kept_values(tiny, monkeypatch):
+    """Bytes of quantised weights' values that are there after a step's forward pass, in a plain
+    type; and how often a weight's values were made."""
+    made, dequantize = [], QuantizedTensor.dequantize
+
+    def noted(weight):
+        values = dequantize(weight)
+        made.append((weakref.ref(values.untyped_storage()), values.nbytes))
+        return values
+
+    monkeypatch.setattr(QuantizedTensor, "dequantize", noted)
+    backbone, batch = Backbone(tiny.model, tiny.clip), make_batch()
+    with backbone.session(LATENTS):
+        terms = cross_init(backbone).loss(backbone, batch)
+        assert all(term.requires_grad for term in terms.values())
+        return sum(size for storage, size in made if storage() is not None), len(made)
+
+
+def test_values_of_quantised_weights_are_not_kept(tiny_quantised, monkeypatch):
+    kept, made = kept_values(tiny_quantised, monkeypatch)
+    as_copies(monkeypatch)
+    assert kept == 0 < made
+    assert kept_values(tiny_quantised, monkeypatch)[0] > 0
 
 
 def saved_numbers(tiny):
