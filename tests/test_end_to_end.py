@@ -164,9 +164,11 @@ def test_from_pictures_to_a_picture(server, names):
     assert ours.shape == (64, 64, 3) and ours.std() > 0
     assert not np.array_equal(ours, stock)
 
-    new = server.log()[log:]
-    trouble = [line for line in new.splitlines() if re.search("WARNING|ERROR|Traceback", line)]
-    assert len(trouble) == 1 and "stock_positive: <rex> stays plain text" in trouble[0]
+    new = server.log()[log:].splitlines()
+    told = [line for line in new if "stock_positive: <rex> stays plain text" in line]
+    assert len(told) == 1
+    trouble = re.compile("WARNING|ERROR|Traceback")  # older hosts print no levels
+    assert not [line for line in new if trouble.search(line) and line not in told]
 
 
 def assert_progress_was_seen(client, messages, steps):

@@ -4,6 +4,7 @@ import json
 from urllib.parse import quote
 
 import pytest
+from personalize.cli.comfyui import checkout_version
 from personalize.cli.workflows import (
     ANY,
     NOTES,
@@ -18,6 +19,7 @@ from personalize.studies.curves import draw_face
 from personalize.tools.examples.make_examples import FOLDER, MINIATURE, drafts, written
 from personalize.tools.examples.make_thumbnails import BACKGROUND, PAPER, SIZE, in_order, thumbnail
 from personalize.tools.examples.miniature_examples import ENCODER, NEEDED
+from personalize.tools.get_host import VERSION
 from PIL import Image
 
 EXAMPLES = sorted(FOLDER.glob("*.json"))
@@ -109,6 +111,14 @@ def lacking(example, info):
     return sorted(core - set(info) - set(NOTES))
 
 
+def assert_same_slots(node, found, expected):
+    """Of a node of the host, other versions may have more or fewer behind those that it has."""
+    if node["properties"]["cnr_id"] == "comfy-core":
+        both = min(len(found), len(expected))
+        found, expected = found[:both], expected[:both]
+    assert found == expected
+
+
 @pytest.mark.server
 def test_every_node_is_there_with_values_in_the_order_of_its_schema(example, server):
     info = server.client.object_info()
@@ -119,8 +129,9 @@ def test_every_node_is_there_with_values_in_the_order_of_its_schema(example, ser
             continue
         assert node["type"] in info
         names = [slot["name"] for slot in node["inputs"]]
-        assert names == [name for name, _ in sockets(info[node["type"]], names)]
-        assert [o["name"] for o in node["outputs"]] == info[node["type"]]["output_name"]
+        assert_same_slots(node, names, [name for name, _ in sockets(info[node["type"]], names)])
+        outputs = [slot["name"] for slot in node["outputs"]]
+        assert_same_slots(node, outputs, info[node["type"]]["output_name"])
         expected = [
             type(d) for _, default, more in widgets(info[node["type"]]) for d in (default, *more)
         ]
@@ -133,6 +144,8 @@ def test_every_node_is_there_with_values_in_the_order_of_its_schema(example, ser
 @pytest.mark.server
 def test_the_files_are_as_the_tool_writes_them(server):
     """So notes and widgets say the same numbers, and all inputs of the nodes are there."""
+    if checkout_version(server.host) != VERSION:
+        pytest.skip(f"the examples are written with the nodes of ComfyUI {VERSION}")
     info = server.client.object_info()
     for path, draft in drafts().items():
         found = path.read_text(encoding="utf-8")

@@ -10,12 +10,16 @@ PACK = "personalize"
 
 
 def test_the_pack_loads_without_a_warning(server):
-    """Nothing of the pack in a line that sounds like trouble, and no traceback anywhere."""
+    """Nothing of the pack in a line that sounds like trouble, and none of its files in a traceback.
+
+    ComfyUI 0.16 has one of its own, about its database.
+    """
     log = server.start_log
     trouble = re.compile(r"warning|error|fail|traceback|exception", re.IGNORECASE)
     lines = [line for line in log.splitlines() if PACK in line.lower() and trouble.search(line)]
     assert not lines, "\n".join(lines)
-    assert "Traceback" not in log
+    frames = [line for line in log.splitlines() if line.lstrip().startswith('File "')]
+    assert not [line for line in frames if re.search(rf"custom_nodes[/\\]{PACK}", line)]
 
 
 def test_the_host_imported_the_pack(server):

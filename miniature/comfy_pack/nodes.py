@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,24 @@ def load_vision(path: str) -> comfy.clip_vision.ClipVisionModel:
         raise ValueError(
             f"{path} is no vision file of the miniature: its metadata has no `config`."
         )
-    model = comfy.clip_vision.ClipVisionModel(json.loads(metadata["config"]))
+    model = vision_model(json.loads(metadata["config"]))
     missing, _ = model.load_sd(state)
     if missing:
         raise ValueError(
             f"{path} is damaged: it lacks {len(missing)} weights, such as {missing[0]}."
         )
     return model
+
+
+def vision_model(config: dict[str, Any]) -> comfy.clip_vision.ClipVisionModel:
+    """A vision model of these settings, without weights.
+
+    The host reads them from a file; before ComfyUI 0.24 it takes no dict.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "config.json"
+        file.write_text(json.dumps(config), encoding="utf-8")
+        return comfy.clip_vision.ClipVisionModel(str(file))
 
 
 class MiniatureLoadVision(io.ComfyNode):

@@ -81,12 +81,12 @@ def test_text_tower_equals_the_hosts() -> None:
 
 @pytest.mark.host
 def test_vision_tower_equals_the_hosts() -> None:
-    from comfy.clip_vision import ClipVisionModel
+    from personalize.miniature.comfy_pack.nodes import vision_model
     from personalize.miniature.train.export import vision_state
 
     torch.manual_seed(1)
     pair = clip.Pair(clip.Shape(), 8).eval()
-    host = ClipVisionModel(clip.Shape().vision_config())
+    host = vision_model(clip.Shape().vision_config())
     missing, extra = host.load_sd(vision_state(pair.vision))
     assert not missing
     assert not extra
