@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PROMPTS = ["a photo of a {}", "a {} on the beach"]
 ENCODER = "encoder.safetensors"
 STAGES = ("align", "global", "local")
+MASK_MARKS = ("auto", "subject", "background")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
     data = files.add_mutually_exclusive_group(required=True)
     data.add_argument("--data", type=Path, help="folder of name.jpg with name_mask.png beside")
     data.add_argument("--open-images", type=Path, help="folder of OpenImages")
+    files.add_argument("--mask-marks", choices=MASK_MARKS, default="auto",
+                       help="what is white in the masks of --data; auto: the subject, unless white "
+                       "is along the border and not in the middle")  # fmt: skip
     files.add_argument("--subset", choices=["train", "validation", "test"], default="test")
     files.add_argument("--elite", type=Path, help="encoder to go on from; local needs one")
     files.add_argument("--comfyui", type=Path, help="folder of ComfyUI; or set COMFYUI_PATH")
@@ -278,13 +282,14 @@ def config_of_options(args: argparse.Namespace) -> EliteConfig:
 
 
 def subjects_of(args: argparse.Namespace, config: EliteConfig) -> Subjects:
+    from ..pictures.masks import MaskMarks
     from ..training.elite.config import MASKED
     from ..training.elite.folders import OpenImages, PictureFolder
 
     with_masks = config.stage in MASKED
     if args.open_images:
         return OpenImages(args.open_images, args.subset, with_masks)
-    return PictureFolder(args.data, with_masks)
+    return PictureFolder(args.data, with_masks, MaskMarks(args.mask_marks))
 
 
 def sample_subjects(args: argparse.Namespace, subjects: Subjects) -> list[Any]:

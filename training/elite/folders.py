@@ -93,7 +93,9 @@ class PictureFolder:
 
     def identity(self) -> list[Any]:
         files = [*self._pictures, *(self._masks.values() if self.with_masks else ())]
-        return [[path.name, path.stat().st_size] for path in files]
+        known = [[path.name, path.stat().st_size] for path in files]
+        turned = self.with_masks and self.marks is not MaskMarks.AUTO
+        return [*known, self.marks.value] if turned else known
 
 
 @dataclass(frozen=True)

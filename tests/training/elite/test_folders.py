@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from personalize.cli import train_elite
 from personalize.concepts.errors import PictureError, TrainingError
+from personalize.pictures.masks import MaskMarks
+from personalize.training.elite.config import EliteConfig, TrainingStage
 from personalize.training.elite.examples import Unusable
 from personalize.training.elite.folders import OpenImages, PictureFolder, around
 from PIL import Image
@@ -93,6 +96,22 @@ def test_another_mask_is_another_training(tmp_path):
     save_mask(tmp_path / "a_mask.png", (0, 0, 100, 160), 400, 320)
     after = [PictureFolder(tmp_path, masked).identity() for masked in (False, True)]
     assert before[0] == after[0] and before[1] != after[1]
+    turned = [PictureFolder(tmp_path, m, MaskMarks.BACKGROUND).identity() for m in (False, True)]
+    assert turned[0] == after[0] and turned[1] != after[1]
+
+
+@pytest.mark.parametrize(("said", "share"), [("auto", 0.25), ("subject", 0.75)])
+def test_what_is_white_in_the_masks_is_said_on_the_command_line(tmp_path, said, share):
+    """As Load Image writes the mask of a cut-out: white around the subject."""
+    save(tmp_path / "a.jpg")
+    mask = Image.new("L", (200, 160), 255)
+    mask.paste(0, (50, 40, 150, 120))
+    mask.save(tmp_path / "a_mask.png")
+    places = ["--checkpoint", "c", "--clip-vision", "v", "--output", "o", "--data", str(tmp_path)]
+    args = train_elite.parser().parse_args([*places, "--mask-marks", said])
+    subjects = train_elite.subjects_of(args, EliteConfig(stage=TrainingStage.LOCAL))
+    assert subjects.load(0, ANY).mask.mean() == share
+    assert tuple(marks.value for marks in MaskMarks) == train_elite.MASK_MARKS
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases is not here")
