@@ -1,5 +1,6 @@
 """How the host holds weights on a GPU, played on the CPU: what is left behind, evicted, dynamic."""
 
+import gc
 import logging
 import shutil
 
@@ -128,6 +129,13 @@ def models_there():
     return [one.real_model() for one in loaded if one.device == PLAYED]
 
 
+def models_in_memory(tiny):
+    """How many UNets and text encoders of these kinds there are, on any device."""
+    gc.collect()
+    kinds = {type(tiny.model.model), type(tiny.clip.cond_stage_model)}
+    return sum(type(one) in kinds for one in gc.get_objects())
+
+
 @METHODS
 @pytest.mark.parametrize("file", ["there", "gone", "never told"])
 def test_trains_beside_a_dynamic_model(on_cpu, dynamic, monkeypatch, caplog, trainer, file):
@@ -136,8 +144,11 @@ def test_trains_beside_a_dynamic_model(on_cpu, dynamic, monkeypatch, caplog, tra
         dynamic.path.unlink()
     elif file == "never told":  # by a loader of another pack
         dynamic.model.cached_patcher_init = dynamic.clip.patcher.cached_patcher_init = None
+    count = models_in_memory(dynamic)
     with caplog.at_level(logging.WARNING):
         first = run_trainer(trainer, dynamic)
+    kept = models_in_memory(dynamic)
+    assert kept == count + 2 * (file == "there")  # the host's own plain ones, by its own choice
     assert ("takes the weights that are in memory" in caplog.text) == (file != "there")
     own = [dynamic.model.model, dynamic.clip.patcher.model, dynamic.vae.first_stage_model]
     assert all(any(model is one for one in own) for model in models_there()), "one is left"
@@ -145,6 +156,7 @@ def test_trains_beside_a_dynamic_model(on_cpu, dynamic, monkeypatch, caplog, tra
     del read[:]
     assert run_trainer(trainer, dynamic).equals(first)
     assert not read or file == "gone"  # the host keeps what it has read beside the dynamic model
+    assert models_in_memory(dynamic) == kept
     assert close(first, on_cpu[trainer])
 
 
