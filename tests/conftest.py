@@ -16,6 +16,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,15 @@ NO_HOST = "no ComfyUI checkout: run `make setup` or set COMFYUI_PATH"
 
 # One thread is fastest for the tiny models, and two crawl when anything else uses the processor.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Wherever a test runs it means the same: PERSONALIZE_DEVICE=cuda asks for the GPU.
-os.environ.setdefault("PERSONALIZE_DEVICE", "cpu")
+# Wherever a test runs it means the same: PERSONALIZE_DEVICE=cuda asks for the GPU, and `played` for
+# an accelerator that is played on the CPU, in this process alone.
+DEVICE = os.environ.setdefault("PERSONALIZE_DEVICE", "cpu")
+PLAYED_RUN = DEVICE == "played" or (DEVICE == "cpu" and "PERSONALIZE_PLAYED" in os.environ)
+EXACT = {"force_fp32": True, "fp32_vae": True}  # a GPU's host would load tiny models in 16 bits
+if DEVICE != "cpu":  # nor round fp32 to TF32 in a convolution, which torch does unasked
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+if PLAYED_RUN:
+    os.environ |= {"PERSONALIZE_DEVICE": "cpu", "PERSONALIZE_PLAYED": "1"}
 
 
 # No test fails because the machine is busy.
@@ -41,7 +49,7 @@ hypothesis_settings.load_profile("patient")
 
 runpy.run_path(str(ROOT / "cli" / "run.py"))["register_pack"]()
 
-from personalize.cli.comfyui import HostError, find_host, prepare_host  # noqa: E402
+from personalize.cli.comfyui import HostError, find_host, prepare_host, wants_cpu  # noqa: E402
 from personalize.tools.server.server import ComfyServer, make_base_directory  # noqa: E402
 
 HOST = find_host()
@@ -49,9 +57,14 @@ BASE_DIRECTORY = make_base_directory()
 NO_DEVICE = ""  # or a sentence: PERSONALIZE_DEVICE names a GPU that is not there
 if HOST is not None:
     try:
-        prepare_host(None, BASE_DIRECTORY, HOST)
+        prepare_host(None, BASE_DIRECTORY, HOST, {} if wants_cpu() else EXACT)
     except HostError as error:
         NO_DEVICE = str(error)
+PLAYED = ExitStack()
+if HOST is not None and PLAYED_RUN:
+    from personalize.tests.played_device import host_with, played_device
+
+    PLAYED.enter_context(host_with(PLAYED.enter_context(played_device())))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,6 +78,7 @@ def pytest_configure() -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the base directory, and say last of all what was skipped."""
+    PLAYED.close()
     shutil.rmtree(BASE_DIRECTORY, ignore_errors=True)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter is not None else []

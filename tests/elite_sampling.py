@@ -7,6 +7,7 @@ from personalize.concepts import methods
 from personalize.concepts.concept import Concept
 from personalize.samplers.apply import apply_concept
 from personalize.samplers.local_attention import Details
+from personalize.tests.devices import here
 
 PROMPT = "a photo of <rex> on the beach"
 EVERYTHING = Details(0.8)
@@ -60,6 +61,7 @@ def drawn(tiny, concept, strength=1.0, details=EVERYTHING, prompt=PROMPT, **more
 
 
 def distance(one, other):
+    one, other = here((one, other))
     return ((one - other).norm() / other.norm()).item()
 
 
@@ -85,12 +87,13 @@ def plain_attention(q, k, v, heads):
 
 def plain_elite(q, context, heads, kv, locals_, path=""):
     """One sample: q (N, C), context (T, d), kv the global projections (to_k, to_v)."""
+    kv = [weight.to(q.device) for weight in kv]
     out, maps = plain_attention(q, context @ kv[0].T, context @ kv[1].T, heads)
     for one in locals_:
         looks = maps[:, :, one.rows].sum(dim=2)
         ratio = looks / looks.max()
-        to_k, to_v = one.projections[path]
-        local, _ = plain_attention(q, one.features @ to_k.T, one.features @ to_v.T, heads)
+        features, to_k, to_v = (t.to(q.device) for t in (one.features, *one.projections[path]))
+        local, _ = plain_attention(q, features @ to_k.T, features @ to_v.T, heads)
         local = local.view(len(q), heads, -1) * ratio.T[..., None]
         out = out + one.weight * local.flatten(1)
     return out
@@ -120,6 +123,7 @@ def plain_model(tiny, kv, mentions):
 
 def _locals_of(text, mentions):
     """Conditionings of unlike length are repeated until they are alike."""
+    text = here(text)
     for cond, locals_ in mentions:
         if len(text) % cond.shape[1] == 0 and torch.equal(text[: cond.shape[1]], cond[0]):
             return locals_

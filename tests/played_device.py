@@ -116,7 +116,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 def _on_cpu(value: Any) -> Any:
     if isinstance(value, Played):
         return value.inner
-    return CPU if isinstance(value, torch.device) else value
+    return CPU if isinstance(value, torch.device) and value.type == PLAYED.type else value
 
 
 def _check_mix(func: Any, tensors: list[Tensor], played: list[Tensor]) -> None:

@@ -3,6 +3,7 @@
 import torch
 from personalize.concepts import methods
 from personalize.concepts.concept import Concept
+from personalize.tests.devices import same
 
 LONG = "a painting of a castle on a hill with many towers and flags, " * 6
 
@@ -17,7 +18,7 @@ def encode(clip, text):
 
 def assert_same(one, other):
     for a, b in zip(one, other, strict=True):
-        assert torch.equal(a, b)
+        assert same(a, b)
 
 
 def assert_differ(one, other):

@@ -18,6 +18,7 @@ from personalize.concepts.residuals import residual_layers, residual_tensors
 from personalize.host.backbone import Backbone
 from personalize.host.base_models import towers_of
 from personalize.samplers.apply import apply_concept
+from personalize.tests.devices import close, device, here
 from personalize.tests.stock import (
     LONG,
     assert_differ,
@@ -139,7 +140,7 @@ def text_reference(clip, shape, layers):
 
     inner = TEXT_KEYS.partition(".")[2]
     weights = clip.cond_stage_model.state_dict().items()
-    weights = {k.partition(inner)[2]: w.detach().float() for k, w in weights if inner in k}
+    weights = {k.partition(inner)[2]: here(w.detach()).float() for k, w in weights if inner in k}
     return text_model(weights, shape, layers)
 
 
@@ -205,9 +206,9 @@ def test_gradient_of_one_step_equals_the_plain_computation(every_tiny, n, bias):
     with backbone.session(LATENTS):
         learner = CatVersion(config, backbone, no_pictures())
         batch = Batch(x0, noise, t, torch.zeros(2).long(), torch.zeros(2).long())
-        loss = learner.loss(backbone, batch)["denoising"]
+        loss = learner.loss(backbone, batch.to(device()))["denoising"]
         ours = torch.autograd.grad(loss, [learner.keys, learner.values])
-    leaves = [learner.keys.detach().clone(), learner.values.detach().clone()]
+    leaves = [here(part.detach()).clone() for part in (learner.keys, learner.values)]
     for leaf in leaves:
         leaf.requires_grad_(True)
     tensors = {"logit_bias": torch.tensor(bias)}
@@ -223,7 +224,7 @@ def test_gradient_of_one_step_equals_the_plain_computation(every_tiny, n, bias):
     expected = reference.denoising_loss(context, x0, noise, t)
     theirs = torch.autograd.grad(expected, leaves)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
-    for a, b in zip(ours, theirs, strict=True):
+    for a, b in zip(here(ours), theirs, strict=True):
         assert b.norm() > 1e-6
         assert ((a - b).norm() / b.norm()).item() < 1e-4
 
@@ -396,13 +397,13 @@ def test_what_it_trains_on_is_what_a_prompt_gets(tiny):
     with backbone.session(LATENTS):
         learner = CatVersion(config(), backbone, no_pictures())
         zeros = torch.zeros(LATENTS)
-        batch = Batch(zeros, zeros, *[torch.zeros(1).long()] * 3)
+        batch = Batch(zeros, zeros, *[torch.zeros(1).long()] * 3).to(device())
         trained = learner.context(backbone, batch)
         assert torch.equal(trained.rows, learner.context(backbone, batch).rows)
     rows, pooled = encode(applied(tiny, learner.to_concept()), "<cat>")
-    assert torch.allclose(trained.rows.detach(), rows, atol=1e-5)
+    assert close(trained.rows.detach(), rows)
     if trained.pooled is not None:
-        assert torch.allclose(trained.pooled.detach(), pooled, atol=1e-5)
+        assert close(trained.pooled.detach(), pooled)
 
 
 # --- the official file ------------------------------------------------------------------------

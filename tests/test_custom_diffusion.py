@@ -17,6 +17,7 @@ from personalize.concepts.files import load_concept, save_concept, save_embeddin
 from personalize.host.backbone import Backbone, Precision
 from personalize.host.weights import weight_key
 from personalize.samplers.apply import apply_concept
+from personalize.tests.devices import close, here, same
 from personalize.tests.stock import assert_differ, assert_same, encode
 from personalize.tests.training.test_learn import (
     Stop,
@@ -25,6 +26,7 @@ from personalize.tests.training.test_learn import (
     weights,
 )
 from personalize.tests.training.test_parity import (
+    drawn,
     make_batch,
     no_pictures,
     relative,
@@ -135,13 +137,12 @@ def test_gradients_equal_diffusers(every_tiny, prior_weight, first_token):
         terms = learner.loss(backbone, batch)
         parameters = learner.parameters
         gradients = torch.autograd.grad(sum(terms.values()), list(parameters.values()))
-    word = learner.words.detach().clone().requires_grad_()
+    word = here(learner.words.detach()).clone().requires_grad_()
     losses = {"denoising": reference.loss(
-        word, ["photo of a <v0> dog"] * 2, batch.x0, batch.noise, batch.t
+        word, ["photo of a <v0> dog"] * 2, *drawn(batch)
     )}  # fmt: skip
     if prior_weight:
-        prior = batch.prior
-        loss = reference.loss(word, ["photo of a dog"] * 2, prior.x0, prior.noise, prior.t)
+        loss = reference.loss(word, ["photo of a dog"] * 2, *drawn(batch.prior))
         losses["prior"] = prior_weight * loss
     expected = torch.autograd.grad(sum(losses.values()), [word, *theirs.values()])
     assert terms.keys() == losses.keys()
@@ -162,7 +163,7 @@ def test_gradient_checkpointing_and_other_precisions_change_little(tiny_sd1):
             return torch.autograd.grad(loss, list(learner.parameters.values()))
 
     plain = step()
-    assert all(map(torch.equal, plain, step(gradient_checkpointing=True)))
+    assert all(map(same, plain, step(gradient_checkpointing=True)))
     for precision, tolerance in (("bf16", 0.05), ("fp16", 0.01)):
         near = step(precision=Precision(precision))
         assert all(g.dtype == torch.float32 for g in near)
@@ -261,6 +262,7 @@ def zoomed_batch(tiny, pictures):
 
 def test_the_prompt_says_how_a_picture_is_zoomed(tiny_sd1, pictures):
     learner, _, batch = zoomed_batch(tiny_sd1, pictures)
+    batch = batch.to(torch.device("cpu"))
     kinds = learner.pictures.zooms.numbers[batch.index]
     assert {0, 3} < set(kinds.tolist()) and torch.equal(batch.prompt // 2, kinds)
     small = (kinds == 1) | (kinds == 2)
@@ -281,6 +283,7 @@ def test_only_what_is_visible_of_a_picture_counts(tiny_sd1, pictures):
 
 def test_mirrored_pictures_are_visible_where_they_are(tiny_sd1, pictures):
     learner, _, batch = zoomed_batch(tiny_sd1, pictures)
+    batch = batch.to(torch.device("cpu"))
     own = learner.pictures.zooms.visible[batch.index]
     assert batch.mirrored.any() and not torch.equal(own, own.flip(-1))
     assert torch.equal(batch.visible[batch.mirrored], own[batch.mirrored].flip(-1))
@@ -296,7 +299,7 @@ def test_a_caption_says_how_its_picture_is_zoomed(tiny_sd1, pictures):
     with backbone.session(LATENTS):
         learner = CustomDiffusion(config, backbone, seen)
         first = seen.zooms.sources == 0
-        assert torch.equal(learner.captioned >= 0, first)
+        assert torch.equal(here(learner.captioned) >= 0, first)
         far = int((first & (seen.zooms.numbers == 1)).nonzero()[0])
         ids = learner.table.ids[learner.captioned[far], :, 0].tolist()
         start = backbone.text.tokenize("a far away ")
@@ -341,7 +344,7 @@ def test_the_hosts_uniform_ddim_schedule_is_the_programs(tiny_sd1):
     sampling = tiny_sd1.model.get_model_object("model_sampling")
     sigmas = calculate_sigmas(sampling, SAMPLING["scheduler"], SAMPLING["steps"])
     steps = torch.arange(981, 0, -20)  # 50 of them, 1 in the end
-    assert torch.equal(sigmas[:-1], sampling.sigmas[steps].to(sigmas.dtype))
+    assert torch.equal(here(sigmas[:-1]), here(sampling.sigmas)[steps].to(sigmas.dtype))
 
 
 def self_made(tiny, pictures, folder, counts=None, **changes):
@@ -466,7 +469,7 @@ def loaded_weight(model, path=LORA):
     from comfy.model_management import load_models_gpu
 
     load_models_gpu([model], force_full_load=True)
-    return model.get_model_object(weight_key(path)).float().clone()
+    return here(model.get_model_object(weight_key(path))).float().clone()
 
 
 def test_the_applied_concept_is_what_was_trained(tiny_sd1, pictures, dogs):
@@ -485,7 +488,7 @@ def test_the_applied_concept_is_what_was_trained(tiny_sd1, pictures, dogs):
     concept = learned(tiny_sd1, pictures, dogs, on_step, learning_rate=5e-3).concept
     model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept)
     trained = seen["context"].rows[0]
-    assert torch.allclose(encode(clip, "photo of a <my-dog>")[0][0], trained, atol=1e-5)
+    assert close(encode(clip, "photo of a <my-dog>")[0][0], trained)
     backbone = Backbone(model, tiny_sd1.clip)
     with backbone.session(LATENTS), torch.no_grad():
         out = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, seen["context"])

@@ -13,11 +13,13 @@ from personalize.host.attention_maps import AttentionReader, nearest_side, word_
 from personalize.host.backbone import Backbone
 from personalize.host.conditioning import Conditioning
 from personalize.samplers.apply import apply_concept
+from personalize.tests.devices import close, device, here, same, there
 from personalize.tests.elite_models import clip_vision
 from personalize.tests.stock import assert_differ, assert_same, encode
 from personalize.tests.test_custom_diffusion import projections_of, same_concept
 from personalize.tests.training.test_learn import sample, train, weights
 from personalize.tests.training.test_parity import (
+    drawn,
     make_batch,
     no_pictures,
     relative,
@@ -92,7 +94,8 @@ def detex_batch(removed=(False, True), prior=True):
     blanked = noise(*LATENTS, seed=4) - 0.5
     chance = torch.tensor([0.0 if r else 0.99 for r in removed])
     class_batch = make_batch(seed=9) if prior else None
-    return DetexBatch(**vars(batch), prior=class_batch, blanked=blanked, chance=chance)
+    made = DetexBatch(**vars(batch), prior=class_batch, blanked=blanked, chance=chance)
+    return made.to(device())
 
 
 # --- one step against plain torch and diffusers -----------------------------------------------
@@ -142,7 +145,7 @@ class Plain:
             torch.nn.Linear(16, 16), torch.nn.LeakyReLU(), torch.nn.Linear(16, 16),
             torch.nn.LeakyReLU(), torch.nn.Linear(16, width),
         )  # fmt: skip
-        own = {f"{2 * int(k[0])}{k[1:]}": p.detach().clone() for k, p in parameters.items()}
+        own = {f"{2 * int(k[0])}{k[1:]}": here(p.detach()).clone() for k, p in parameters.items()}
         net.load_state_dict(own)
         return net
 
@@ -194,9 +197,10 @@ def test_terms_and_gradients_equal_a_plain_computation(every_tiny, removed, norm
         gradients = torch.autograd.grad(
             sum(terms.values()), list(parameters.values()), allow_unused=True
         )
-    word = learner.word.detach().clone().requires_grad_()
+    word = here(learner.word.detach()).clone().requires_grad_()
     mappers = [plain.mapper(part.parameters) for part in (learner.pose, learner.background)]
-    expected = plain.losses(word, mappers, seen, batch, removed, weights_, norm)
+    on_cpu = batch.to(torch.device("cpu"))
+    expected = plain.losses(word, mappers, seen, on_cpu, removed, weights_, norm)
     assert terms.keys() == expected.keys()
     for name, loss in expected.items():
         assert terms[name].item() == pytest.approx(loss.item(), rel=1e-5), name
@@ -222,15 +226,15 @@ def test_maps_equal_diffusers_attention(tiny_base):
     with backbone.session(LATENTS), torch.no_grad():
         reader = backbone.attention_reader(SIDE)
         width = backbone.text.width
-        context = torch.randn(2, 77, width, generator=torch.Generator().manual_seed(5))
-        pooled = torch.randn(2, 96, generator=torch.Generator().manual_seed(6))
+        context = there(torch.randn(2, 77, width, generator=torch.Generator().manual_seed(5)))
+        pooled = there(torch.randn(2, 96, generator=torch.Generator().manual_seed(6)))
         conditioning = Conditioning(context, pooled if tiny.kind == "sdxl" else None)
         with reader.reading():
             backbone.denoiser.predict(batch.x0, batch.noise, batch.t, conditioning)
         places = torch.tensor([[3, 9], [1, 76]])
-        maps = reader.word_maps(places)
-    told = (context, pooled) if tiny.kind == "sdxl" else context
-    plain.models.denoising_loss(told, batch.x0, batch.noise, batch.t)
+        maps = here(reader.word_maps(there(places)))
+    told = here((context, pooled) if tiny.kind == "sdxl" else context)
+    plain.models.denoising_loss(told, *drawn(batch))
     kept = [r.probabilities for r in plain.records.values()]
     kept = [p.mean(dim=1) for p in kept if p.shape[2] == SIDE**2]
     assert len(kept) == len(reader.layers) > 1
@@ -244,7 +248,7 @@ def test_maps_equal_diffusers_attention(tiny_base):
 def test_reading_changes_nothing(tiny_sd1):
     backbone, batch = Backbone(tiny_sd1.model, tiny_sd1.clip), make_batch()
     with backbone.session(LATENTS), torch.no_grad():
-        context = torch.randn(2, 77, 64, generator=torch.Generator().manual_seed(5))
+        context = there(torch.randn(2, 77, 64, generator=torch.Generator().manual_seed(5)))
         plain = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, Conditioning(context))
         reader = backbone.attention_reader(SIDE)
         with reader.reading():
@@ -295,7 +299,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(tiny_sd1):
             return torch.autograd.grad(loss, list(learner.parameters.values()))
 
     for one, other in zip(gradients(), gradients(gradient_checkpointing=True), strict=True):
-        assert torch.equal(one, other)
+        assert same(one, other)
 
 
 # --- what the switches reduce to --------------------------------------------------------------
@@ -327,22 +331,22 @@ def test_prior_weight_0_and_no_class_pictures(tiny_sd1, pictures, material):
 
 
 def test_gamma_0_never_and_gamma_1_always_removes_the_background(tiny_sd1):
-    batch = replace(detex_batch(), chance=torch.tensor([0.0, 0.999]))
-    for gamma, wanted in ((0.0, False), (1.0, True)):
-        chances = torch.tensor([0.0 if wanted else 0.999] * 2)
-        same = terms_of(tiny_sd1, replace(batch, chance=chances), mask_probability=0.5)
-        assert terms_of(tiny_sd1, batch, mask_probability=gamma) == same
+    batch = replace(detex_batch(), chance=there(torch.tensor([0.0, 0.999])))
+    for gamma, removed in ((0.0, False), (1.0, True)):
+        chances = there(torch.tensor([0.0 if removed else 0.999] * 2))
+        wanted = terms_of(tiny_sd1, replace(batch, chance=chances), mask_probability=0.5)
+        assert terms_of(tiny_sd1, batch, mask_probability=gamma) == wanted
 
 
 def test_without_attention_removal_and_attributes_it_is_custom_diffusion(tiny_sd1):
     """The same prompt, projections and prior: the same loss and gradients of them."""
-    seen, batch = views(1), replace(detex_batch(), index=torch.tensor([0, 0]))
-    batch = replace(batch, prompt=torch.tensor([0, 0]))
+    seen, batch = views(1), replace(detex_batch(), index=there(torch.tensor([0, 0])))
+    batch = replace(batch, prompt=there(torch.tensor([0, 0])))
     options = {"attention_weight": 0.0, "mask_probability": 0.0, "mappers": False}
     backbone = Backbone(tiny_sd1.model, tiny_sd1.clip)
     with backbone.session((4, *LATENTS[1:])):
         ours = Detex(detex(**options), backbone, seen)
-        fixed = backbone.text.embed(torch.tensor(backbone.text.tokenize("red big")))
+        fixed = backbone.text.embed(there(torch.tensor(backbone.text.tokenize("red big"))))
         with torch.no_grad():
             ours.pose.start.copy_(fixed[:1])
             ours.background.start.copy_(fixed[1:])
@@ -376,12 +380,12 @@ def test_masked_out_pixels_give_no_gradient_when_the_background_is_removed(
     monkeypatch.setattr(module, "image_embeddings", lambda *_: held)
     mask = material["masks"][0][..., None]
     other = [pictures[0] * mask + noise(2, 64, 70, 3, seed=8) * (1 - mask)]
-    for gamma, same in ((1.0, True), (0.5, False)):
+    for gamma, alike in ((1.0, True), (0.5, False)):
         pair = [
             learned(tiny_sd1, images, material, mask_probability=gamma).concept
             for images in (pictures, other)
         ]
-        assert same_concept(*pair) == same
+        assert same_concept(*pair) == alike
 
 
 def test_without_mappers_the_words_themselves_are_trained(tiny_sd1, pictures, material):
@@ -464,8 +468,8 @@ def test_flips_mirror_the_masks(tiny_sd1):
     backbone, seen = Backbone(tiny_sd1.model, tiny_sd1.clip), views()
     with backbone.session(LATENTS):
         learner = Detex(detex(), backbone, seen)
-    batch = replace(detex_batch(), mirrored=torch.tensor([True, False]))
-    masks = learner.masks_of(batch, 64)
+    batch = replace(detex_batch(), mirrored=there(torch.tensor([True, False])))
+    masks = here(learner.masks_of(batch, 64))
     assert torch.equal(masks[0], seen.masks[1].flip(-1)) and torch.equal(masks[1], seen.masks[0])
 
 
@@ -507,7 +511,7 @@ def test_a_prompt_is_encoded_as_it_was_trained(tiny_sd1, pictures, material):
     clip = applied_clip(tiny_sd1, concept)
     full = "photo of a <my-dog> with <my-dog:pose2> pose in <my-dog:background2> background"
     for row, prompt in enumerate((full, "photo of a <my-dog> with <my-dog:pose1> pose")):
-        assert torch.allclose(encode(clip, prompt)[0][0], seen["rows"][row], atol=1e-5)
+        assert close(encode(clip, prompt)[0][0], seen["rows"][row])
 
 
 def test_strength_0_is_the_class_word_without_attributes(tiny_sd1, concept):

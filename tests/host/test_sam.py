@@ -12,6 +12,7 @@ from personalize.concepts.errors import ConceptFileError
 from personalize.host import sam as sams
 from personalize.host.sam import load_sam, predict_masks
 from personalize.host.sam_first import build_sam, sam_shape
+from personalize.tests.devices import on_cpu, same
 from personalize.tests.sam_models import package_sam, save_sam
 from PIL import Image
 from safetensors.torch import save_file
@@ -48,8 +49,12 @@ def reference(sam, pixels, several=True, points=None, labels=None, box=None):
 
 
 def assert_same(ours, theirs):
-    for one, other in zip(ours, theirs, strict=True):
-        assert torch.equal(one, torch.as_tensor(other))
+    """Masks and qualities. On a GPU some numbers round to the other side of a mask's border."""
+    for one, other in zip(ours, map(torch.as_tensor, theirs), strict=True):
+        if one.dtype == torch.bool and not on_cpu():
+            assert one.shape == other.shape and (one != other).float().mean() < 0.005
+        else:
+            assert same(one, other)
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +174,14 @@ def test_a_picture_is_embedded_once(path, monkeypatch):
     assert len(seen) == 6
 
 
+@torch.inference_mode()
+def unload_all():
+    """As a server does it."""
+    from comfy import model_management
+
+    model_management.unload_all_models()
+
+
 def test_the_host_loads_unloads_and_frees_it(path):
     from comfy import model_management
 
@@ -177,11 +190,11 @@ def test_the_host_loads_unloads_and_frees_it(path):
     before = predict_masks(model, image, **PROMPTS[0])
     loaded = [entry.model for entry in model_management.current_loaded_models]
     assert model.patcher in loaded
-    model_management.unload_all_models()
+    unload_all()
     assert model.patcher not in [e.model for e in model_management.current_loaded_models]
     assert_same(predict_masks(model, image, **PROMPTS[0]), before)
     gone = weakref.ref(model.patcher.model)
-    model_management.unload_all_models()
+    unload_all()
     del model, loaded
     gc.collect()
     assert gone() is None

@@ -11,6 +11,7 @@ from personalize.concepts.concept import Concept
 from personalize.concepts.files import save_embedding
 from personalize.concepts.residuals import residual_layers, residual_tensors
 from personalize.host import base_models
+from personalize.host.autograd import differentiable
 from personalize.host.bases.host_base import HostBase
 from personalize.host.conditioning import Conditioning
 from personalize.host.text_encoder import TextEncoder
@@ -18,6 +19,7 @@ from personalize.samplers.apply import with_text
 from personalize.samplers.mentions import MENTIONS
 from personalize.samplers.prompt_words import AppliedConcept
 from personalize.samplers.strength import Strength
+from personalize.tests.devices import close, same, there
 from personalize.training.catversion import CatVersion, CatVersionConfig
 from personalize.training.cross_init import CrossInitConfig, initial_words
 from personalize.training.prompts import PromptTable
@@ -101,7 +103,8 @@ def assert_same(one, other):
 
 
 def text_of(clip):
-    clip.load_model()
+    with torch.inference_mode():
+        clip.load_model()
     return TextEncoder(clip)
 
 
@@ -128,15 +131,15 @@ def test_context_and_pooled_are_the_hosts(clip, prompt, skip):
     with torch.no_grad():
         text = text_of(clip)
         ours = text.encode(text.prompts([prompt]))
-    assert torch.equal(ours.rows, rows)
-    assert torch.equal(ours.pooled, extra["pooled_output"])
+    assert same(ours.rows, rows)
+    assert same(ours.pooled, extra["pooled_output"])
 
 
 def test_gradients_reach_a_words_vectors_in_both_encoders(clip):
     text = text_of(clip)
     table = PromptTable(text, [["a photo of ", range(2), " on the beach"]])
-    with torch.inference_mode(False):
-        vectors = word().requires_grad_()
+    with torch.inference_mode(False), differentiable(clip.cond_stage_model):
+        vectors = there(word()).requires_grad_()
         made = text.encode(table.embed(text, torch.tensor([0]), vectors))
         of_rows = torch.autograd.grad(made.rows.square().sum(), vectors, retain_graph=True)[0]
         of_pooled = torch.autograd.grad(made.pooled.sum(), vectors)[0]
@@ -207,8 +210,8 @@ def test_catversion_learns_and_draws_in_both_encoders(clip):
     assert "residual.clip_g.3.key" in made.tensors
     rows, extra = encode(applied(clip, made), "<x>")
     for row in (0, 1):
-        assert torch.allclose(trained.rows[row], rows[0], atol=1e-5)
-        assert torch.allclose(trained.pooled[row], extra["pooled_output"][0], atol=1e-5)
+        assert close(trained.rows[row], rows[0])
+        assert close(trained.pooled[row], extra["pooled_output"][0])
     assert not torch.allclose(rows, encode(clip, "big dog")[0], atol=1e-2)
 
 

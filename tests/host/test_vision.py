@@ -5,6 +5,7 @@ import torch
 from personalize.concepts.errors import BaseModelError
 from personalize.concepts.vision import VisionShape
 from personalize.host.vision import layer_features, vision_shape
+from personalize.tests.devices import here
 from personalize.tests.elite_models import SHAPE, VISION, clip_vision
 
 pytestmark = pytest.mark.host
@@ -15,7 +16,7 @@ def transformers_model(vision):
 
     config = CLIPVisionConfig(**{k: v for k, v in VISION.items() if k != "model_type"})
     model = CLIPVisionModelWithProjection(config).eval()
-    weights = {k: w.float() for k, w in vision.model.state_dict().items()}
+    weights = {k: w.float() for k, w in here(dict(vision.model.state_dict())).items()}
     missing, unknown = model.load_state_dict(weights, strict=False)
     assert not unknown and all("position_ids" in key for key in missing)
     return model
@@ -26,7 +27,7 @@ def test_features_equal_transformers():
     vision = clip_vision()
     model = transformers_model(vision)
     pictures = torch.rand(2, 70, 40, 3, generator=torch.Generator().manual_seed(0))
-    features = layer_features(vision, pictures, (12, 2, 4, 6, 8))
+    features = here(layer_features(vision, pictures, (12, 2, 4, 6, 8)))
     # the whole picture, bicubic, to 8 bits, as a picture file would be
     square = torch.nn.functional.interpolate(
         pictures.movedim(-1, 1), (56, 56), mode="bicubic", antialias=True

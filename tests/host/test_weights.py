@@ -10,6 +10,7 @@ from personalize.host.weights import (
     weight_key,
     weight_shapes,
 )
+from personalize.tests.devices import here
 
 pytestmark = pytest.mark.host
 
@@ -27,7 +28,7 @@ def loaded(model):
     from comfy.model_management import load_models_gpu
 
     load_models_gpu([model], force_full_load=True)
-    return model.get_model_object(weight_key(PATH)).float().clone()
+    return here(model.get_model_object(weight_key(PATH))).float().clone()
 
 
 def test_the_own_weights_are_those_without_patches(tiny):

@@ -9,6 +9,7 @@ from personalize.host.attention import cross_attention
 from personalize.host.attention_maps import AttentionRecorder, Grid, grid_of
 from personalize.samplers.apply import apply_concept
 from personalize.samplers.word_maps import LAYERS, Look, word_maps
+from personalize.tests.devices import close, here
 from personalize.tests.samplers.test_local_weights import detex
 from personalize.tests.stock import LONG, make_concept
 from personalize.tests.training.test_learn import sample, weights
@@ -39,7 +40,7 @@ def spied(tiny_sd1):
 
     def note(q, k, v, options):
         heads = options["n_heads"]
-        q_, k_ = (x.unflatten(-1, (heads, -1)).transpose(1, 2).double() for x in (q, k))
+        q_, k_ = (here(x).unflatten(-1, (heads, -1)).transpose(1, 2).double() for x in (q, k))
         logits = q_ @ k_.transpose(2, 3) / math.sqrt(q_.shape[-1])
         seen.append((options["cond_or_uncond"], logits.softmax(-1).mean(1).float()))
         return cross_attention(q, k, v, options)
@@ -74,7 +75,7 @@ def test_maps_of_a_finished_picture(tiny_sd1, spied, layers):
     assert [word.text for word in found.words] == ["red dog", "grass"]
     assert found.maps.shape == (2, SIZE, SIZE)
     expected = plain_maps(seen, [[2, 3], [5]], LAYERS[layers])
-    assert torch.allclose(found.maps, expected, atol=1e-5)
+    assert close(found.maps, expected)
     assert torch.equal(found.latent, PICTURE)
     assert all(which == [0] for which, _ in seen)  # the negative prompt is left out
 
@@ -87,7 +88,7 @@ def test_maps_while_a_picture_is_drawn(tiny_sd1, spied, negative):
     assert all(sorted(which) == [0, 1] for which, _ in seen)
     repeats = seen[0][1].shape[-1] // 77
     expected = plain_maps(seen, [[3 + 77 * n for n in range(repeats)]])
-    assert torch.allclose(found.maps, expected, atol=1e-5)
+    assert close(found.maps, expected)
     stock = sample_as(tiny_sd1, negative)
     assert torch.equal(found.latent, stock)
 
@@ -107,7 +108,7 @@ def test_the_shares_of_all_rows_are_everything(tiny):
     recorder = AttentionRecorder([range(77)], 77, (SIZE, SIZE))
     with torch.inference_mode():
         sample(tiny, PROMPT, recorder.attached(tiny.model))
-    assert torch.allclose(recorder.maps(), torch.ones(1, SIZE, SIZE), atol=1e-5)
+    assert close(recorder.maps(), torch.ones(1, SIZE, SIZE))
 
 
 def test_looking_changes_nothing(tiny):
@@ -171,7 +172,7 @@ def test_noise_levels_are_those_of_the_range(tiny_sd1):
     late = maps_of(tiny_sd1.model, tiny_sd1.clip, latent=EMPTY, steps=4, start=0.5).maps
     both = maps_of(tiny_sd1.model, tiny_sd1.clip, latent=EMPTY, steps=4).maps
     assert not torch.allclose(early, late, atol=1e-4)
-    assert torch.allclose((early + late) / 2, both, atol=1e-5)
+    assert close((early + late) / 2, both)
 
 
 def test_a_batch_shows_its_first_picture_and_sides_may_differ(tiny_sd1):

@@ -14,12 +14,14 @@ from personalize.host import autograd
 from personalize.host.devices import on_device
 from personalize.host.sam import load_sam, predict_masks
 from personalize.samplers.apply import apply_concept
+from personalize.tests import test_catversion, test_custom_diffusion, test_detex
 from personalize.tests.conftest import load_tiny
 from personalize.tests.elite_models import clip_vision, random_encoder
 from personalize.tests.moving_host import sampled
 from personalize.tests.played_device import CPU, PLAYED, DeviceMix, host_with, played_device
 from personalize.tests.sam_models import save_sam
 from personalize.tests.trainers import TRAINERS, noise, run_trainer, square_masks
+from personalize.tests.training import test_parity
 from personalize.training.elite.encoding import encode_elite
 
 pytestmark = pytest.mark.host
@@ -147,3 +149,22 @@ def test_while_it_learns_only_the_unet_and_the_text_encoder_are_there(played, tr
     run_trainer(trainer, played, on_step, steps=2)
     wanted = {type(played.model.model), type(played.clip.cond_stage_model)}
     assert there == [wanted, wanted]
+
+
+@pytest.mark.parametrize("text", [PLAYED], ids=["all there"])
+@pytest.mark.parametrize(
+    "test",
+    [
+        lambda tiny: test_parity.test_encodes_as_the_host_does(tiny, None),
+        lambda tiny: test_parity.test_predicts_as_the_hosts_unet_does(tiny),
+        lambda tiny: test_detex.test_maps_equal_diffusers_attention(tiny),
+        lambda tiny: test_custom_diffusion.test_gradients_equal_diffusers(tiny, 0.7, False),
+        lambda tiny: test_catversion.test_gradient_of_one_step_equals_the_plain_computation(
+            tiny, 4, 0.0
+        ),
+    ],
+    ids=["text", "unet", "maps", "projections", "residuals"],
+)
+def test_tests_of_the_suite_know_no_device(played, test):
+    """Some of them; PERSONALIZE_DEVICE=played runs all."""
+    test(played)

@@ -22,6 +22,7 @@ from personalize.concepts.errors import (
 from personalize.concepts.files import save_concept
 from personalize.host.bases.host_base import HostBase
 from personalize.samplers.apply import apply_concept
+from personalize.tests.devices import here
 from personalize.tests.stock import text_lora
 from personalize.training import loop, states
 from personalize.training.cross_init import CrossInitConfig
@@ -307,7 +308,8 @@ def sample(tiny, text, model=None, clip=None):
 
 def weights(patcher):
     # what a file lacks is uninitialised memory in the host, so NaN must equal NaN
-    return {key: value.nan_to_num().clone() for key, value in patcher.model_state_dict().items()}
+    state = here(dict(patcher.model_state_dict()))
+    return {key: value.nan_to_num().clone() for key, value in state.items()}
 
 
 def own_forwards(tiny):

@@ -8,6 +8,7 @@ import torch
 from personalize.concepts.errors import TrainingError
 from personalize.host.backbone import Backbone
 from personalize.host.footprint import Allocated, DeviceMemory, StepShape, needed, shapes_text
+from personalize.tests.devices import cpu_only, not_played, there
 from personalize.tests.trainers import run_trainer
 from personalize.tests.training.test_parity import LATENTS
 from personalize.training.memory import GIB, RESERVE, fitted
@@ -53,6 +54,7 @@ def test_what_is_learned_and_its_moments_count():
     assert fitted(config(), on_gpu(5 * GIB), learned).micro_batch == 2
 
 
+@cpu_only("of a GPU the host knows how much is free")
 def test_on_a_cpu_the_whole_batch_goes_at_once(tiny_sd1):
     backbone = Backbone(tiny_sd1.model, tiny_sd1.clip)
     assert backbone.memory() is None
@@ -98,16 +100,17 @@ def counted(tiny, rows, **options):
     return needed(shapes_text(tiny.model.model.model_config.unet_config), shape)
 
 
+@not_played("its tensors are pairs of tensors")
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_count_is_that_of_a_real_step(tiny, checkpointing):
-    """Tensors of the real UNet, made on the CPU by the session that trains."""
+    """Tensors of the real UNet, made by the session that trains."""
     backbone = Backbone(tiny.model, tiny.clip, gradient_checkpointing=checkpointing)
     with backbone.session(LATENTS):
         with torch.no_grad():
             prompts = backbone.text.encode(backbone.text.prompts(["a dog"] * 2))
         rows = prompts.rows.clone().requires_grad_()
         conditioning = type(prompts)(rows, prompts.pooled)
-        x0 = torch.zeros(LATENTS)
+        x0 = there(torch.zeros(LATENTS))
         with Allocated(tiny.model.model.parameters()) as allocated:
             out = backbone.denoiser.predict(x0, x0, torch.tensor([1, 2]), conditioning)
             torch.autograd.grad(out.square().mean(), rows)

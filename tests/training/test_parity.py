@@ -9,6 +9,7 @@ from personalize.host.backbone import Backbone, Precision
 from personalize.host.conditioning import Conditioning
 from personalize.host.latents import LatentPosterior
 from personalize.host.text_encoder import TextEncoder
+from personalize.tests.devices import close, device, here, same, there
 from personalize.training.batch import Batch
 from personalize.training.cross_init import CrossInit, CrossInitConfig, initial_words
 from personalize.training.names import known_names
@@ -73,7 +74,13 @@ def reference(every_tiny):
 def make_batch(timesteps=(30, 700), prompt=(0, 1), seed=0):
     generator = torch.Generator().manual_seed(seed)
     x0, noise = (torch.randn(LATENTS, generator=generator) for _ in range(2))
-    return Batch(x0, noise, torch.tensor(timesteps), torch.zeros(2).long(), torch.tensor(prompt))
+    batch = Batch(x0, noise, torch.tensor(timesteps), torch.zeros(2).long(), torch.tensor(prompt))
+    return batch.to(device())
+
+
+def drawn(batch):
+    """x0, noise and t on the CPU, where the reference computes."""
+    return here((batch.x0, batch.noise, batch.t))
 
 
 def no_pictures(count=2):
@@ -91,16 +98,19 @@ def move(learner, seed=5):
     """Take the words away from their start, where the regulariser has no gradient."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        learner.words += 0.1 * torch.randn(learner.words.shape, generator=generator)
+        away = torch.randn(learner.words.shape, generator=generator)
+        learner.words += 0.1 * away.to(learner.words.device)
     return learner
 
 
 def loss_and_gradient(backbone, learner, batch):
+    """On the CPU."""
     total = torch.stack(list(learner.loss(backbone, batch).values())).sum()
-    return total.detach(), torch.autograd.grad(total, learner.words)[0]
+    return here((total.detach(), torch.autograd.grad(total, learner.words)[0]))
 
 
 def relative(ours, theirs):
+    ours, theirs = here((ours, theirs))
     return ((ours - theirs).norm() / theirs.norm()).item()
 
 
@@ -144,7 +154,9 @@ class IndependentInit:
 
         inner = TEXT_KEYS.partition(".")[2]
         weights = encoder.state_dict().items()
-        weights = {k.removeprefix(inner): w.detach().float() for k, w in weights if inner in k}
+        weights = {
+            k.removeprefix(inner): here(w.detach()).float() for k, w in weights if inner in k
+        }
         self.tokenizer = CLIPTokenizer.from_pretrained(tokenizer_folder(), pad_token=pad)
         self.table = weights["embeddings.token_embedding.weight"]
         self.text = text_model(weights, shape, layers)
@@ -179,6 +191,8 @@ class IndependentInit:
 @torch.no_grad()
 def worst_difference(clip, shape):
     """Of the words that Cross Initialization starts from, over all text encoders."""
+    with torch.inference_mode():
+        clip.load_model()
     text, model, worst = TextEncoder(clip), clip.cond_stage_model, 0.0
     encoders = [(shape.text, shape.layers, shape.pad)]
     if shape.second is not None:  # the whole encoders, with the final norm that contexts lack
@@ -196,7 +210,7 @@ def worst_difference(clip, shape):
             expected = cases[word]
             assert part.shape == expected.shape
             assert 0.1 < expected.std() < 10
-            worst = max(worst, (part - expected).abs().max().item())
+            worst = max(worst, (here(part) - expected).abs().max().item())
     return worst
 
 
@@ -224,9 +238,9 @@ def test_textual_inversion_gradient_equals_diffusers(every_tiny, reference, time
         config = TextualInversionConfig(**settings(init_word="dog", vectors=2))
         learner = move(TextualInversion(config, backbone, no_pictures()))
         loss, gradient = loss_and_gradient(backbone, learner, batch)
-    words = learner.words.detach().clone().requires_grad_()
+    words = here(learner.words.detach()).clone().requires_grad_()
     prompts = [template.format("<v0> <v1>") for template in TEMPLATES]
-    expected = reference.loss(words, prompts, batch.x0, batch.noise, batch.t)
+    expected = reference.loss(words, prompts, *drawn(batch))
     theirs = torch.autograd.grad(expected, words)[0]
     assert theirs.norm() > 1e-3
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -240,13 +254,13 @@ def test_cross_init_gradient_equals_diffusers(every_tiny, reference, regulariser
         config = CrossInitConfig(**settings(regulariser=regulariser, reg_weight=0.01))
         learner = move(CrossInit(config, backbone, no_pictures()))
         loss, gradient = loss_and_gradient(backbone, learner, batch)
-    words = learner.words.detach().clone().requires_grad_()
+    words = here(learner.words.detach()).clone().requires_grad_()
     prompts = [template.format("face of <v0> <v1> person") for template in TEMPLATES]
-    apart = words - learner.initial
+    apart = words - here(learner.initial)
     parts = backbone.split(apart)  # each text encoder's own
     distances = sum(part.norm(dim=1).mean() for part in parts)
     penalty = distances if regulariser == "distance" else apart.norm() ** 2
-    expected = reference.loss(words, prompts, batch.x0, batch.noise, batch.t) + 0.01 * penalty
+    expected = reference.loss(words, prompts, *drawn(batch)) + 0.01 * penalty
     theirs = torch.autograd.grad(expected, words)[0]
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert relative(gradient, theirs) < 1e-4
@@ -276,8 +290,8 @@ def slope(backbone, learner, batch, direction, step=0.1):
     start = learner.words.clone()
     rises = []
     for offset in (step, -step, step / 2, -step / 2):
-        learner.words.copy_(start + offset * direction)
-        rises.append(sum(term.double() for term in learner.loss(backbone, batch).values()))
+        learner.words.copy_(start + offset * there(direction))
+        rises.append(sum(here(term).double() for term in learner.loss(backbone, batch).values()))
     learner.words.copy_(start)
     wide, narrow = (rises[0] - rises[1]) / (2 * step), (rises[2] - rises[3]) / step
     return (4 * narrow - wide) / 3
@@ -315,9 +329,9 @@ def test_encodes_as_the_host_does(tiny_base, stop_at):
             prompts = text.prompts([prompt])
             prompts.rows.requires_grad_()
             ours = text.encode(prompts)
-            assert torch.equal(ours.rows.detach(), rows)
+            assert same(ours.rows.detach(), rows)
             if ours.pooled is not None:
-                assert torch.equal(ours.pooled.detach(), pooled)
+                assert same(ours.pooled.detach(), pooled)
 
 
 def test_predicts_as_the_hosts_unet_does(every_tiny):
@@ -325,20 +339,20 @@ def test_predicts_as_the_hosts_unet_does(every_tiny):
     generator = torch.Generator().manual_seed(2)
     told, pooled = {}, None
     if every_tiny.kind in ("sdxl", "sdxlv"):
-        pooled = torch.randn(2, 96, generator=generator)
+        pooled = there(torch.randn(2, 96, generator=generator))
         sizes = {"height": 64, "width": 64}
         told = {"y": every_tiny.model.model.encode_adm(pooled_output=pooled, **sizes)}
     with backbone.session(LATENTS), torch.no_grad():
-        context = torch.randn(2, 77, backbone.text.width, generator=generator)
+        context = there(torch.randn(2, 77, backbone.text.width, generator=generator))
         conditioning = Conditioning(context, pooled)
         ours = backbone.denoiser.predict(batch.x0, batch.noise, batch.t, conditioning)
     with torch.inference_mode():
         sampling = every_tiny.model.get_model_object("model_sampling")
-        sigma = sampling.sigmas[batch.t]
+        sigma = there(here(sampling.sigmas)[here(batch.t)])
         x = batch.x0 + sigma.view(-1, 1, 1, 1) * batch.noise
         unet = every_tiny.model.model.diffusion_model
         raw = unet(sampling.calculate_input(sigma, x), batch.t.float(), context=context, **told)
-    assert torch.allclose(ours, raw, atol=2e-5)
+    assert close(ours, raw, atol=2e-5)
 
 
 # --- options of the step ----------------------------------------------------------------------

@@ -9,6 +9,7 @@ from personalize.concepts.files import load_concept, save_concept
 from personalize.concepts.lora import lora_tensors
 from personalize.host.backbone import Backbone
 from personalize.samplers.apply import apply_concept
+from personalize.tests.devices import here, there
 from personalize.tests.played_device import PLAYED, host_with, played_device
 from personalize.tests.test_custom_diffusion import LATENTS, cd, same_concept, with_prior
 from personalize.tests.trainers import noise, run_trainer
@@ -48,7 +49,7 @@ def gradients(tiny, rank, change):
             change(learner.projections.parameters)
         loss = sum(learner.loss(backbone, batch).values())
         found = torch.autograd.grad(loss, list(learner.parameters.values()))
-        return loss.item(), dict(zip(learner.parameters, found, strict=True))
+        return loss.item(), dict(zip(learner.parameters, here(found), strict=True))
 
 
 def test_a_product_counts_and_learns_as_the_weight_that_it_is_added_to(tiny):
@@ -58,11 +59,11 @@ def test_a_product_counts_and_learns_as_the_weight_that_it_is_added_to(tiny):
     def change_factors(parameters):
         for n, (name, factor) in enumerate(parameters.items()):
             factor.copy_((noise(*factor.shape, seed=n) - 0.5) * 0.2)
-            factors[name] = factor.detach().clone()
+            factors[name] = here(factor.detach()).clone()
 
     def change_weights(parameters):
         for path, weight in parameters.items():
-            weight += factors[f"{path}.up"] @ factors[f"{path}.down"]
+            weight += there(factors[f"{path}.up"] @ factors[f"{path}.down"])
 
     loss, small = gradients(tiny, RANK, change_factors)
     same_loss, whole = gradients(tiny, 0, change_weights)

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from personalize.concepts.errors import TrainingError
+from personalize.host.autograd import differentiable
 from personalize.host.text_encoder import TextEncoder
+from personalize.tests.devices import here
 from personalize.training.cross_init import (
     CrossInitConfig,
     initial_tokens,
@@ -19,7 +21,8 @@ pytestmark = pytest.mark.host
 @pytest.fixture(params=["tiny_sd1", "tiny_sd2"])
 def text(request):
     clip = request.getfixturevalue(request.param).clip
-    clip.load_model()
+    with torch.inference_mode():
+        clip.load_model()
     return TextEncoder(clip)
 
 
@@ -53,15 +56,15 @@ def test_rows_are_what_the_host_tokenises(text):
     for n, prompt in enumerate(("a photo of a big red dog on the beach", "cat")):
         ((*stock,),) = text.clip.tokenize(prompt)[key]
         stock = torch.tensor([token for token, _ in stock])
-        plain = table.slots[n] < 0
-        assert torch.equal(table.ids[n, :, 0][plain], stock[plain])
+        plain = here(table.slots[n]) < 0
+        assert torch.equal(here(table.ids[n, :, 0])[plain], stock[plain])
     assert table.slots[0].tolist() == [-1] * 5 + [0, 1] + [-1] * 70
 
 
 def test_gradients_reach_the_words_alone(text):
     table = PromptTable(text, [[range(2), " dog"]])
     vectors = torch.zeros(2, text.width, requires_grad=True)
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), differentiable(text.clip.cond_stage_model):
         embedded = table.embed(text, torch.tensor([0, 0]), vectors)
     embedded.rows.sum().backward()
     assert torch.equal(vectors.grad, torch.full((2, text.width), 2.0))

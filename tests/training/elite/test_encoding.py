@@ -12,6 +12,7 @@ from personalize.concepts.files import load_concept, save_concept
 from personalize.concepts.vision import VisionShape
 from personalize.host.vision import layer_features
 from personalize.pictures.masks import MaskMarks
+from personalize.tests.devices import close, here
 from personalize.tests.elite_models import clip_vision, random_encoder
 from personalize.training.elite.encoding import encode_elite
 
@@ -47,13 +48,13 @@ def test_one_picture(encoder, vision, tmp_path):
     assert list(concept.words) == ["", "word1", "word2", "word3", "word4"]
     assert concept.encoder is encoder and len(concept.pictures) == 1
     features = layer_features(vision, picture, read_layers(encoder.vision))
-    expected = map_words(encoder.global_stage.mapper, features)[0]
+    expected = map_words(encoder.global_stage.mapper, here(features))[0]
     for n, word in enumerate(concept.words.values()):
-        assert torch.allclose(word[0], expected[n], atol=1e-5)
+        assert close(word[0], expected[n])
     masked = layer_features(vision, picture * mask[..., None], read_layers(encoder.vision))
-    local = map_patches(encoder.local_stage.mapper, masked)[0].view(4, 4, 64)
+    local = map_patches(encoder.local_stage.mapper, here(masked))[0].view(4, 4, 64)
     local[:, 2:] = 0
-    assert torch.allclose(concept.tensors["local"].view(4, 4, 64), local, atol=1e-5)
+    assert close(concept.tensors["local"].view(4, 4, 64), local)
     save_concept(concept, tmp_path / "c.safetensors")
     again = load_concept(tmp_path / "c.safetensors")
     assert again.encoder is None and again.training["encoder"]["digest"] == encoder.digest
@@ -74,8 +75,8 @@ def test_several_pictures(encoder, vision):
     concept = encode_elite(encoder, vision, both, left_half(2))
     each = [encode_elite(encoder, vision, p[None], left_half()) for p in both]
     for key, word in concept.words.items():
-        assert torch.allclose(word, (each[0].words[key] + each[1].words[key]) / 2, atol=1e-5)
-    assert torch.allclose(concept.tensors["local"], each[0].tensors["local"], atol=1e-5)
+        assert close(word, (each[0].words[key] + each[1].words[key]) / 2)
+    assert close(concept.tensors["local"], each[0].tensors["local"])
 
 
 def test_a_mask_of_another_size_is_resized(encoder, vision):

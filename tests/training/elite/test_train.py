@@ -14,6 +14,7 @@ from personalize.host.backbone import Backbone
 from personalize.host.latents import encode_posterior
 from personalize.samplers.apply import apply_concept
 from personalize.samplers.local_attention import Details
+from personalize.tests.devices import close, device, here, there
 from personalize.tests.elite_models import SHAPE, clip_vision, random_encoder, weights_of
 from personalize.training.descent import Alone
 from personalize.training.elite import batches as elite_batches
@@ -87,7 +88,7 @@ def test_the_global_stage_learns_a_mapper_and_the_keys_and_values(models, subjec
     for path, pair in stage.projections.items():
         for new, old in zip(pair, own[path], strict=True):
             assert new.shape == old.shape and not torch.equal(new, old)
-            assert torch.allclose(new, old, atol=0.02)
+            assert close(new, old, atol=0.02)
     assert list(trained.losses) == ["loss", "denoising", "words"]
     assert trained.losses["words"][-1] < trained.losses["words"][0]
     assert bits_of(tiny_sd1) == before
@@ -239,14 +240,14 @@ def batch_of(models, subjects, chosen, backbone):
 
 
 def test_a_new_mapper_can_start_with_smaller_words(models, subjects, tiny_sd1):
-    features = torch.randn(5, 2, 1 + SHAPE.patches, SHAPE.width)
+    features = there(torch.randn(5, 2, 1 + SHAPE.patches, SHAPE.width))
     backbone = Backbone(models.model, models.clip, config().precision, False)
     with backbone.session((2, 4, 8, 8)):
         sizes = []
         for scale in (1.0, 0.2):
             learner = GlobalElite(config(start_scale=scale), backbone, SHAPE)
             sizes.append(map_words(learner.mapper, features).detach())
-    assert torch.allclose(sizes[1], 0.2 * sizes[0], atol=1e-6)
+    assert close(sizes[1], 0.2 * sizes[0])
 
 
 @pytest.mark.parametrize("stage", ["global", "local"])
@@ -283,8 +284,9 @@ def test_the_local_loss_is_that_of_sampling_with_the_concept(kind, subjects, req
         loss = learner.loss(backbone, batch)["denoising"].item()
         learner.config = replace(chosen, sum_channels=False)
         of_means = learner.loss(backbone, batch)["denoising"].item()
-        caption = learner.table.ids[batch.prompt[0], :, 0]
+        caption = here(learner.table.ids[batch.prompt[0], :, 0])
         sigma = backbone.denoiser.sigmas(batch.t)
+        sigma, batch = here(sigma), batch.to(torch.device("cpu"))
         words = map_words(start.global_stage.mapper, batch.features)
         local = mask_patches(map_patches(start.local_stage.mapper, batch.local), batch.masks)
 
@@ -312,6 +314,7 @@ def sampled_error(model, clip, prompt, batch, sigma):
     from comfy.sampler_helpers import convert_cond
 
     load_models_gpu([model])
+    batch, sigma = batch.to(device()), there(sigma)
     x = batch.x0 + sigma.view(-1, 1, 1, 1) * batch.noise
     conds = {"positive": convert_cond(conds["positive"])}
     conds = process_conds(model.model, x, conds, x.device, latent_image=x)
@@ -319,7 +322,7 @@ def sampled_error(model, clip, prompt, batch, sigma):
     with torch.inference_mode():
         out = calc_cond_batch(model.model, [conds["positive"]], x, sigma, model.model_options)[0]
         model.cleanup()
-    return ((x - out) / sigma.view(-1, 1, 1, 1) - batch.noise) ** 2
+    return here(((x - out) / sigma.view(-1, 1, 1, 1) - batch.noise) ** 2)
 
 
 def test_five_words_stand_at_the_placeholder_and_push_the_rest(models):
@@ -327,10 +330,10 @@ def test_five_words_stand_at_the_placeholder_and_push_the_rest(models):
     with backbone.session((1, 4, 8, 8)):
         learner = GlobalElite(config(templates="a photo of a {} here"), backbone, SHAPE)
         words = torch.arange(2.0 * 5 * 64).view(2, 5, 64)
-        embeds = learner.table.embed(backbone.text, torch.tensor([0, 0]), words).rows
-        here = backbone.text.embed(torch.tensor(backbone.text.tokenize("here")))
+        embeds = here(learner.table.embed(backbone.text, torch.tensor([0, 0]), words).rows)
+        last = backbone.text.embed(there(torch.tensor(backbone.text.tokenize("here"))))
     assert torch.equal(embeds[:, 5:10], words)
-    assert torch.equal(embeds[0, 10], here[0])
+    assert torch.equal(embeds[0, 10], here(last)[0])
 
 
 def test_only_what_is_visible_counts_and_every_picture_alike():
