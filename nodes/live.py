@@ -166,6 +166,17 @@ class LiveRuns:
                 del self._runs[old]
         return run
 
+    def end(self, run: LiveRun) -> None:
+        """Say how a run ended that did not fail.
+
+        Where one was stopped is remembered: when memory is short, the host's cache loses its
+        concept, and the node, asked again, must not learn on before the user says so.
+        """
+        run.stage = _end_of(run)
+        if run.stage is Stage.STOPPED and run.settings:
+            with self._lock:
+                self._wanted[run.node, run.settings] = run.step
+
     def _before(self, run: LiveRun) -> LiveRun | None:
         """The latest run of the same node, if it had the same settings."""
         for old in reversed(self._runs.values()):
@@ -230,6 +241,12 @@ class LiveRuns:
         with self._lock:
             settings = self._settings[node] = json.dumps(widgets, sort_keys=True, default=str)
             return self._continued.get((node, settings), 0)
+
+
+def _end_of(run: LiveRun) -> Stage:
+    if run.step >= run.steps:
+        return Stage.FINISHED
+    return Stage.KEPT if run.step == run.wanted else Stage.STOPPED
 
 
 LIVE = LiveRuns()

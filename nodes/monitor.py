@@ -50,7 +50,7 @@ def announced(run: LiveRun) -> Iterator[Announcer]:
     announce(now=True)
     try:
         yield announce
-        run.stage = _end_of(run)
+        LIVE.end(run)
     except Cancelled:
         run.stage = Stage.CANCELLED
         raise
@@ -59,12 +59,6 @@ def announced(run: LiveRun) -> Iterator[Announcer]:
         raise
     finally:
         announce(now=True)
-
-
-def _end_of(run: LiveRun) -> Stage:
-    if run.step >= run.steps:
-        return Stage.FINISHED
-    return Stage.KEPT if run.step == run.wanted else Stage.STOPPED
 
 
 def times_continued(hidden: Any, lists: dict[str, Any]) -> int:

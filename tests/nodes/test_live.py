@@ -160,6 +160,22 @@ def test_a_stop_keeps_what_was_learned_and_going_on_ends_as_if_uninterrupted(
     assert torch.equal(resumed.words[""], whole.words[""])
 
 
+def test_a_stopped_training_that_the_cache_lost_is_not_learned_on(
+    tiny_sd1, told, runs, monkeypatch
+):
+    settings = {"steps": 5, "train_seed": 75, "resume": True}
+    runs.times_continued("", settings)
+    with monkeypatch.context() as patched:
+        stop_at(2, patched)
+        stopped, _ = run(TrainCrossInit, tiny_sd1, **settings)
+    for _ in range(2):  # queued again, and nothing of it is in the host's cache
+        again, _ = run(TrainCrossInit, tiny_sd1, **settings)
+        assert torch.equal(again.words[""], stopped.words[""])
+    assert runs.go_on("", "")
+    whole, _ = run(TrainCrossInit, tiny_sd1, **settings)
+    assert whole.training["steps_taken"] == 5
+
+
 def test_a_stop_after_the_last_step_is_no_stop(tiny_sd1, told, monkeypatch):
     stop_at(3, monkeypatch)
     concept, _ = run(TrainCrossInit, tiny_sd1, steps=3, train_seed=72)
