@@ -89,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     add("--vae-precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
     add("--micro-batch", type=int, default=0, help="pictures at once, 0 for what memory allows")
     add("--gradient-checkpointing", action="store_true")
+    add("--keep-activations", action="store_true", help="on SDXL: no checkpointing by itself")
     add("--no-zoom", action="store_true", help="the local stage draws whole pictures only")
     add("--no-stretch", action="store_true", help="never distort what the encoder sees")
     add("--no-flip", action="store_true", help="never mirror what the encoder sees")
@@ -266,6 +267,7 @@ def config_of_options(args: argparse.Namespace) -> EliteConfig:
         weight_decay=args.weight_decay,
         precision=args.precision,
         gradient_checkpointing=args.gradient_checkpointing,
+        keep_activations=args.keep_activations,
         save_every=args.save_every,
         words_weight=args.words_weight,
         values_weight=args.values_weight,

@@ -59,14 +59,19 @@ class Backbone:
         clip: CLIP,
         precision: Precision = Precision.AUTO,
         gradient_checkpointing: bool = False,
+        *,
+        keep_activations: bool = False,
     ) -> None:
+        """keep_activations: no checkpointing that is not asked for, on any base"""
         check_pair(model, clip)
         self._host_base = base_of_model(model)
         self._host_base.check_trainable(model)
         self._model, self._clip = _own_clone(model, precision), _own_clip(clip)
         pairs = ((self._model, model), (self._clip.patcher, clip.patcher))
         self._beside = [ours for ours, users in pairs if not ours.is_clone(users)]
-        self._checkpointing = gradient_checkpointing or self._host_base.checkpointing
+        self._checkpointing = gradient_checkpointing or (
+            self._host_base.checkpointing and not keep_activations
+        )
         self.text = TextEncoder(self._clip)
         self.denoiser = Denoiser(self._model, self._host_base)
         self._stack = ExitStack()

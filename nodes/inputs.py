@@ -176,6 +176,16 @@ def micro_batch_option(config: type[LoopConfig]) -> io.Input:
     )  # fmt: skip
 
 
+def keep_activations_option(config: type[LoopConfig]) -> io.Input:
+    """The last of all inputs of its nodes, as `rank_option`."""
+    return setting(
+        config, "keep_activations",
+        "On SDXL, which saves memory as with gradient_checkpointing in any case: do not, for less "
+        "time a step. Has no effect on SD1.x and SD2.x.",
+        optional=True, advanced=True,
+    )  # fmt: skip
+
+
 def rank_option(config: type[TrainConfig]) -> io.Input:
     """Comes after all other inputs of its nodes: saved workflows list values in their order."""
     return setting(
@@ -232,7 +242,8 @@ def common_options(
         ),
         setting(
             config, "gradient_checkpointing",
-            "Less memory, about a third more time a step. SDXL does so in any case.",
+            "Less memory, about a third more time a step. SDXL does so in any case, unless "
+            "keep_activations is on.",
             **rare,
         ),
         setting(

@@ -1,8 +1,9 @@
-"""Settings of papers and of their authors' programs, by the names of a node's inputs.
+"""Settings of papers and of their authors' programs, by the names of a node's inputs, and for SDXL.
 
 Each is whole: it sets all inputs that the paper or the program says something about.
 """
 
+from ..concepts.bases import BASES
 from ..training.catversion import CatVersionConfig
 from ..training.cross_init import PRESETS, Regulariser
 from ..training.custom_diffusion import BASE_RATE, FACE_RATE, CustomDiffusionConfig
@@ -45,12 +46,18 @@ CATVERSION_PRESETS: Presets = {
 _CLASS = {"prior_count": 200, "prior_weight": 1.0}
 _CUSTOM = {**_CLASS, "batch_size": 4, "zoom": True, "templates": CustomDiffusionConfig.templates}
 
+_SDXL = {"prior_count": 50, "prior_weight": 1.0, "rank": BASES["sdxl"].rank}
+"""Of changed weights on Stable Diffusion XL: little memory, and fewer pictures of the class, since
+the model takes long for each."""
+
 CUSTOM_DIFFUSION_PRESETS: Presets = {
+    "sdxl": _SDXL,
     _PAPER: {**_CUSTOM, "steps": 300, "learning_rate": 8 * BASE_RATE, "rank": 0},
     "program, faces": {**_CUSTOM, "steps": 750, "learning_rate": 8 * FACE_RATE, "rank": 0},
 }
 
 DETEX_PRESETS: Presets = {
+    "sdxl": _SDXL,
     _PAPER: {
         **_CLASS,
         "steps": 600,

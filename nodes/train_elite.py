@@ -19,6 +19,7 @@ from .inputs import (
     common_options,
     config_of,
     default_of,
+    keep_activations_option,
     lines_of,
     mask_marks_input,
     mask_marks_of,
@@ -109,6 +110,7 @@ class TrainELITE(Node):
                 mask_marks_input(),
                 micro_batch_option(EliteConfig),
                 preset_option(ELITE_PRESETS),
+                keep_activations_option(EliteConfig),
             ],
             outputs=[
                 EliteSocket.Output(display_name="elite"),

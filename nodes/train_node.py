@@ -21,6 +21,7 @@ from .inputs import (
     ConceptSocket,
     Presets,
     config_of,
+    keep_activations_option,
     lines_of,
     mask_marks_of,
     setting,
@@ -109,7 +110,7 @@ class TrainNode(Node):
             search_aliases=ALIASES,
             is_input_list=True,
             is_output_node=True,  # may stand alone: its panel shows what it learned, and saves it
-            inputs=list(inputs),
+            inputs=[*inputs, keep_activations_option(cls.learner.config_type)],
             outputs=[
                 ConceptSocket.Output(display_name="concept"),
                 io.LossMap.Output(display_name="losses"),

@@ -23,6 +23,8 @@ class LoopConfig:
     save_every: steps between saved training states, 0 to save only at the end and when cancelled
     micro_batch: pictures of a batch that go through the UNet at once, 0 for as many as memory
         allows; their gradients add up to the batch's
+    keep_activations: on a base whose UNet's blocks are computed twice in any case, to save memory,
+        they are so only with gradient_checkpointing
     """
 
     steps: int
@@ -37,7 +39,8 @@ class LoopConfig:
     gradient_checkpointing: bool = False
     save_every: int = 100
     micro_batch: int = 0
-    former: ClassVar[Mapping[str, Any]] = {}
+    keep_activations: bool = False
+    former: ClassVar[Mapping[str, Any]] = {"keep_activations": False}
     """Fields that earlier versions lacked, and the values that stand for what those did."""
 
     def __post_init__(self) -> None:
@@ -90,7 +93,9 @@ class LoopConfig:
     def saving_memory(self) -> str:
         """What to change when memory runs out, in sentences."""
         lower = "Lower resolution"
-        if not self.gradient_checkpointing:
+        if self.keep_activations and not self.gradient_checkpointing:
+            lower = "Switch keep_activations off or lower resolution"
+        elif not self.gradient_checkpointing:
             lower = "Switch gradient_checkpointing on or lower resolution"
         other = f"{lower}; the steps so far are kept, but other settings make another training."
         if self.at_once == 1:

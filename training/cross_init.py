@@ -52,6 +52,9 @@ class CrossInitConfig(TrainConfig):
     words: n, how many there are, where they start from names or from fewer tokens
     illustrations: people are also called illustrations and depictions, as in the published code;
         without, their prompts are those of all else
+    literal_output: E(.) is what the UNet reads of a prompt, as the paper has it, on Stable
+        Diffusion XL, too, where it lacks the final norm and is far from the size of embeddings; for
+        studies
     """
 
     class_word: str = "person"
@@ -64,11 +67,13 @@ class CrossInitConfig(TrainConfig):
     initial_words: str = ""
     words: int = WORDS
     illustrations: bool = True
+    literal_output: bool = False
     former: ClassVar[Mapping[str, Any]] = {
         **TrainConfig.former,
         "initial_words": "",
         "words": WORDS,
         "illustrations": False,
+        "literal_output": False,
     }
 
     def __post_init__(self) -> None:
@@ -153,14 +158,15 @@ def initial_words(text: TextEncoder, config: CrossInitConfig) -> Tensor:
     else:
         written = config.initial_words.strip() or config.class_word
         words = text.embed(torch.tensor(initial_tokens(text, written, config.words)))
-    return encoded_words(text, words).clone()
+    return encoded_words(text, words, literal=config.literal_output).clone()
 
 
-def encoded_words(text: TextEncoder, words: Tensor) -> Tensor:
-    """E(v) of words alone in a prompt, (n, d) -> (n, d)."""
+def encoded_words(text: TextEncoder, words: Tensor, *, literal: bool = False) -> Tensor:
+    """E(v) of words alone in a prompt, (n, d) -> (n, d); literal: the rows that the UNet reads."""
     table = PromptTable(text, [[range(len(words))]])
     prompts = table.embed(text, torch.tensor([0]), words)
-    return text.as_words(prompts)[0, 1 : 1 + len(words)]
+    rows = text.encode(prompts).rows if literal else text.as_words(prompts)
+    return rows[0, 1 : 1 + len(words)]
 
 
 def mean_name(text: TextEncoder) -> Tensor:

@@ -45,8 +45,9 @@ def learn(
     """
     method = learner_of(config)
     backbone = Backbone(
-        sources.model, sources.clip, config.precision, config.gradient_checkpointing
-    )
+        sources.model, sources.clip, config.precision, config.gradient_checkpointing,
+        keep_activations=config.keep_activations,
+    )  # fmt: skip
     config = config.on_base(backbone.base, backbone.resolution)
     if config.resolution == EARLIER_DEFAULT and backbone.resolution >= 2 * EARLIER_DEFAULT:
         sources.warn(

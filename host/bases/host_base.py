@@ -62,7 +62,8 @@ class HostBase:
     """Whether the UNet reads a vector beside the prompt, which the host calls `y` and adm."""
 
     checkpointing: ClassVar[bool] = False
-    """Whether blocks of the UNet are computed twice in training, in any case, to save memory."""
+    """Whether blocks of the UNet are computed twice in training, to save memory, unless the user
+    says otherwise."""
 
     def owns_model(self, config: Any) -> bool:
         """config: the `model_config` of a MODEL's model"""

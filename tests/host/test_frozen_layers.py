@@ -224,4 +224,5 @@ def test_a_base_may_ask_for_checkpoints(tiny_sd1, monkeypatch):
     assert checkpoints() == 0 and checkpoints(gradient_checkpointing=True) == 1
     own = type(Backbone(tiny_sd1.model, tiny_sd1.clip)._host_base)
     monkeypatch.setattr(own, "checkpointing", True)
-    assert checkpoints() == 1
+    assert checkpoints() == 1 and checkpoints(keep_activations=True) == 0
+    assert checkpoints(keep_activations=True, gradient_checkpointing=True) == 1

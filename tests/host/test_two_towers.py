@@ -232,3 +232,7 @@ def test_cross_initialization_starts_from_each_encoders_last_layer(clip):
     narrow, wide = words.split([NARROW, WIDE], dim=-1)
     for part in (narrow, wide):  # after the final norm
         assert 0.5 < part.std() < 2
+    literal = replace(config, literal_output=True)
+    with torch.no_grad():
+        rows = initial_words(text_of(clip), literal)
+    assert torch.allclose(rows, encode(clip, "big dog")[0][0, 1:3], atol=1e-5)

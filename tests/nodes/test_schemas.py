@@ -27,7 +27,7 @@ PROMISED = {
     "PersonalizeTrainTextualInversion": (
         "Train Textual Inversion",
         [*SOCKETS, "init_word", "vectors", *SCHEDULE, "train_seed"],
-        [*OPTIONS, "micro_batch", "captions", "preset"],
+        [*OPTIONS, "micro_batch", "captions", "preset", "keep_activations"],
         ["concept", "losses"],
     ),
     "PersonalizeTrainCrossInit": (
@@ -35,14 +35,14 @@ PROMISED = {
         [*SOCKETS, "class_word", "init_from", *SCHEDULE, "reg_weight", "train_seed"],
         [
             *("preset", "regulariser", *OPTIONS, "micro_batch", "captions"),
-            *("initial_words", "words", "illustrations"),
+            *("initial_words", "words", "illustrations", "keep_activations"),
         ],
         ["concept", "losses"],
     ),
     "PersonalizeTrainCatVersion": (
         "Train CatVersion",
         [*SOCKETS, "class_word", "residual_tokens", "layers", *SCHEDULE, "train_seed"],
-        ["logit_bias", *OPTIONS, "micro_batch", "last_layer", "preset"],
+        ["logit_bias", *OPTIONS, "micro_batch", "last_layer", "preset", "keep_activations"],
         ["concept", "losses"],
     ),
     "PersonalizeTrainCustomDiffusion": (
@@ -50,7 +50,7 @@ PROMISED = {
         [*SOCKETS, "class_word", *SCHEDULE, "train_seed"],
         [
             *("prior_images", "prior_count", "prior_weight", "init_word", *OPTIONS),
-            *("rank", "micro_batch", "captions", "zoom", "preset"),
+            *("rank", "micro_batch", "captions", "zoom", "preset", "keep_activations"),
         ],
         ["concept", "losses"],
     ),
@@ -63,7 +63,7 @@ PROMISED = {
         [
             *("prior_images", "prior_count", "prior_weight"),
             *("attention_weight", "mask_probability", "init_word", *OPTIONS),
-            *("mask_marks", "rank", "micro_batch", "attention_norm", "preset"),
+            *("mask_marks", "rank", "micro_batch", "attention_norm", "preset", "keep_activations"),
         ],
         ["concept", "losses"],
     ),
@@ -75,7 +75,7 @@ PROMISED = {
         ],
         [
             *("masks", "elite", *OPTIONS, "accumulation", "average", "mask_marks"),
-            *("micro_batch", "preset"),
+            *("micro_batch", "preset", "keep_activations"),
         ],
         ["elite", "losses"],
     ),
@@ -313,7 +313,7 @@ def test_a_widgets_default_is_its_configs(node_id):
     for name in shared:
         assert inputs[name]["default"] == getattr(defaults[name], "value", defaults[name]), name
     only_in_config = set(defaults) - set(inputs)
-    for_studies = {"mappers", "pose_sees", "first_token", "prior_eta"}
+    for_studies = {"mappers", "pose_sees", "first_token", "prior_eta", "literal_output"}
     assert only_in_config - for_studies == {"weight_decay"}
 
 

@@ -73,6 +73,37 @@ def test_a_training_that_cannot_fit_says_so_with_numbers(size):
     assert fitted(config(), on_gpu(0, 4 * GIB, 2 * GIB), {}).micro_batch == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({}, "Switch gradient_checkpointing on or lower resolution"),
+        ({"gradient_checkpointing": True}, "Lower resolution"),
+        ({"keep_activations": True}, "Switch keep_activations off or lower resolution"),
+        ({"keep_activations": True, "gradient_checkpointing": True}, "Lower resolution"),
+    ],
+)
+def test_what_saves_memory_is_not_advised_twice(changes, advice):
+    assert config(micro_batch=1, **changes).saving_memory.startswith(f"{advice};")
+
+
+def test_sdxl_may_keep_its_activations(tiny_sdxl, monkeypatch):
+    counted = []
+    step_bytes = Backbone.step_bytes
+
+    def noted(self, rows, **options):
+        counted.append(step_bytes(self, rows, **options))
+        return counted[-1]
+
+    monkeypatch.setattr(Backbone, "memory", lambda self: DeviceMemory(GIB, GIB))
+    monkeypatch.setattr(Backbone, "step_bytes", noted)
+    saving, keeping = (
+        run_trainer("cross initialization", tiny_sdxl, steps=2, keep_activations=keep)
+        for keep in (False, True)
+    )
+    assert keeping.losses["loss"] == pytest.approx(saving.losses["loss"], rel=1e-5)
+    assert counted[0] < counted[2] / 2
+
+
 def test_a_count_that_fails_ends_nothing():
     gpu = on_gpu(0)
     gpu.step_bytes = None

@@ -87,7 +87,11 @@ class EliteConfig(LoopConfig):
     average: float = 0.0
     projections_share: float = 1.0
     save_every: int = 200
-    former: ClassVar[Mapping[str, Any]] = {"stretch": False, "sum_channels": False}
+    former: ClassVar[Mapping[str, Any]] = {
+        **LoopConfig.former,
+        "stretch": False,
+        "sum_channels": False,
+    }
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stage", TrainingStage(self.stage))

@@ -141,7 +141,10 @@ def train_elite(
     shape = vision_shape(models.clip_vision)
     if start is not None:
         check_vision(start, models.clip_vision)
-    backbone = Backbone(models.model, models.clip, config.precision, config.gradient_checkpointing)
+    backbone = Backbone(
+        models.model, models.clip, config.precision, config.gradient_checkpointing,
+        keep_activations=config.keep_activations,
+    )  # fmt: skip
     config = config.on_base(backbone.base, backbone.resolution)
     examples = examples_for(subjects, config, models.clip_vision)
     batches = EliteBatches(examples, backbone, models.vae, models.clip_vision, processes)
