@@ -1,5 +1,6 @@
 """The examples open without a missing node, and really run."""
 
+import io
 import json
 from urllib.parse import quote
 
@@ -9,6 +10,7 @@ from personalize.cli.workflows import (
     ANY,
     NOTES,
     WorkflowError,
+    nodes_of_type,
     set_inputs,
     sockets,
     to_api,
@@ -19,12 +21,15 @@ from personalize.studies.curves import draw_face
 from personalize.tools.examples.make_examples import FOLDER, MINIATURE, drafts, written
 from personalize.tools.examples.make_thumbnails import BACKGROUND, PAPER, SIZE, in_order, thumbnail
 from personalize.tools.examples.miniature_examples import ENCODER, NEEDED
+from personalize.tools.examples.templates import TEMPLATES
 from personalize.tools.get_host import VERSION
 from PIL import Image
 
-EXAMPLES = sorted(FOLDER.glob("*.json"))
+EXAMPLES = sorted(FOLDER.glob("*.json"), key=lambda path: int(path.stem.split()[0]))
 SMALL = sorted(MINIATURE.glob("*.json"))
 FACE = "1 Learn my face"
+LARGE = {draft.name: draft for draft in TEMPLATES if draft.shown_by}
+"""Those for Stable Diffusion XL."""
 ELITE = {
     "5 One picture without training": (0.8, "EmptyLatentImage"),
     "6 Edit a picture": (0.6, "VAEEncode"),
@@ -41,8 +46,9 @@ def by_id(example):
 
 
 def test_they_are_few_numbered_and_those_of_their_generator():
-    assert [path.stem[:2] for path in EXAMPLES] == [f"{n} " for n in range(1, len(EXAMPLES) + 1)]
-    assert len(EXAMPLES) < 10 and EXAMPLES[0].stem == FACE
+    numbers = [path.stem.split()[0] for path in EXAMPLES]
+    assert numbers == [str(n) for n in range(1, len(EXAMPLES) + 1)]
+    assert len(EXAMPLES) < 13 and EXAMPLES[0].stem == FACE
     assert set(drafts()) == {*EXAMPLES, *SMALL}
 
 
@@ -173,6 +179,54 @@ def test_the_face_example_runs(server):
 
 
 @pytest.mark.server
+@pytest.mark.parametrize("name", LARGE)
+def test_the_examples_for_sdxl_run(name, server):
+    """On the tiny SDXL at 64 pixels, two steps of each kind, with the miniature's vision encoder
+    and without the masks of SAM 3, which no test has."""
+    client, info = server.client, server.client.object_info()
+    example = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    if lacking(example, info):
+        pytest.skip(f"this ComfyUI has no {', '.join(lacking(example, info))}")
+    prompt = to_api(example, info)
+    set_inputs(prompt, "LoadImage", image=client.upload_image("drawn-face.png", draw_face()))
+    for node in prompt.values():
+        small = SHORT | {"resolution": 64, "width": 64, "height": 64, "preset": "custom"}
+        node["inputs"] |= {k: v for k, v in small.items() if k in node["inputs"]}
+        if node["class_type"] == "CheckpointLoaderSimple":
+            node["inputs"]["ckpt_name"] = "tiny_sdxl.safetensors"
+    (vision,) = info["MiniatureLoadVision"]["input"]["required"]["clip_name"][1]["options"]
+    for key in nodes_of_type(prompt, "CLIPVisionLoader"):
+        prompt[key] = {"class_type": "MiniatureLoadVision", "inputs": {"clip_name": vision}}
+    for key in nodes_of_type(prompt, "SAM3_Detect"):
+        whole = {"value": 1.0, "width": 256, "height": 256}
+        prompt["mask"] = {"class_type": "SolidMask", "inputs": whole}
+        pictures = range(len(nodes_of_type(prompt, "LoadImage")))
+        masks = {f"inputs.input{n}": ["mask", 0] for n in pictures}
+        prompt[key] = {"class_type": "CreateList", "inputs": masks}
+    run = client.run(prompt)
+    assert any("concepts" in output for output in run.outputs.values())
+    (file,) = [f for f in run.files("images") if f["type"] == "output"]
+    with Image.open(io.BytesIO(client.fetch(file))) as drawn:
+        assert drawn.size == (64, 64)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_the_examples_for_sdxl_are_set_for_it(name):
+    example = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    other = json.loads((FOLDER / f"{LARGE[name].shown_by}.json").read_text(encoding="utf-8"))
+    assert [node["type"] for node in example["nodes"]] == [node["type"] for node in other["nodes"]]
+    loaded = [n for n in example["nodes"] if n["type"] == "CheckpointLoaderSimple"]
+    (hint,) = loaded[0]["properties"]["models"]
+    assert loaded[0]["widgets_values"] == [hint["name"]] == ["sd_xl_base_1.0.safetensors"]
+    (latent,) = [n for n in example["nodes"] if n["type"] == "EmptyLatentImage"]
+    assert latent["widgets_values"][:2] == [1024, 1024]
+    (train,) = [n for n in example["nodes"] if n["type"].startswith("PersonalizeTrain")]
+    assert 512 not in train["widgets_values"]
+    presets = [value for value in train["widgets_values"] if value == "sdxl"]
+    assert len(presets) == (train["type"] != "PersonalizeTrainCatVersion")
+
+
+@pytest.mark.server
 @pytest.mark.parametrize("path", SMALL, ids=lambda p: p.stem)
 def test_the_miniature_examples_run(path, server):
     """On the real weights of the miniature, with two training steps and two of sampling."""
@@ -237,7 +291,7 @@ def test_what_is_found_in_the_pictures_is_typed_once():
 
 
 def test_every_template_has_its_miniature_unless_it_needs_an_encoder():
-    missing = {path.stem for path in EXAMPLES} - {path.stem for path in SMALL}
+    missing = {path.stem for path in EXAMPLES} - {path.stem for path in SMALL} - set(LARGE)
     assert not missing or not (WEIGHTS / ENCODER).is_file()
     assert all(name in ELITE for name in missing)
 

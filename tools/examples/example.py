@@ -46,10 +46,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Draft:
-    """A template without places."""
+    """A template without places.
+
+    shown_by: the template whose thumbnail it has and whose miniature stands for it, if another
+    """
 
     name: str
     columns: Sequence[Column]
+    shown_by: str = ""
 
     @property
     def nodes(self) -> dict[str, Node]:

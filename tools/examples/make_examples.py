@@ -29,7 +29,7 @@ MINIATURE = PACKS["miniature"] / "example_workflows"
 
 def drafts() -> dict[Path, Draft]:
     """All templates by file. Those of the miniature belong to its own pack: users have none."""
-    small = (on_miniature(draft) for draft in (*TEMPLATES, WORD))
+    small = (on_miniature(draft) for draft in (*TEMPLATES, WORD) if not draft.shown_by)
     return {
         **{FOLDER / f"{draft.name}.json": draft for draft in TEMPLATES},
         **{MINIATURE / f"{draft.name}.json": draft for draft in small if can_run(draft)},

@@ -4,7 +4,8 @@
 
 Each miniature example is run as it is on a server of its own: at the left what was learned from,
 at the right what was drawn; of an evaluation its report, which shows both. The example for Stable
-Diffusion gets the same picture. Examples that the named ones need are run too, and not drawn.
+Diffusion gets the same picture, and so does that for SDXL. Examples that the named ones need are
+run too, and not drawn.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ..get_host import get_host
 from ..server.server import ComfyServer
 from .make_examples import FOLDER, MINIATURE
 from .miniature_examples import NEEDED, base_for_examples
+from .templates import TEMPLATES
 
 SIZE = 640, 480
 SEEDS = range(1, 9)
@@ -123,7 +125,9 @@ def draw_all(client: ComfyClient, names: Sequence[str]) -> None:
             picture = thumbnail(learned_from(prompt), best_drawn(client, prompt, jury))
         if names and path.stem not in names:
             continue
-        for file in (path.with_suffix(".jpg"), FOLDER / f"{path.stem}.jpg"):
+        alike = [draft.name for draft in TEMPLATES if draft.shown_by == path.stem]
+        shown = [FOLDER / f"{name}.jpg" for name in (path.stem, *alike)]
+        for file in (path.with_suffix(".jpg"), *shown):
             if file.with_suffix(".json").is_file():
                 picture.save(file, quality=85, optimize=True)
                 print(file.relative_to(ROOT))

@@ -5,6 +5,7 @@ never says another number than its node.
 """
 
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
+CHECKPOINT_XL = "sd_xl_base_1.0.safetensors"
 VISION = "clip-vit-large-patch14.safetensors"
 SAM = "sam_vit_b_01ec64.pth"
 SAM3 = "sam3.1_multiplex_fp16.safetensors"
@@ -94,6 +95,36 @@ DETEX_LEARN = """\
 DETEX_USE = """\
 The **second** picture's pose in the **first** one's place. Or: `a photo of a <my-dog> on the \
 beach`, `photo of a cat with <my-dog:pose2> pose`."""
+
+LIKE_XL = "SDXL, Pony, Illustrious, NoobAI, SSD-1B or Vega"
+
+FACE_MODEL_XL = f"""\
+**Start here.** Choose a checkpoint of {LIKE_XL}, and load **one face** that looks at the camera, \
+at least 1024 pixels large. It is cropped to its centre square."""
+
+THING_MODEL_XL = f"""\
+**Start here.** Choose a checkpoint of {LIKE_XL}, and load a picture of **one animal or thing**, \
+seen whole, at least 1024 pixels large. More pictures: through *Create List*."""
+
+FACE_USE_XL = """\
+Write `<me> person` in any prompt: `an oil painting of <me> person`. In *CLIPTextEncodeSDXL* it \
+may stand in both texts or in one. Later, *Load Concept* takes the place of the Train node.
+
+Draw at 1024 pixels."""
+
+THING_USE_XL = """\
+Write `<my-dog>` as you would write dog: `a <my-dog> wearing a red hat`. In *CLIPTextEncodeSDXL* \
+it may stand in both texts or in one. Later, *Load Concept* takes the place of the Train node.
+
+Draw at 1024 pixels."""
+
+DETEX_MODEL_XL = f"""\
+**Start here.** A checkpoint of {LIKE_XL}. Four pictures of one subject in **other poses and \
+places**; `{VISION}` in `models/clip_vision`, `{SAM3}` in `models/checkpoints`."""
+
+DETEX_LEARN_XL = """\
+{train.steps} steps at `rank` {train.rank}, after {train.prior_count} pictures of the class that \
+the model makes once: a card of 12 GB. `pose_word` **view** for rigid things."""
 
 TWO_MODEL = """\
 **Start here.** Run *1 Learn my face* and *2 Learn my pet* first: this draws with the files that \

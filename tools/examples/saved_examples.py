@@ -11,16 +11,17 @@ from typing import Any
 
 from ...cli.workflows import ANY, ObjectInfo, SavedWorkflow, sockets, widgets
 from .example import Example, Group, Node
-from .notes import BACKGROUND, CHECKPOINT, SAM3
+from .notes import BACKGROUND, CHECKPOINT, CHECKPOINT_XL, SAM3
 
 Schema = dict[str, Any]  # a node's entry in /api/object_info
-ADDRESS = "https://huggingface.co/Comfy-Org/{}/resolve/main/{}"
+ADDRESS = "https://huggingface.co/{}/resolve/main/{}"
 MODELS: dict[Any, dict[str, str]] = {
     name: {"name": name, "url": ADDRESS.format(repository, path + name), "directory": directory}
     for name, repository, path, directory in (
-        (CHECKPOINT, "stable-diffusion-v1-5-archive", "", "checkpoints"),
-        (SAM3, "sam3.1", "checkpoints/", "checkpoints"),
-        (BACKGROUND, "BiRefNet", "background_removal/", "background_removal"),
+        (CHECKPOINT, "Comfy-Org/stable-diffusion-v1-5-archive", "", "checkpoints"),
+        (CHECKPOINT_XL, "stabilityai/stable-diffusion-xl-base-1.0", "", "checkpoints"),
+        (SAM3, "Comfy-Org/sam3.1", "checkpoints/", "checkpoints"),
+        (BACKGROUND, "Comfy-Org/BiRefNet", "background_removal/", "background_removal"),
     )
 }
 """The host's own addresses, from its templates. For other files it has none."""
@@ -31,14 +32,15 @@ CODE, MARKUP = re.compile(r"`([^`]+)`"), re.compile(r"[<>*\\]")
 def saved_workflow(example: Example, info: ObjectInfo) -> SavedWorkflow:
     """The example as the browser would save it."""
     links = _links(example, info)
+    set_nodes = {k: _with_preset(node, info.get(node.kind)) for k, node in example.nodes.items()}
     told = {
         k: SimpleNamespace(**_named(n, info[n.kind]))
-        for k, n in example.nodes.items()
+        for k, n in set_nodes.items()
         if n.kind in info
     }
     nodes = [
         _saved_node(number, _filled_in(node, told), info.get(node.kind), links)
-        for number, node in enumerate(example.nodes.values(), start=1)
+        for number, node in enumerate(set_nodes.values(), start=1)
     ]
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"personalize/{example.name}")),
@@ -52,6 +54,14 @@ def saved_workflow(example: Example, info: ObjectInfo) -> SavedWorkflow:
         "extra": {"ds": {"scale": 0.7, "offset": [60, 340]}},
         "version": 0.4,
     }
+
+
+def _with_preset(node: Node, schema: Schema | None) -> Node:
+    """A node with the values of the preset that it names, as the browser sets them."""
+    if schema is None or "preset" not in node.widgets:
+        return node
+    presets = schema["input"]["optional"]["preset"][1]["presets"]
+    return replace(node, widgets={**presets.get(node.widgets["preset"], {}), **node.widgets})
 
 
 def _named(node: Node, schema: Schema) -> dict[str, Any]:

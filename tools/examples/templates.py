@@ -8,6 +8,7 @@ from typing import Any
 
 from . import notes
 from .example import Column, Draft, Node, Source, Stack
+from .sdxl_examples import on_sdxl
 
 SCORER = "clip-vit-large-patch14"
 FOLDER = "me"  # of pictures, in input
@@ -406,14 +407,28 @@ def evaluation() -> Draft:
     return Draft("9 Score a concept", columns)
 
 
+SWAP = swap()
+
 TEMPLATES = (
     FACE,
     PET,
     from_a_folder(),
-    swap(),
+    SWAP,
     ONE_PICTURE,
     EDIT,
     two_concepts(),
     comparison(),
     evaluation(),
+    on_sdxl(
+        FACE, "10 Learn my face with SDXL", (notes.FACE_MODEL_XL, notes.FACE_USE_XL), "me-sdxl"
+    ),
+    on_sdxl(
+        PET, "11 Learn my pet with SDXL", (notes.THING_MODEL_XL, notes.THING_USE_XL), "my-dog-sdxl"
+    ),
+    on_sdxl(
+        SWAP,
+        "12 Swap pose and place with SDXL",
+        (notes.DETEX_MODEL_XL, notes.DETEX_MASK, notes.DETEX_LEARN_XL, notes.DETEX_USE),
+        "my-dog-detex-sdxl",
+    ),
 )
