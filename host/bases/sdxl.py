@@ -61,7 +61,12 @@ class SDXL(HostBase):
         self, model: ModelPatcher, conditioning: Conditioning, size: tuple[int, int]
     ) -> dict[str, Tensor]:
         """What is pooled, and the picture's size: the original's and the target's, without a crop,
-        as diffusers' Textual Inversion and Custom Diffusion tell it."""
+        as diffusers' Textual Inversion and Custom Diffusion tell it.
+
+        Why not the sizes that the pictures had? What is trained on is a square that was cropped and
+        resized, or drawn anew by zooms and masks, beside pictures of the class that the model has
+        made at this size; and a prompt asks for this size again.
+        """
         pooled = conditioning.pooled
         if pooled is None:
             raise ValueError("The conditioning of Stable Diffusion XL needs its pooled vectors.")
