@@ -5,12 +5,14 @@ What acts where a concept is named asks here, and nowhere else, where that is. T
 - A key of ours in the conditioning, which the host's own nodes keep.
 - The rows themselves. Many nodes build a conditioning anew, as `[[cond, {"pooled_output": ...}]]`,
   or put rows of two prompts behind one another, and then the key is gone or tells one half only.
-  So the vectors that stood where a concept was named are remembered, and looked for.
+  So the vectors that stood where a concept was named are remembered, and looked for. The stock
+  *ConditioningAverage* mixes two prompts, and keeps the key of the first: such a mixture lies on
+  the line between two encodings, which are remembered whole.
 """
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -29,6 +31,17 @@ REMEMBERED = 64
 SAME = 0.9995
 """Least cosine of a row and itself after rounding to bf16 or scaling with a weight. Rows of another
 word in the same place are far from it."""
+
+
+REMEMBERED_WHOLE = 16
+"""Encodings that are remembered whole, since a mixture of two may come: 0.6 MB each for SDXL."""
+
+ON_THE_LINE = 1e-3
+"""How far beside the line a mixture may be after rounding to bf16: squared, of the squared distance
+of the two, times the smaller share. With so many dimensions no other prompt is so near."""
+
+LEAST_SHARE = 0.005
+"""Of a prompt in a mixture; the host's node has steps of 0.01."""
 
 
 def mentioned_rows(tokens: Tokens, applied: AppliedConcept) -> tuple[int, ...]:
@@ -54,6 +67,7 @@ def with_mentions(encoded: Encoded, mentions: dict[str, tuple[int, ...]]) -> Enc
     rows are remembered, too."""
     for placeholder, rows in mentions.items():
         _rows_of(placeholder).remember(encoded[0][0, list(rows)])
+    _ENCODINGS.remember(encoded[0][0], mentions)
     return with_extra(encoded, MENTIONS, mentions) if mentions else encoded
 
 
@@ -81,6 +95,66 @@ class NamedRows:
         nearest = (rows @ torch.cat(known).T).amax(dim=1)
         return tuple(torch.nonzero(nearest > SAME).flatten().tolist())
 
+
+class Encodings:
+    """The latest prompts of CLIPs with a concept, and where they name which."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, tuple[Tensor, Mapping[str, tuple[int, ...]]]] = (
+            OrderedDict()
+        )
+
+    def remember(self, rows: Tensor, mentions: Mapping[str, tuple[int, ...]]) -> None:
+        """rows: (T, d), of one prompt"""
+        rows, key = rows.detach().float().cpu().clone(), _key_of(rows)
+        known = self._known.pop(key, (rows, {}))[1]
+        self._known[key] = rows, {**known, **mentions}
+        while len(self._known) > REMEMBERED_WHOLE:
+            self._known.popitem(last=False)
+
+    def find(self, text: Tensor, placeholder: str) -> tuple[int, ...]:
+        """Rows of a mixture w x + (1 - w) y of two prompts (B, T, d) in which either names it.
+
+        Of longer and shorter prompts than the mixture the host takes as many rows, and zeros.
+        """
+        count, width = text.shape[1:]
+        known = [one for one in self._known.values() if one[0].shape[1] == width]
+        if not any(placeholder in mentions for _, mentions in known):
+            return ()
+        if _key_of(text[0]) in self._known:
+            return ()  # spares most samplings the comparison
+        ends = torch.stack([_of_length(rows, count).flatten() for rows, _ in known]).double()
+        mixed = text[0].detach().cpu().double().flatten()
+        found = {row for n in _mixed_of(ends, mixed) for row in known[n][1].get(placeholder, ())}
+        return tuple(sorted(row for row in found if row < count))
+
+
+def _key_of(rows: Tensor) -> bytes:
+    return rows.detach().float().cpu().numpy().tobytes()
+
+
+def _of_length(rows: Tensor, count: int) -> Tensor:
+    return torch.cat([rows[:count], rows.new_zeros(max(count - len(rows), 0), rows.shape[1])])
+
+
+def _mixed_of(ends: Tensor, mixed: Tensor) -> tuple[int, ...]:
+    """Which two of the ends (K, N) a vector (N,) lies between, if it does."""
+    nearest, pair = 1.0, ()
+    for n, start in enumerate(ends[:-1]):
+        lines = ends[n + 1 :] - start
+        length = lines.square().sum(dim=1).clamp_min(1e-12)
+        share = lines @ (mixed - start) / length  # by least squares
+        beside = (mixed - start - share[:, None] * lines).square().sum(dim=1) / length
+        # near to one end a mixture with it is told from those with others by less
+        beside /= ON_THE_LINE * torch.minimum(share, 1 - share)
+        beside[(share < LEAST_SHARE) | (share > 1 - LEAST_SHARE)] = torch.inf
+        least, at = beside.min(dim=0)
+        if least < nearest:
+            nearest, pair = float(least), (n, n + 1 + int(at))
+    return pair
+
+
+_ENCODINGS = Encodings()
 
 # of the whole process and by placeholder, since MODEL and CLIP of one concept may come from two
 # nodes Apply Concept, and only what the text encoder gave tells that they belong together
@@ -136,7 +210,9 @@ class Mentions:
         key = part, id(text)
         if key not in self._seen:
             rows = {row for row in written if row < text.shape[1]}
-            self._seen[key] = tuple(sorted(rows | set(_rows_of(self.placeholder).find(text))))
+            rows |= set(_rows_of(self.placeholder).find(text))
+            rows |= set(_ENCODINGS.find(text, self.placeholder))
+            self._seen[key] = tuple(sorted(rows))
             while len(self._seen) > REMEMBERED:
                 self._seen.popitem(last=False)
         return self._seen[key]

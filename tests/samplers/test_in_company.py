@@ -36,6 +36,7 @@ def concept(tiny_sd1):
 @pytest.fixture
 def applied(tiny_sd1, concept, monkeypatch):
     monkeypatch.setattr(mentions, "_NAMED", {})  # other tests have named <rex>, too
+    monkeypatch.setattr(mentions, "_ENCODINGS", mentions.Encodings())
     model, clip = apply_concept(tiny_sd1.model, tiny_sd1.clip, concept, details=EVERYTHING)
     return SimpleNamespace(model=model, clip=clip)
 
@@ -255,6 +256,60 @@ def test_both_halves_of_a_concatenation_count(applied):
     }
     (rows,) = mentions.Mentions("<rex>").rows_in([[cond]]).values()
     assert rows == (4, 77 + 2)
+
+
+def averaged(to, other, strength):
+    from nodes import ConditioningAverage
+
+    return ConditioningAverage().addWeighted(to, other, strength)[0]
+
+
+def rows_in(conditioning):
+    cond = {"cross_attn": conditioning[0][0], "uuid": 1}
+    cond["model_conds"] = {"c_crossattn": SimpleNamespace(cond=conditioning[0][0])}
+    written = conditioning[0][1].get(mentions.MENTIONS)
+    cond |= {mentions.MENTIONS: written} if written else {}
+    return mentions.Mentions("<rex>").rows_in([[cond]]).get((0, 1), ())
+
+
+LONG = "grass and " * 45 + "a <rex>"
+
+
+@pytest.mark.parametrize("strength", [0.01, 0.3, 0.5, 0.99])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_both_prompts_of_an_average_count(applied, strength, dtype):
+    """The key of the first is kept and tells of it alone; of the second tells the mixture."""
+    clip = applied.clip
+    grass, rex, other, long = (
+        conditioning(clip, prompt) for prompt in ("some grass", PROMPT, "two of <rex>", LONG)
+    )
+    anew = [[rex[0][0].to(dtype).float(), {}]]
+    assert rows_in(averaged(grass, anew, strength)) == (4,)
+    assert rows_in(averaged(other, anew, strength)) == (3, 4)
+    assert rows_in(averaged(anew, grass, strength)) == (4,)
+    assert rows_in(averaged(rex, conditioning(clip, LONG[:-5]), strength)) == (4,)
+    assert rows_in(averaged(long, anew, strength))[0] == 4
+    assert rows_in(averaged(grass, conditioning(clip, "a cat"), strength)) == ()
+
+
+def test_an_average_that_names_a_concept_draws_its_details(tiny_sd1, concept, applied):
+    clip = applied.clip
+    mixed = averaged(conditioning(clip, "some grass"), conditioning(clip, PROMPT), 0.4)
+    negative = conditioning(clip, "")
+    without = sample(projections_only(tiny_sd1, concept), mixed, negative)
+    assert not torch.equal(sample(applied.model, mixed, negative), without)
+
+
+def test_other_prompts_are_no_mixture_of_known_ones(applied):
+    for prompt in (PROMPT, "a cat", "a photo of <rex>", "", "some grass"):
+        conditioning(applied.clip, prompt)
+    for prompt in ("a photo of dog on the beach", "a photo of cat", "a photo", PROMPT):
+        rows = conditioning(applied.clip, prompt)[0][0]
+        assert mentions._ENCODINGS.find(rows, "<rex>") == ()
+    for seed in range(3):
+        rows = torch.randn(1, 77, 64, generator=torch.Generator().manual_seed(seed))
+        assert mentions._ENCODINGS.find(rows, "<rex>") == ()
+        assert mentions._ENCODINGS.find(rows, "<other>") == ()
 
 
 def test_other_prompts_are_not_taken_for_it(tiny_sd1, applied):
