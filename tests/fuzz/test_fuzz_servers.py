@@ -208,7 +208,7 @@ def test_prompts_to_a_server(campaign, own_server, workflow):
             rng, workflow(method, f"any/{number[0]}", steps=1, prior_weight=0.0, resume=False)
         )
         try:
-            client.run(prompt, timeout=120)
+            client.run(prompt)  # as long as a busy machine takes
         except ClientError:
             pass  # the host refused it before anything ran
         except RunError as error:
