@@ -180,7 +180,7 @@ class Variant:
     changes: tuple[tuple[str, object], ...] = ()
 
 
-_TI_RATE, _CI_RATE = ("learning_rate", 0.02), ("learning_rate", 0.08)
+_TI_RATE, _CI_RATE = ("learning_rate", 0.01), ("learning_rate", 0.08)
 TI = Variant("Textual Inversion", "ti", (_TI_RATE, ("vectors", 2)))
 CI = Variant("Cross Initialization", "ci", (_CI_RATE,))
 CI_CLASS = Variant("... from the class word", "ci", (_CI_RATE, ("init_from", "class word")))

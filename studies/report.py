@@ -303,7 +303,7 @@ the geometric mean of edits and likeness on blank ground.
 ## Quality over steps (Figures 2, 8 and 11 of Cross Initialization)
 
 `python tools/run.py study curves`: from one picture of a face, means over {curve_faces} faces and
-{curve_prompts} prompts; two words, batch 4, learning rate 0.02 for Textual Inversion and 0.08 for
+{curve_prompts} prompts; two words, batch 4, learning rate 0.01 for Textual Inversion and 0.08 for
 Cross Initialization, the best of those tried.
 
 {curves_picture}
