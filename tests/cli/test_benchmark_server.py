@@ -14,6 +14,7 @@ from PIL import Image
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
+DREAMBENCH = ROOT.parent / "shared" / "data" / "dreambench"
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,33 @@ def test_all_scores_of_a_subject_with_masks(command, capsys):
     assert rows[2]["steps"] == "1" and float(rows[2]["train_seconds"]) > 0
     assert all((output / row["picture"]).read_bytes().startswith(b"\x89PNG") for row in rows)
     assert "[1/4] cube, Untouched, seed 0: a photo of a {}" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not DREAMBENCH.is_dir(), reason=f"There are no photographs in {DREAMBENCH}.")
+def test_the_photographs_of_dreambench_as_they_come(server, command, tmp_path):
+    """The mechanics: real pictures, its own classes and prompts, a model of random weights."""
+    arguments, _output = command
+    data = arguments.index("--prompts")
+    chosen = [
+        str(DREAMBENCH),
+        "--output",
+        str(tmp_path),
+        *arguments[3:data],
+        *arguments[data + 2 :],
+    ]
+    chosen += ["--only", "dog6", "teapot", "--methods", "untouched", "CatVersion"]
+    assert main([*chosen, "--prompt-count", "2"]) == 0
+    with (tmp_path / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["subject"], row["method"]) for row in rows} == {
+        (subject, method)
+        for subject in ("dog6", "teapot")
+        for method in ("Untouched", "CatVersion")
+    }
+    assert len(rows) == 8 and all(float(row["CLIP-T"]) for row in rows)
+    assert {row["prompt"] for row in rows} == {"a {} in the jungle", "a {} in the snow"}
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "dog6" in page and "teapot" in page
 
 
 def test_a_concept_that_the_server_has_lost_is_learned_again(server, command, capsys):
