@@ -166,13 +166,7 @@ def draw(
     models: Miniature, jury: Jury, subject: Subject, ways: Ways, prompts: Sequence[Prompt]
 ) -> Drawn:
     """All pictures of a subject; picture n of every way starts from the same noise."""
-    import torch
-
-    with torch.inference_mode():
-        pictures = {
-            name: torch.cat([one_picture(models, way, p, n) for n, p in enumerate(prompts)])
-            for name, way in ways.items()
-        }
+    pictures = {name: pictures_of(models, way, prompts) for name, way in ways.items()}
     scores = {
         name: [jury.score(subject, p, x[None])[0] for p, x in zip(prompts, drawn, strict=True)]
         for name, drawn in pictures.items()
@@ -180,8 +174,9 @@ def draw(
     return Drawn(subject, pictures, scores)
 
 
-def one_picture(models: Miniature, way: Way, prompt: Prompt, seed: int) -> Tensor:
-    from ..host.sampling import text_to_image
+def pictures_of(models: Miniature, way: Way, prompts: Sequence[Prompt]) -> Tensor:
+    """(prompts, height, width, 3), prompt n from seed n."""
+    from ..host.sampling import texts_to_images
     from ..samplers.apply import apply_concept
     from ..samplers.local_attention import Details
     from .miniature_models import GUIDANCE, SIZE, STEPS
@@ -189,9 +184,8 @@ def one_picture(models: Miniature, way: Way, prompt: Prompt, seed: int) -> Tenso
     model, clip = models.model, models.clip
     if way.concept is not None:
         model, clip = apply_concept(model, clip, way.concept, 1.0, details=Details(way.details))
-    return text_to_image(
-        model, clip, models.vae, prompt.about(way.words), SIZE, seed=seed, steps=STEPS, cfg=GUIDANCE
-    )
+    texts = [prompt.about(way.words) for prompt in prompts]
+    return texts_to_images(model, clip, models.vae, texts, SIZE, steps=STEPS, cfg=GUIDANCE)
 
 
 def study(

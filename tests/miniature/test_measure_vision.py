@@ -23,6 +23,7 @@ def test_every_layer_that_elite_reads_is_measured():
     probes = {name for name in found if "probe" in name}
     assert len(probes) == 2 * 2 * len(measure.READ)
     assert all(0 <= share <= 1 for share in found.values())
+    assert found["class, zero-shot"] > 0.8  # 93 % of 800
 
 
 def test_pictures_are_changed_as_told():
