@@ -4,6 +4,7 @@ The host compares the types of sockets, not of values: its API lets a prompt wri
 socket's place, and an output of any kind (``*``) may be linked to each.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, NamedTuple
@@ -74,8 +75,9 @@ class Node(io.ComfyNode):
     """A node that does its work in `run`, which gets no value that its sockets do not take."""
 
     @classmethod
-    def execute(cls, **values: Any) -> io.NodeOutput:
-        return cls.run(**cls.checked(values))
+    def execute(cls, *in_order: Any, **values: Any) -> io.NodeOutput:
+        names = inspect.signature(cls.run).parameters
+        return cls.run(**cls.checked(dict(zip(names, in_order, strict=False)) | values))
 
     @classmethod
     def run(cls, **values: Any) -> io.NodeOutput:

@@ -103,6 +103,13 @@ def test_right_values_come_through_as_they_are(node):
     assert all(checked[name] is values[name] or checked[name] == values[name] for name in values)
 
 
+def test_values_in_their_order_are_checked_as_well():
+    """Programs that call a node without the host may give them so."""
+    node = NODE_CLASS_MAPPINGS["PersonalizeApplyConcept"]
+    with pytest.raises(PersonalizeError, match="a CONCEPT of this pack at concept, got 5"):
+        node.execute(HELD, HELD, 5, strength=1.0)
+
+
 def test_what_gets_nothing_counts_as_not_connected():
     node = NODE_CLASS_MAPPINGS["PersonalizeTrainELITE"]
     masks = [None, GOOD["MASK"], None]
