@@ -67,7 +67,11 @@ def compare(model: Any, clip: Any, checkpoint: Path, latents: int, rounds: int) 
 def ours(model: Any, clip: Any, latents: int) -> Iterator[dict[str, Callable[[], None]]]:
     """Steps of `training.loop` inside one session, on one set of projections."""
     from ..host.backbone import Backbone
-    from ..training.custom_diffusion import CustomDiffusion, CustomDiffusionConfig
+    from ..training.custom_diffusion import (
+        CustomDiffusion,
+        CustomDiffusionConfig,
+        CustomDiffusionPictures,
+    )
     from ..training.detex import Detex, DetexConfig
     from ..training.loop import Training
 
@@ -75,7 +79,8 @@ def ours(model: Any, clip: Any, latents: int) -> Iterator[dict[str, Callable[[],
     backbone, pictures = Backbone(model, clip), encoded(latents)
     with backbone.session((2, 4, latents, latents)):
         plain = CustomDiffusionConfig(**shared, zoom=False)
-        custom = CustomDiffusion(plain, backbone, pictures)
+        same = CustomDiffusionPictures(pictures.upright, pictures.mirrored, prior=pictures.prior)
+        custom = CustomDiffusion(plain, backbone, same)
         detex = Detex(DetexConfig(**shared), backbone, pictures)
         custom.projections = detex.projections  # a session computes with one set of copies
         without = copy(detex)

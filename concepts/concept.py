@@ -32,6 +32,8 @@ class Concept:
         any other key is an attribute word written ``<placeholder:key>``, (1, text_width)
     tensors: what a method learned besides words, under readable names
     class_word: what the subject is, such as "dog"; takes the placeholder's place at strength 0
+    class_words: the same of attribute words that are subjects of their own, learned together with
+        the first; no others have one
     training: config, seed, steps taken and versions, as plain JSON values
     encoder: of an ELITE concept, whose projections it is drawn with; large and shared, so a file
         holds its name and digest only (in `training`)
@@ -46,6 +48,7 @@ class Concept:
     words: Mapping[str, Tensor] = field(default_factory=dict)
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    class_words: Mapping[str, str] = field(default_factory=dict)
     encoder: EliteEncoder | None = field(default=None, repr=False, compare=False)
     pictures: Tensor | None = field(default=None, repr=False, compare=False)
 
@@ -56,6 +59,8 @@ class Concept:
         object.__setattr__(self, "words", MappingProxyType(words))
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
         object.__setattr__(self, "training", MappingProxyType(dict(self.training)))
+        class_words = {name: normalized_class_word(w) for name, w in self.class_words.items()}
+        object.__setattr__(self, "class_words", MappingProxyType(class_words))
         if self.base not in BASES:
             known = ", ".join(BASES)
             raise PersonalizeError(
@@ -71,6 +76,11 @@ class Concept:
     @property
     def base_title(self) -> str:
         return f"{BASES[self.base].title} (text width {self.text_width})"
+
+    def class_word_of(self, word: str) -> str:
+        """What stands in a prompt at strength 0 for a word of the concept, "" for the placeholder;
+        empty for attributes that only say something of the subject."""
+        return self.class_words.get(word, "") if word else self.class_word
 
     def __copy__(self) -> "Concept":
         return self
@@ -104,13 +114,19 @@ def normalized_class_word(written: str) -> str:
     return " ".join(written.split())
 
 
-def check_word(name: str, word: Tensor, width: int) -> Tensor:
-    """A word's embedding as contiguous fp32 (n, width) on the CPU; raise with a sentence."""
-    if name and not _ATTRIBUTE.fullmatch(name):
+def check_attribute(name: str) -> None:
+    """Refuse what cannot stand behind the colon of ``<my-dog:pose2>``."""
+    if not _ATTRIBUTE.fullmatch(name):
         raise ConceptFileError(
             f"'{shown(name)}' is no name for an attribute word. Expected a lower-case word and a "
             "number, such as pose2."
         )
+
+
+def check_word(name: str, word: Tensor, width: int) -> Tensor:
+    """A word's embedding as contiguous fp32 (n, width) on the CPU; raise with a sentence."""
+    if name:
+        check_attribute(name)
     if word.ndim == 1:
         word = word[None]
     if word.ndim != 2 or word.shape[1] != width or not 1 <= word.shape[0] <= MAX_VECTORS:

@@ -2,8 +2,8 @@
 
 Tensors: ``word`` is what the placeholder stands for, ``word.pose2`` an attribute word, all others
 belong to the method. Metadata (text): ``format``, ``method``, ``base``, ``text_width``,
-``placeholder``, ``class_word`` and ``training`` (JSON). The method is read from here, never
-guessed.
+``placeholder``, ``class_word`` and ``training`` (JSON); of a concept with several subjects also
+``class_words`` (JSON), theirs by the name of the word. The method is read from here, never guessed.
 """
 
 import json
@@ -32,7 +32,7 @@ from .importers import chosen, import_concept
 from .local_features import local_features
 from .methods import Part, method_of
 from .residuals import residual_layers
-from .schema import json_object, text, whole_number
+from .schema import json_object, text, texts, whole_number
 from .tensor_files import read_header, read_tensors, write_tensors
 
 FORMAT = "personalize/1"
@@ -152,6 +152,7 @@ def _tensors(concept: Concept) -> dict[str, Tensor]:
 
 
 def _metadata(concept: Concept) -> dict[str, str]:
+    several = {"class_words": json.dumps(dict(concept.class_words), sort_keys=True)}
     return {
         "format": FORMAT,
         "method": concept.method.key,
@@ -160,6 +161,7 @@ def _metadata(concept: Concept) -> dict[str, str]:
         "placeholder": concept.placeholder,
         "class_word": concept.class_word,
         "training": json.dumps(dict(concept.training), sort_keys=True),
+        **(several if concept.class_words else {}),
     }
 
 
@@ -266,6 +268,7 @@ def _read_description(metadata: Mapping[str, str], name: str) -> Concept:
                 placeholder=text(metadata, "placeholder"),
                 class_word=text(metadata, "class_word", ""),
                 training=json_object(metadata.get("training", "{}")),
+                class_words=texts(metadata, "class_words"),
             )
         except PersonalizeError:
             raise

@@ -73,9 +73,9 @@ def written_with_embeddings(concept: Concept, names: Mapping[str, str]) -> dict[
     names: of the embedding that holds each word, "" for the placeholder's own
     """
     written = {word: f"embedding:{name}" for word, name in names.items()}
-    if concept.class_word and concept.method.class_word in (ClassWord.APPENDED, ClassWord.WRITTEN):
-        written[""] += f" {concept.class_word}"
-    return written
+    if concept.method.class_word not in (ClassWord.APPENDED, ClassWord.WRITTEN):
+        return written
+    return {word: f"{text} {concept.class_word_of(word)}".strip() for word, text in written.items()}
 
 
 def _named(

@@ -40,6 +40,14 @@ def whole_number(values: Mapping[str, Any], key: str, low: int, high: int) -> in
     return value
 
 
+def texts(values: Mapping[str, Any], key: str) -> dict[str, str]:
+    """Texts by name, from the JSON of a dictionary; none where the key is missing."""
+    found = json_object(values.get(key, "{}"))
+    if (key in values and not found) or len(found) > MOST_TEXT:
+        raise _wrong(values, key, "some texts by name")
+    return {name: text(found, name) for name in found}
+
+
 def json_object(written: str) -> dict[str, Any]:
     """The dictionary in a JSON text; empty for anything else, and for brackets without end."""
     try:

@@ -1,6 +1,8 @@
 """What a prompt says in plain words, which is what CLIP-T compares a picture with."""
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from ..concepts.errors import EvaluationError
 from ..concepts.placeholders import find_placeholders
@@ -8,13 +10,19 @@ from ..concepts.placeholders import find_placeholders
 _WEIGHTED = re.compile(r"(?<!\\)\(([^()]*?)(?::\s*[-+]?[\d.]+\s*)?(?<!\\)\)")
 
 
-def plain_prompt(prompt: str, class_word: str, placeholder: str = "") -> str:
+def plain_prompt(
+    prompt: str,
+    class_word: str,
+    placeholder: str = "",
+    class_words: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """The prompt with the class word in the placeholder's place, as all papers do.
 
     "a <my-dog> dog on the beach" becomes "a dog on the beach": a class word that already follows
     is not said twice. Attribute words such as <my-dog:pose2> are left out, weights such as
     (dog:1.2) and <my-dog:1.2> are read as their text.
     placeholder: the concept's; empty: the only one in the prompt, whatever it is.
+    class_words: of attribute words that are subjects of their own
     Raises EvaluationError for a prompt with another placeholder, or with nothing in it.
     """
     class_word = class_word.strip()
@@ -28,8 +36,9 @@ def plain_prompt(prompt: str, class_word: str, placeholder: str = "") -> str:
         )
     for mention in reversed(found):
         rest = prompt[mention.end :]
-        doubled = re.match(rf"\s+{re.escape(class_word)}\b", rest, re.IGNORECASE)
-        word = "" if mention.attribute or doubled else class_word
+        word = class_words.get(mention.attribute, "") if mention.attribute else class_word
+        if word and re.match(rf"\s+{re.escape(word)}\b", rest, re.IGNORECASE):
+            word = ""
         prompt = prompt[: mention.start] + word + rest
     plain = " ".join(_without_weights(prompt).split())
     if not plain:

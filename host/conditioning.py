@@ -28,6 +28,13 @@ class Conditioning:
             self.rows.expand(count, -1, -1), pooled if pooled is None else pooled.expand(count, -1)
         )
 
+    def of_prompts(self, numbers: Tensor) -> "Conditioning":
+        """The prompt of each number (B,); where there is only one, that one as often."""
+        if len(self) == 1:
+            return self.expand(len(numbers))
+        pooled = self.pooled
+        return Conditioning(self.rows[numbers], pooled if pooled is None else pooled[numbers])
+
     @staticmethod
     def cat(parts: Sequence["Conditioning"]) -> "Conditioning":
         """Several batches of one base as one batch."""

@@ -178,7 +178,8 @@ def _drawn(
 def _plain(row: ComparisonRow, line: str) -> str:
     """The prompt with the class word for the concept, whose name CLIP does not know."""
     concept = row.concept
-    return plain_prompt(row.prompt(line), concept.class_word or "subject", concept.placeholder)
+    class_word = concept.class_word or "subject"
+    return plain_prompt(row.prompt(line), class_word, concept.placeholder, concept.class_words)
 
 
 def _views(images: Tensor, references: Sequence[Tensor]) -> PictureViews:

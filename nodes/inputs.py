@@ -216,6 +216,35 @@ def zoom_option(config: type[LoopConfig]) -> io.Input:
     )  # fmt: skip
 
 
+def second_options(config: type[TrainConfig]) -> list[io.Input]:
+    """A second subject, learned at once. Come after all other inputs, `keep_activations` too."""
+    rare: dict[str, Any] = {"optional": True, "advanced": True}
+    return [
+        io.Image.Input(
+            "second_images", optional=True,
+            tooltip="Pictures of a second subject, which is learned at the same time, so that both "
+            "can stand in one picture. Not connected: one subject.",
+        ),
+        io.Image.Input(
+            "second_prior_images", optional=True,
+            tooltip="Pictures of the second subject's class. Not connected: the untouched model "
+            "makes them.",
+        ),
+        setting(
+            config, "second_class_word", "What the second subject is, such as cat. Needed where "
+            "second_images is connected, and read nowhere else.", **rare,
+        ),
+        setting(
+            config, "second_name", "How prompts name the second subject: second is written "
+            "<my-dog:second>. A small word, with a number behind it if you like.", **rare,
+        ),
+        setting(
+            config, "second_init_word", "A rare word of one token, whose embedding the second "
+            "learned word starts from.", **rare,
+        ),
+    ]  # fmt: skip
+
+
 def init_word_option(config: type[TrainConfig]) -> io.Input:
     return setting(
         config, "init_word",

@@ -53,6 +53,7 @@ the model takes long for each."""
 CUSTOM_DIFFUSION_PRESETS: Presets = {
     "sdxl": _SDXL,
     _PAPER: {**_CUSTOM, "steps": 300, "learning_rate": 8 * BASE_RATE, "rank": 0},
+    "program, two subjects": {**_CUSTOM, "steps": 550, "learning_rate": 8 * BASE_RATE, "rank": 0},
     "program, faces": {**_CUSTOM, "steps": 750, "learning_rate": 8 * FACE_RATE, "rank": 0},
 }
 

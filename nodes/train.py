@@ -26,6 +26,7 @@ from .inputs import (
     prior_options,
     rank_option,
     schedule_inputs,
+    second_options,
     seed_input,
     zoom_option,
 )
@@ -153,9 +154,20 @@ class TrainCustomDiffusion(TrainNode):
         return cls.train_schema(
             "PersonalizeTrainCustomDiffusion",
             "Learns a subject as a word and the keys and values of the model's cross attention "
-            "(Kumari et al. 2023), the baseline of DETEX. Pictures of the class keep its meaning.",
+            "(Kumari et al. 2023), the baseline of DETEX, or two subjects at once. Pictures of the "
+            "class keep its meaning.",
             inputs,
+            second_options(cls.learner.config_type),
         )
+
+    @classmethod
+    def preview_prompts(cls, values: Mapping[str, Any]) -> list[str]:
+        """Of two subjects also both in one picture."""
+        shown = super().preview_prompts(values)
+        if not values.get("second_images"):
+            return shown
+        second = attribute_placeholder(values["placeholder"].strip(), values["second_name"])
+        return [*shown, f"a photo of {{}} and {second}"]
 
 
 class TrainDETEX(TrainNode):

@@ -32,7 +32,10 @@ from .sockets import Node
 
 CATEGORY = "personalize/train"
 ALIASES = [*SUBJECT_WORDS, "textual inversion", "dreambooth", "embedding", "fine-tune", "trainer"]
-LISTS = ("images", "masks", "prior_images", "captions")
+LISTS = (
+    *("images", "masks", "prior_images", "captions"),
+    *("second_images", "second_prior_images"),
+)
 """Inputs of which every entry counts, not the first."""
 
 
@@ -100,8 +103,17 @@ class TrainNode(Node):
         return setting(cls.learner.config_type, name, tooltip, **options)
 
     @classmethod
-    def train_schema(cls, node_id: str, description: str, inputs: Sequence[io.Input]) -> io.Schema:
-        """The schema of a Train node with these inputs."""
+    def train_schema(
+        cls,
+        node_id: str,
+        description: str,
+        inputs: Sequence[io.Input],
+        later: Sequence[io.Input] = (),
+    ) -> io.Schema:
+        """The schema of a Train node with these inputs.
+
+        later: those that came after all others, since saved workflows list values in their order
+        """
         return io.Schema(
             node_id=node_id,
             display_name=f"Train {cls.makes().title}",
@@ -110,7 +122,7 @@ class TrainNode(Node):
             search_aliases=ALIASES,
             is_input_list=True,
             is_output_node=True,  # may stand alone: its panel shows what it learned, and saves it
-            inputs=[*inputs, keep_activations_option(cls.learner.config_type)],
+            inputs=[*inputs, keep_activations_option(cls.learner.config_type), *later],
             outputs=[
                 ConceptSocket.Output(display_name="concept"),
                 io.LossMap.Output(display_name="losses"),
@@ -136,6 +148,8 @@ def sources_of(values: Mapping[str, Any], monitor: Monitor) -> Sources:
         warn=monitor.warn,
         clip_vision=values.get("clip_vision"),
         prior_images=values.get("prior_images", ()),
+        second_images=values.get("second_images", ()),
+        second_prior_images=values.get("second_prior_images", ()),
         captions=values.get("captions", ()),
         prior_folder=prior_folder(),
         on_prior=monitor.tell_prior,

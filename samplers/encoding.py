@@ -60,13 +60,12 @@ class ConceptEncoding:
 
 def with_class_word(chunk: Chunk, tower: Tower, applied: AppliedConcept) -> Chunk:
     """The chunk with the class word's tokens wherever it names the concept."""
-    class_word = tower.tokenize(applied.concept.class_word)
 
     def replace(token: Any) -> Sequence[int] | None:
         mark = mark_of(token)
         if mark is None or mark.applied is not applied:
             return None
-        return class_word if mark.first and not mark.attribute else ()
+        return tower.tokenize(applied.concept.class_word_of(mark.attribute)) if mark.first else ()
 
     return with_tokens(chunk, tower, replace)
 

@@ -128,23 +128,26 @@ class PlaceholderWords:
             if attribute:
                 name = attribute_placeholder(name, attribute)
             if applied.strength.is_zero:
-                self._texts[name] = "" if attribute else concept.class_word
+                self._texts[name] = concept.class_word_of(attribute)
                 continue
             self._texts[name] = written_as_embedding(name)
             self._words[name] = _marked(tokens, applied, attribute)
 
     def _tokens_of(self, concept: Concept) -> dict[str, list[Any]]:
         """What stands in a prompt for the bare placeholder ("") and for each attribute word."""
-        class_word = [ConceptToken(token) for token in self._tower.tokenize(concept.class_word)]
         if concept.method.class_word is ClassWord.KEPT:
-            return {"": class_word}
+            return {"": self._class_tokens(concept, "")}
         tokens: dict[str, list[Any]] = {
             name: [row.clone() for row in self._own_part(word)]
             for name, word in concept.words.items()
         }
-        if "" in tokens and concept.method.class_word is ClassWord.APPENDED:
-            tokens[""] += class_word
+        if concept.method.class_word is ClassWord.APPENDED:
+            for name in tokens:
+                tokens[name] += self._class_tokens(concept, name)
         return tokens
+
+    def _class_tokens(self, concept: Concept, word: str) -> list[Any]:
+        return [ConceptToken(t) for t in self._tower.tokenize(concept.class_word_of(word))]
 
     def rewrite(self, text: str) -> str:
         tell_prompt(text, self._texts)

@@ -34,7 +34,11 @@ from personalize.tests.training.test_parity import (
     tokenizer_folder,
 )
 from personalize.training.batch import squared_errors
-from personalize.training.custom_diffusion import CustomDiffusion, CustomDiffusionConfig
+from personalize.training.custom_diffusion import (
+    CustomDiffusion,
+    CustomDiffusionConfig,
+    CustomDiffusionPictures,
+)
 from personalize.training.preservation import BatchWithPrior
 from personalize.training.prior import SAMPLING, ClassPictures
 from personalize.training.sources import Sources
@@ -101,6 +105,10 @@ def projections_of(unet, theirs):
     return found
 
 
+def no_cd_pictures():
+    return CustomDiffusionPictures(**vars(no_pictures()), prior=None)
+
+
 def with_prior(batch, seed=9):
     return BatchWithPrior(**vars(batch), prior=make_batch(seed=seed))
 
@@ -132,7 +140,7 @@ def test_gradients_equal_diffusers(every_tiny, prior_weight, first_token):
     batch = with_prior(batch) if prior_weight else BatchWithPrior(**vars(batch))
     with backbone.session(LATENTS):
         config = cd(prior_weight=prior_weight, first_token=first_token)
-        learner = CustomDiffusion(config, backbone, no_pictures())
+        learner = CustomDiffusion(config, backbone, no_cd_pictures())
         theirs = projections_of(reference.unet, learner.projections.parameters)
         terms = learner.loss(backbone, batch)
         parameters = learner.parameters
@@ -158,7 +166,7 @@ def test_gradient_checkpointing_and_other_precisions_change_little(tiny_sd1):
     def step(**options):
         backbone = Backbone(tiny_sd1.model, tiny_sd1.clip, **options)
         with backbone.session(LATENTS):
-            learner = CustomDiffusion(cd(), backbone, no_pictures())
+            learner = CustomDiffusion(cd(), backbone, no_cd_pictures())
             loss = sum(learner.loss(backbone, with_prior(make_batch(prompt=(0, 0)))).values())
             return torch.autograd.grad(loss, list(learner.parameters.values()))
 

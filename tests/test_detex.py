@@ -16,7 +16,7 @@ from personalize.samplers.apply import apply_concept
 from personalize.tests.devices import close, device, here, same, there
 from personalize.tests.elite_models import clip_vision
 from personalize.tests.stock import assert_differ, assert_same, encode
-from personalize.tests.test_custom_diffusion import projections_of, same_concept
+from personalize.tests.test_custom_diffusion import no_cd_pictures, projections_of, same_concept
 from personalize.tests.training.test_learn import sample, train, weights
 from personalize.tests.training.test_parity import (
     drawn,
@@ -360,7 +360,7 @@ def test_without_attention_removal_and_attributes_it_is_custom_diffusion(tiny_sd
             placeholder="<x>", class_word="dog", resolution=64,
             templates="photo of a {} with red pose in big background",
         )  # fmt: skip
-        theirs = CustomDiffusion(config, backbone, no_pictures())
+        theirs = CustomDiffusion(config, backbone, no_cd_pictures())
         terms = theirs.loss(backbone, batch)
         their_kv = torch.autograd.grad(
             sum(terms.values()), list(theirs.projections.parameters.values())

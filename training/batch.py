@@ -1,6 +1,6 @@
 """One step's random draw, and the denoising loss that every method shares."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -52,6 +52,21 @@ class Batch:
         if isinstance(value, Batch):
             return value.part(rows)
         return None if value is None else value[rows]
+
+
+def joined(batches: Sequence[AnyBatch]) -> AnyBatch:
+    """Rows of several batches of one kind as one batch; what one of them lacks, all lack."""
+    first = batches[0]
+    if len(batches) == 1:
+        return first
+    values = {f.name: [getattr(batch, f.name) for batch in batches] for f in fields(first)}
+    return replace(first, **{name: _cat(parts) for name, parts in values.items()})
+
+
+def _cat(parts: Sequence[Any]) -> Any:
+    if parts[0] is None:
+        return None
+    return joined(parts) if isinstance(parts[0], Batch) else torch.cat(list(parts))
 
 
 def parts_of(batch: Any, size: int) -> list[tuple[Any, float]]:

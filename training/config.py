@@ -120,7 +120,7 @@ class TrainConfig(LoopConfig):
         super().__post_init__()
 
 
-def check_class_word(class_word: str) -> None:
+def check_class_word(class_word: str, field: str = "class_word") -> None:
     """Raise TrainingError for an empty one, where a method cannot do without."""
     if not class_word.strip():
-        raise TrainingError("The class_word is empty. Write what the subject is, such as dog.")
+        raise TrainingError(f"The {field} is empty. Write what the subject is, such as dog.")

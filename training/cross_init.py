@@ -118,7 +118,7 @@ class CrossInit(WordLearner):
             backbone,
             pictures,
             words=self.initial,
-            subject=subject,
+            subjects=[subject],
             templates=parse_templates(config.templates, own),
         )
 

@@ -70,7 +70,7 @@ def learn(
             if resume:
                 training.resume(keeper)
             losses = training.run(keeper, on_step)
-            record, shown = _record(config, training.step), small_copies(sources.images)
+            record, shown = _record(config, training.step), small_copies(sources.all_images)
             concept = replace(learner.to_concept(), training=record, pictures=shown)
             return Learned(concept, losses)
 

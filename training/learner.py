@@ -78,7 +78,10 @@ class ConceptLearner(ABC):
         """What was learned so far."""
 
     def concept(
-        self, words: Mapping[str, Tensor] | None = None, tensors: Mapping[str, Tensor] | None = None
+        self,
+        words: Mapping[str, Tensor] | None = None,
+        tensors: Mapping[str, Tensor] | None = None,
+        class_words: Mapping[str, str] | None = None,
     ) -> Concept:
         """A concept of this method, model and subject, of these parts."""
         return Concept(
@@ -89,6 +92,7 @@ class ConceptLearner(ABC):
             class_word=self.config.class_word,
             words=words or {},
             tensors=tensors or {},
+            class_words=class_words or {},
         )
 
 

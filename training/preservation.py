@@ -165,7 +165,8 @@ def losses_with_prior(
 ) -> dict[str, Tensor]:
     """L_LDM and the weighted loss of the class pictures, from one pass of the UNet.
 
-    prior_context: of one prompt. Without class pictures the first term alone.
+    prior_context: of the class pictures' prompts, one or several. Without class pictures the first
+        term alone.
     """
     prior = batch.prior
     if prior is None:
@@ -176,7 +177,7 @@ def losses_with_prior(
         index=batch.index,
         prompt=batch.prompt,
     )
-    contexts = Conditioning.cat([context, prior_context.expand(len(prior.t))])
+    contexts = Conditioning.cat([context, prior_context.of_prompts(prior.prompt)])
     subject, other = squared_errors(backbone, both, contexts).split([len(batch.t), len(prior.t)])
     return {
         "denoising": mean_error(subject, batch.visible),

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ class Sources:
     masks: one for each picture, with mask_marks and warn as `read_masks` takes them
     clip_vision: the host's CLIP_VISION
     prior_images: pictures of the class, batches as `images`; without any, the model makes them
+    second_images, second_prior_images: the same of a second subject, of methods that learn two at
+        once
     captions: one for each picture of the subject, or none; methods that train with prompts of
         their own do not read them
     prior_folder: keeps those that the model made, None to keep none
@@ -40,6 +42,24 @@ class Sources:
     warn: Warn = logging.warning
     clip_vision: Any = None
     prior_images: Sequence[Tensor] = ()
+    second_images: Sequence[Tensor] = ()
+    second_prior_images: Sequence[Tensor] = ()
     captions: Sequence[str] = ()
     prior_folder: Path | None = None
     on_prior: OnPicture = lambda made, count: None
+
+    @property
+    def all_images(self) -> list[Tensor]:
+        """Of every subject."""
+        return [*self.images, *self.second_images]
+
+    def of_second(self) -> "Sources":
+        """Those of the second subject alone."""
+        return replace(
+            self,
+            images=self.second_images,
+            prior_images=self.second_prior_images,
+            captions=(),
+            second_images=(),
+            second_prior_images=(),
+        )

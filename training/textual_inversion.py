@@ -53,7 +53,7 @@ class TextualInversion(WordLearner):
     ) -> None:
         words = vocabulary_words(backbone.text, config.init_word, config.vectors)
         subject = [range(config.vectors)]
-        super().__init__(config, backbone, pictures, words=words, subject=subject)
+        super().__init__(config, backbone, pictures, words=words, subjects=[subject])
 
 
 def vocabulary_words(text: TextEncoder, init_word: str, vectors: int) -> Tensor:

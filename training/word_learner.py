@@ -23,7 +23,8 @@ class WordLearner(ConceptLearner):
     """The trainable words of one concept, (n, d), and the prompts that they stand in: templates,
     and the captions of pictures that have one.
 
-    words: where they start; subject: what takes the place of ``{}`` in a template
+    words: where they start; subjects: what takes the place of ``{}`` in a template; of several, the
+        first's prompts come first, and captions are the first's
     templates: none for those of the config
     """
 
@@ -34,13 +35,13 @@ class WordLearner(ConceptLearner):
         pictures: Any,
         *,
         words: Tensor,
-        subject: Sequence[Piece],
+        subjects: Sequence[Sequence[Piece]],
         templates: Sequence[str] = (),
     ) -> None:
         super().__init__(config, backbone, pictures)
         self.words = words.detach().clone().requires_grad_(True)
         templates = templates or parse_templates(config.templates)
-        prompts = [template_pieces(t, subject) for t in templates]
+        prompts = [template_pieces(t, subject) for subject in subjects for t in templates]
         self.templates = len(templates)
         captioned = torch.full((len(pictures),), -1)
         room = len(backbone.text.pad([])) - 2
@@ -49,7 +50,7 @@ class WordLearner(ConceptLearner):
                 template = caption_template(caption, config.placeholder, config.class_word)
                 captioned[n] = len(prompts)
                 pieces = fitting_pieces(
-                    backbone.text, self.captioned_template(n, template), subject, room
+                    backbone.text, self.captioned_template(n, template), subjects[0], room
                 )
                 prompts.append(pieces)
         self.captioned = captioned.to(backbone.device)

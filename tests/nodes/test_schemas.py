@@ -51,6 +51,8 @@ PROMISED = {
         [
             *("prior_images", "prior_count", "prior_weight", "init_word", *OPTIONS),
             *("rank", "micro_batch", "captions", "zoom", "preset", "keep_activations"),
+            *("second_images", "second_prior_images", "second_class_word", "second_name"),
+            "second_init_word",
         ],
         ["concept", "losses"],
     ),

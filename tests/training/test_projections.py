@@ -11,10 +11,16 @@ from personalize.host.backbone import Backbone
 from personalize.samplers.apply import apply_concept
 from personalize.tests.devices import here, there
 from personalize.tests.played_device import PLAYED, host_with, played_device
-from personalize.tests.test_custom_diffusion import LATENTS, cd, same_concept, with_prior
+from personalize.tests.test_custom_diffusion import (
+    LATENTS,
+    cd,
+    no_cd_pictures,
+    same_concept,
+    with_prior,
+)
 from personalize.tests.trainers import noise, run_trainer
 from personalize.tests.training.test_learn import Stop, stop_after, train
-from personalize.tests.training.test_parity import make_batch, no_pictures, relative
+from personalize.tests.training.test_parity import make_batch, relative
 from personalize.training.custom_diffusion import CustomDiffusion, CustomDiffusionConfig
 from personalize.training.detex import DetexConfig
 
@@ -44,7 +50,7 @@ def gradients(tiny, rank, change):
     """Loss and gradients by name, with the parameters changed first."""
     backbone, batch = Backbone(tiny.model, tiny.clip), with_prior(make_batch(prompt=(0, 0)))
     with backbone.session(LATENTS):
-        learner = CustomDiffusion(cd(rank=rank), backbone, no_pictures())
+        learner = CustomDiffusion(cd(rank=rank), backbone, no_cd_pictures())
         with torch.no_grad():
             change(learner.projections.parameters)
         loss = sum(learner.loss(backbone, batch).values())
