@@ -7,7 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from personalize.nodes.presets import CATVERSION_PRESETS, CUSTOM_DIFFUSION_PRESETS, DETEX_PRESETS
+from personalize.nodes.presets import (
+    CATVERSION_PRESETS,
+    CUSTOM_DIFFUSION_PRESETS,
+    DETEX_PRESETS,
+    TEXTUAL_INVERSION_PRESETS,
+)
 from personalize.training.catversion import CatVersionConfig
 from personalize.training.cross_init import CrossInitConfig
 from personalize.training.custom_diffusion import CustomDiffusionConfig
@@ -20,6 +25,23 @@ from personalize.training.templates import OBJECT_TEMPLATES, PEOPLE_TEMPLATES
 from personalize.training.textual_inversion import TextualInversionConfig
 
 UNPUBLISHED = "no program"
+
+SOURCES = {
+    "Textual Inversion": "the program's `configs/latent-diffusion/txt2img-1p4B-finetune.yaml` (the "
+    "paper's model), `configs/stable-diffusion/v1-finetune.yaml`, `main.py` (`scale_lr` is on) and "
+    "`ldm/data/personalized.py`. The 2 GPUs are the paper's word: the program says no number",
+    "Cross Initialization": "the program's `README.md` (0.000625 x 8 with `scale_lr`), "
+    "`train_cross_init.py` and `textual_inversion_dataset.py`",
+    "CatVersion": "the program's `configs/stable-diffusion/v1-finetune.yaml`, `README.md` (one "
+    "GPU) and `run.sh`",
+    "Custom Diffusion": "the program's `configs/custom-diffusion/finetune_addtoken.yaml`, "
+    "`finetune_face.yaml` and `finetune_joint.yaml`, `scripts/finetune_gen.sh` and "
+    "`finetune_joint.sh` (2 GPUs), `train.py`, `src/finetune_data.py` and `src/model.py`",
+    "DETEX": "the paper and its supplement",
+    "ELITE": "the program's `train_global.sh`, `train_local.sh` (4 GPUs, `scale_lr`) and "
+    "`datasets.py`",
+}
+"""Where the numbers of programs were read."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +69,18 @@ _GLOBAL, _LOCAL = EliteConfig(stage="global"), EliteConfig(stage="local")
 
 TABLE = (
     Constant("Textual Inversion", "base rate", "0.005", "0.005", 0.005, lambda: _TI.learning_rate),
-    Constant("Textual Inversion", "pictures a step", "8 (4 x 2 GPUs), effective rate 0.04", "-",
-             1, lambda: _TI.batch_size,
+    Constant("Textual Inversion", "pictures a step", "8 (4 x 2 GPUs), effective rate 0.04",
+             "4 a GPU; 2 for Stable Diffusion, effective rate 0.01 on one GPU", 1,
+             lambda: _TI.batch_size,
              "programs for Stable Diffusion train with 1 at 0.005; the preset paper has 8 at 0.04"),
-    Constant("Textual Inversion", "steps", "5000", "-", 5000, lambda: _TI.steps),
-    Constant("Textual Inversion", "templates", "the 27 neutral ones", "27", 27,
-             lambda: len(OBJECT_TEMPLATES)),
+    Constant("Textual Inversion", "effective rate of the preset paper", "0.04",
+             "0.005 x 4 x number of GPUs", 0.04,
+             lambda: TEXTUAL_INVERSION_PRESETS["paper"]["learning_rate"],
+             "2 GPUs, as the paper says"),
+    Constant("Textual Inversion", "steps", "5000", "6100 at most", 5000, lambda: _TI.steps,
+             "the paper"),
+    Constant("Textual Inversion", "templates", "27 neutral ones",
+             "81: photo, illustration, depiction", 27, lambda: len(OBJECT_TEMPLATES), "the paper"),
     Constant("Cross Initialization", "rate", "0.005; fast 0.08", "the same", 0.005,
              lambda: _CI.learning_rate),
     Constant("Cross Initialization", "pictures a step", "8", "8", 8, lambda: _CI.batch_size),
@@ -76,7 +104,8 @@ TABLE = (
     Constant("CatVersion", "last layers", "3", "3", 3, lambda: _CV.layers),
     Constant("CatVersion", "bias of the residuals' logits", "0", "1", 1.0, lambda: _CV.logit_bias,
              "the program, by whose adapters it is seen; the preset paper has 0"),
-    Constant("CatVersion", "steps", "about 1000", "-", 1000, lambda: _CV.steps),
+    Constant("CatVersion", "steps", "about 1000", "1001", 1000, lambda: _CV.steps,
+             "the paper"),
     Constant("Custom Diffusion", "effective rate", "-", "8e-5 (1e-5 x 4 a GPU x 2 GPUs)", 8e-5,
              lambda: _CD.learning_rate),
     Constant("Custom Diffusion", "pictures of the subject a step", "-",
@@ -141,7 +170,7 @@ def page() -> str:
         'a test holds the column "ours" to the code. "-": nothing is said.',
     ]
     for method in dict.fromkeys(constant.method for constant in TABLE):
-        lines += ["", f"## {method}", ""]
+        lines += ["", f"## {method}", "", f"Read in {SOURCES[method]}.", ""]
         lines += ["| what | paper | program | ours | why they differ |"]
         lines += ["| -- | -- | -- | -- | -- |"]
         for one in TABLE:
