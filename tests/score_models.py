@@ -9,8 +9,11 @@ import transformers
 SIDE = 32
 
 
-def write_clip(folder: Path, seed: int = 0) -> Path:
-    """A CLIP of 32 px and width 32 whose tokenizer knows single letters."""
+def write_clip(folder: Path, seed: int = 0, patch: int = 8, width: int = 24) -> Path:
+    """A CLIP of 32 px and width 32 whose tokenizer knows single letters.
+
+    width: of its embeddings
+    """
     torch.manual_seed(seed)
     shape = {
         "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2,
@@ -20,8 +23,8 @@ def write_clip(folder: Path, seed: int = 0) -> Path:
     ends = {"bos_token_id": words["<|startoftext|>"], "eos_token_id": words["<|endoftext|>"]}
     config = transformers.CLIPConfig(
         text_config={**shape, **ends, "vocab_size": len(words)},
-        vision_config={**shape, "image_size": SIDE, "patch_size": 8},
-        projection_dim=24,
+        vision_config={**shape, "image_size": SIDE, "patch_size": patch},
+        projection_dim=width,
     )
     transformers.CLIPModel(config).save_pretrained(folder)
     write_json(folder / "vocab.json", words)

@@ -18,6 +18,7 @@ from .data import CLASSES_FILE, DataError, Prompts, Subject, read_prompts, read_
 from .jobs import (
     SAVE,
     SCORES_NODE,
+    SECOND_SCORES,
     SHOW,
     TRAIN,
     UNTOUCHED,
@@ -183,7 +184,7 @@ class Benchmark:
             return before, False
         self._screen.begin(f"{cell}: {template}")
         run = self._ask(workflow, self._screen.hear)
-        told = json.loads(run.outputs[SCORES_NODE]["scores"][0])
+        scores, means = scores_of(run, self._settings)
         drawn = Drawn(
             made_by=digest(workflow),
             number=number,
@@ -191,10 +192,8 @@ class Benchmark:
             prompt=prompt,
             seed=seed,
             pictures=self._fetch(cell, number, run.outputs[SHOW]["images"]),
-            scores=tuple(
-                {name: v for name, v in row.items() if name != "prompt"} for row in told["pictures"]
-            ),
-            means=told["means"],
+            scores=scores,
+            means=means,
         )
         write(drawn_path(self._output, cell, number), drawn)
         self._screen.end("  ".join(f"{name} {v:.3f}" for name, v in drawn.means.items()))
@@ -228,6 +227,27 @@ class Benchmark:
     def _fail(self, what: str, count: int) -> None:
         self.failed.append(what)
         self._screen.end(f"failed: {what}", count)
+
+
+def scores_of(
+    run: Run, settings: Settings
+) -> tuple[tuple[dict[str, float], ...], dict[str, float]]:
+    """Of each picture, and their means, by name; those of the second CLIP have its name behind
+    theirs."""
+    told = json.loads(run.outputs[SCORES_NODE]["scores"][0])
+    rows, means = told["pictures"], told["means"]
+    if settings.second_clip:
+        more = json.loads(run.outputs[SECOND_SCORES]["scores"][0])
+        rows = [
+            row | _named(other, settings.second_clip)
+            for row, other in zip(rows, more["pictures"], strict=True)
+        ]
+        means = means | _named(more["means"], settings.second_clip)
+    return tuple({k: v for k, v in row.items() if k != "prompt"} for row in rows), means
+
+
+def _named(scores: dict[str, float], clip: str) -> dict[str, float]:
+    return {f"{name} ({clip})": v for name, v in scores.items() if name != "prompt"}
 
 
 class Clock:
@@ -337,6 +357,7 @@ def make_parser() -> argparse.ArgumentParser:
     models = parser.add_argument_group("models, by the names the server lists").add_argument
     models("--checkpoint", required=True)
     models("--clip", required=True, metavar="FOLDER", help="in models/clip_metrics, to score with")
+    models("--second-clip", default="", metavar="FOLDER", help="another one, to score with, too")
     models("--dino", default="", metavar="FOLDER", help="in models/clip_metrics")
     models("--identity", default="", metavar="FOLDER", help="in models/clip_metrics")
     models("--clip-vision", default="", help="for methods that see")
@@ -442,6 +463,7 @@ def check_names(info: ObjectInfo, settings: Settings) -> None:
     wanted = {
         "checkpoint": ("CheckpointLoaderSimple", "ckpt_name", settings.checkpoint),
         "clip": ("PersonalizeEvaluate", "clip_folder", settings.clip),
+        "second-clip": ("PersonalizeEvaluate", "clip_folder", settings.second_clip),
         "dino": ("PersonalizeEvaluate", "dino_folder", settings.dino),
         "identity": ("PersonalizeEvaluate", "identity_folder", settings.identity),
         "clip-vision": (settings.clip_vision_loader, "clip_name", settings.clip_vision),

@@ -14,6 +14,7 @@ from .data import SLOT, Subject
 UNTOUCHED = "Untouched"
 PLACEHOLDER = "<subject>"
 TRAIN, SAVE, SHOW, SCORES_NODE = "train", "save", "show", "scores"
+SECOND_SCORES = "second scores"  # the same by another CLIP
 
 _PREFIXES = ("PersonalizeTrain", "PersonalizeEncode")
 _OPTIONS = {
@@ -39,6 +40,7 @@ class Settings:
     clip: str
     dino: str = ""
     identity: str = ""
+    second_clip: str = ""
     clip_vision: str = ""
     clip_vision_loader: str = "CLIPVisionLoader"
     elite_global: str = ""
@@ -161,7 +163,12 @@ def draw_workflow(
     if settings.sam:
         nodes["drawn masks"] = _segment(["decode", 0])
         nodes[SCORES_NODE]["inputs"]["generated_masks"] = ["drawn masks", 0]
-    return _needed(nodes, SHOW, SCORES_NODE)
+    if not settings.second_clip:
+        return _needed(nodes, SHOW, SCORES_NODE)
+    inputs = nodes[SCORES_NODE]["inputs"]
+    second = {"clip_folder": settings.second_clip, "dino_folder": "none", "identity_folder": "none"}
+    nodes[SECOND_SCORES] = _node("PersonalizeEvaluate", **{**inputs, **second})
+    return _needed(nodes, SHOW, SCORES_NODE, SECOND_SCORES)
 
 
 def _inputs(

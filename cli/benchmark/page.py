@@ -82,7 +82,7 @@ def _head(results: Sequence[Result], subjects: Sequence[Subject], settings: Sett
     told = (
         f"{pictures} pictures of {len(subjects)} subjects by {len(methods_of(results))} methods on "
         f"{settings.checkpoint}, scored by {settings.clip}"
-        + (f" and {settings.dino}" if settings.dino else "")
+        + "".join(f" and {name}" for name in (settings.second_clip, settings.dino) if name)
     )
     return f"<h1>Benchmark of concepts</h1>\n<p>{escape(told)}.</p>"
 
@@ -100,14 +100,19 @@ def _main_table(results: Sequence[Result]) -> str:
             mark = ' class="best"' if method == best[name] and len(methods) > 1 else ""
             cells.append(f"<td{mark}>{_number(_score(mine, name))}{_deviation(mine, name)}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    heads = "".join(f'<th title="{escape(MEANINGS.get(n, ""))}">{escape(n)}</th>' for n in names)
-    legend = "; ".join(f"<b>{escape(n)}</b>: {escape(MEANINGS.get(n, ''))}" for n in names)
+    heads = "".join(f'<th title="{escape(meaning_of(n))}">{escape(n)}</th>' for n in names)
+    legend = "; ".join(f"<b>{escape(n)}</b>: {escape(meaning_of(n))}" for n in names)
     return (
         "<h2>Scores</h2>\n<div class='scroll'><table><tr><th>method</th><th>training</th>"
         f"{heads}</tr>{''.join(rows)}</table></div>\n<p>Means over all pictures, ± the standard "
         "deviation between what was learned (subject and seed); the best of a column is marked. "
         f"{UNTOUCHED} is the model without a concept, asked for the class word. {legend}.</p>"
     )
+
+
+def meaning_of(name: str) -> str:
+    """Of a score; a second CLIP's name stands in brackets behind it."""
+    return MEANINGS.get(name, MEANINGS.get(name.partition(" (")[0], ""))
 
 
 def _deviation(results: Sequence[Result], name: str) -> str:

@@ -40,6 +40,7 @@ def command(server, data, tmp_path_factory):
     """Arguments but the methods, and the folder of the results."""
     models = server.base_directory / "models" / "clip_metrics"
     write_clip(models / "bench-clip")
+    write_clip(models / "bench-clip-b32", patch=16, width=16)
     write_dino(models / "bench-dino")
     output = tmp_path_factory.mktemp("results")
     tiny = "--checkpoint tiny_sd1.safetensors --resolution 64 --steps 1 --sampling-steps 1"
@@ -126,6 +127,22 @@ def test_the_photographs_of_dreambench_as_they_come(server, command, tmp_path):
     assert {row["prompt"] for row in rows} == {"a {} in the jungle", "a {} in the snow"}
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "dog6" in page and "teapot" in page
+
+
+def test_two_clips_score_side_by_side(command, capsys):
+    """As ViT-L/14 and ViT-B/32 would: of other patches, widths and scores."""
+    arguments, output = command
+    chosen = ["--only", "cube", "--methods", "untouched", "--prompt-count", "1"]
+    assert main([*arguments, *chosen, "--second-clip", "bench-clip-b32"]) == 0
+    out = capsys.readouterr().out
+    (row,) = csv.DictReader((output / "results.csv").open(newline=""))
+    for name in ("CLIP-T", "CLIP-I", "CLIP-I(FG)"):
+        both = row[name], row[f"{name} (bench-clip-b32)"]
+        assert both[0] != both[1] and all(-1 <= float(value) <= 1 for value in both)
+    assert "CLIP-T 0." in out.replace("-0.", "0.") and "CLIP-T (bench-clip-b32)" in out
+    page = (output / "index.html").read_text(encoding="utf-8")
+    assert "scored by bench-clip and bench-clip-b32" in page
+    assert page.count("follows the prompt") == 4  # a title and a line of the legend each
 
 
 def test_a_concept_that_the_server_has_lost_is_learned_again(server, command, capsys):

@@ -57,6 +57,14 @@ def test_the_folder_decides_the_normalisation(clip):
     assert (load_clip(clip).embed_pictures([noise()]) - before).abs().max() > 0.01
 
 
+def test_clips_of_any_patch_and_width_are_judges(tmp_path):
+    """ViT-L/14 has 256 patches and 768 numbers, ViT-B/32 has 49 and 512."""
+    for patch, width in ((8, 24), (16, 16)):
+        extractor = load_clip(write_clip(tmp_path / f"clip-{patch}", patch=patch, width=width))
+        assert extractor.embed_pictures([noise()]).shape == (1, width)
+        assert extractor.embed_texts(["a dog"]).shape == (1, width)
+
+
 def test_fp16_weights_are_computed_in_fp32(clip):
     weights = load_file(clip / "model.safetensors")
     halves = {key: w.half() if w.is_floating_point() else w for key, w in weights.items()}
