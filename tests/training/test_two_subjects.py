@@ -13,6 +13,7 @@ from personalize.evaluation.prompts import plain_prompt
 from personalize.host.backbone import Backbone
 from personalize.nodes.train import TrainCustomDiffusion
 from personalize.samplers.apply import apply_concept
+from personalize.tests.devices import close, here
 from personalize.tests.nodes.test_train_nodes import run
 from personalize.tests.stock import assert_differ, assert_same, encode
 from personalize.tests.test_custom_diffusion import (
@@ -23,7 +24,13 @@ from personalize.tests.test_custom_diffusion import (
     same_concept,
 )
 from personalize.tests.training.test_learn import Stop, sources, stop_after, train
-from personalize.tests.training.test_parity import make_batch, relative, shape_of, tokenizer_folder
+from personalize.tests.training.test_parity import (
+    drawn,
+    make_batch,
+    relative,
+    shape_of,
+    tokenizer_folder,
+)
 from personalize.training.batch import Batch, joined, parts_of
 from personalize.training.custom_diffusion import CustomDiffusion
 from personalize.training.preservation import BatchWithPrior
@@ -69,7 +76,7 @@ def prompts_of(learner, backbone, batch):
     table, text = learner.table, backbone.text
     words = {text.tokenize(w)[0]: w for w in ("photo", "of", "a", "dog", "wooden", "pot", "small")}
     rows = []
-    for row in learner.prompt_rows(batch).tolist():
+    for row in learner.prompt_rows(batch.to(backbone.device)).tolist():
         end = int(table.ends[row])
         pairs = zip(table.ids[row, 1:end].tolist(), table.slots[row, 1:end].tolist(), strict=True)
         rows.append(" ".join(
@@ -132,15 +139,14 @@ def test_gradients_equal_diffusers(every_tiny):
         terms = learner.loss(backbone, batch)
         parameters = learner.parameters
         gradients = torch.autograd.grad(sum(terms.values()), list(parameters.values()))
-    words = learner.words.detach().clone().requires_grad_()
+    words = here(learner.words.detach()).clone().requires_grad_()
     assert not torch.equal(words[0], words[1])  # "ucd" and "pll"
     subjects, classes = (
         ["photo of a <v0> dog", "photo of a <v1> wooden pot"],
         ["photo of a dog", "photo of a wooden pot"],
     )
-    prior = batch.prior
-    loss = reference.loss(words, subjects, batch.x0, batch.noise, batch.t)
-    loss = loss + 0.7 * reference.loss(words, classes, prior.x0, prior.noise, prior.t)
+    loss = reference.loss(words, subjects, *drawn(batch))
+    loss = loss + 0.7 * reference.loss(words, classes, *drawn(batch.prior))
     expected = torch.autograd.grad(loss, [words, *theirs.values()])
     by_name = dict(zip(["words", *theirs], expected, strict=True))
     for name, gradient in zip(parameters, gradients, strict=True):
@@ -193,7 +199,7 @@ def test_prompts_name_both(tiny_sd1, concept):
     assert_same(encode(stock, names), stocks)
     _, half = apply_concept(model, clip, concept, 0.5)
     blended = (encode(both, names)[0] + stocks[0]) / 2
-    assert torch.allclose(encode(half, names)[0], blended, atol=1e-5)
+    assert close(encode(half, names)[0], blended)
     assert_differ(encode(both, names), stocks)
 
 
