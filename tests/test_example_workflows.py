@@ -19,14 +19,24 @@ from personalize.cli.workflows import (
 from personalize.miniature.files import WEIGHTS
 from personalize.studies.curves import draw_face
 from personalize.tools.examples.make_examples import FOLDER, MINIATURE, drafts, written
-from personalize.tools.examples.make_thumbnails import BACKGROUND, PAPER, SIZE, in_order, thumbnail
+from personalize.tools.examples.make_thumbnails import (
+    BACKGROUND,
+    PAPER,
+    SIZE,
+    in_order,
+    template_number,
+    thumbnail,
+)
 from personalize.tools.examples.miniature_examples import ENCODER, NEEDED
+from personalize.tools.examples.notes import FACE_CHECKPOINT
 from personalize.tools.examples.templates import TEMPLATES
 from personalize.tools.get_host import VERSION
 from PIL import Image
 
-EXAMPLES = sorted(FOLDER.glob("*.json"), key=lambda path: int(path.stem.split()[0]))
-SMALL = sorted(MINIATURE.glob("*.json"))
+EXAMPLES, SMALL = (
+    sorted(folder.glob("*.json"), key=lambda path: template_number(path.stem))
+    for folder in (FOLDER, MINIATURE)
+)
 FACE = "1 Learn my face"
 LARGE = {draft.name: draft for draft in TEMPLATES if draft.shown_by}
 """Those for Stable Diffusion XL."""
@@ -46,9 +56,9 @@ def by_id(example):
 
 
 def test_they_are_few_numbered_and_those_of_their_generator():
-    numbers = [path.stem.split()[0] for path in EXAMPLES]
-    assert numbers == [str(n) for n in range(1, len(EXAMPLES) + 1)]
-    assert len(EXAMPLES) < 13 and EXAMPLES[0].stem == FACE
+    numbers = [template_number(path.stem)[0] for path in EXAMPLES]
+    assert numbers == list(range(1, len(EXAMPLES) + 1))
+    assert len(EXAMPLES) < 15 and EXAMPLES[0].stem == FACE
     assert set(drafts()) == {*EXAMPLES, *SMALL}
 
 
@@ -280,6 +290,29 @@ def test_the_swap_takes_pose_and_background_of_different_pictures():
     example = json.loads((FOLDER / "4 Swap pose and place.json").read_text("utf-8"))
     texts = [n["widgets_values"][0] for n in example["nodes"] if n["type"] == "CLIPTextEncode"]
     assert any("<my-dog:pose2>" in text and "<my-dog:background1>" in text for text in texts)
+
+
+def test_two_faces_are_drawn_with_one_prompt():
+    """Both are known where it is encoded, in either pack; the miniature has two faces, too."""
+    for folder in (FOLDER, MINIATURE):
+        example = json.loads((folder / "13 Two faces in one prompt.json").read_text("utf-8"))
+        kinds = [node["type"] for node in example["nodes"]]
+        assert kinds.count("PersonalizeTrainCrossInit") == 2
+        assert kinds.count("PersonalizeApplyConcept") == 2
+        texts = [n["widgets_values"][0] for n in example["nodes"] if n["type"] == "CLIPTextEncode"]
+        assert any("<me> person" in text and "<you> person" in text for text in texts)
+    given = [n["widgets_values"] for n in example["nodes"] if n["type"] == "MiniatureSubject"]
+    assert len(given) == 2 and given[0] != given[1]
+
+
+def test_styles_are_asked_for_as_the_paper_draws():
+    """On SD2.1-base, 50 steps of DPM-Solver++ at guidance 7.5, with illustrations in training."""
+    example = json.loads((FOLDER / "14 My face in other styles.json").read_text("utf-8"))
+    values = {node["type"]: node["widgets_values"] for node in example["nodes"]}
+    assert values["CheckpointLoaderSimple"] == [FACE_CHECKPOINT]
+    prompts, *others = values["PersonalizeCompare"]
+    assert prompts.count("{}") == 4 and {50, 7.5, "dpmpp_2m"} <= set(others)
+    assert "person" in values["PersonalizeTrainCrossInit"]
 
 
 def test_what_is_found_in_the_pictures_is_typed_once():

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from .notes import BACKGROUND, CHECKPOINT, CHECKPOINT_XL, SAM, SAM3, VISION
+from .notes import BACKGROUND, CHECKPOINT, CHECKPOINT_XL, FACE_CHECKPOINT, SAM, SAM3, VISION
 from .templates import FOLDER
 
 USED = {
     "models/background_removal": [BACKGROUND],
-    "models/checkpoints": [CHECKPOINT, CHECKPOINT_XL, SAM3],
+    "models/checkpoints": [CHECKPOINT, CHECKPOINT_XL, FACE_CHECKPOINT, SAM3],
     "models/clip_vision": [VISION],
     "models/elite": ["global_mapper.pt", "local_mapper.pt"],
     "models/sams": [SAM],

@@ -4,7 +4,8 @@
 
 Each miniature example is run as it is on a server of its own: at the left what was learned from,
 at the right what was drawn; of an evaluation its report, which shows both. The example for Stable
-Diffusion gets the same picture, and so does that for SDXL. Examples that the named ones need are
+Diffusion gets the same picture, and so does that for SDXL. Of two subjects only what was learned
+from is shown. Examples that the named ones need are
 run too, and not drawn.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,7 +112,14 @@ def in_order(names: Sequence[str]) -> list[Path]:
     """The miniature's templates and what they need. By their numbers, those that draw with the
     files of others come after these."""
     wanted = {*names, *(needed for name in names for needed in NEEDED.get(name, ()))}
-    return sorted(p for p in MINIATURE.glob("*.json") if not names or p.stem in wanted)
+    paths = (p for p in MINIATURE.glob("*.json") if not names or p.stem in wanted)
+    return sorted(paths, key=lambda path: template_number(path.stem))
+
+
+def template_number(name: str) -> tuple[float, str]:
+    """To sort by: "9 ..." comes before "10 ...", and names without a number last."""
+    number = name.partition(" ")[0]
+    return (int(number) if number.isdecimal() else math.inf), name
 
 
 def draw_all(client: ComfyClient, names: Sequence[str]) -> None:
@@ -121,6 +130,9 @@ def draw_all(client: ComfyClient, names: Sequence[str]) -> None:
         reports = ("PersonalizeEvaluate", "PersonalizeCompare")
         if any(nodes_of_type(prompt, kind) for kind in reports):
             picture = thumbnail([], drawn(client, prompt), PAPER)
+        elif len(nodes_of_type(prompt, "MiniatureSubject")) > 1:
+            # the miniature has never seen two faces in one picture
+            picture = thumbnail([], learned_from(prompt))
         else:
             picture = thumbnail(learned_from(prompt), best_drawn(client, prompt, jury))
         if names and path.stem not in names:

@@ -12,6 +12,7 @@ from ...studies.miniature_models import GUIDANCE, SIZE, STEPS
 from ...studies.recipes import RECIPES
 from ..demo import QUICK, prepare_base
 from .example import Column, Draft, Node, Source
+from .templates import STYLES, TWO_FACES
 
 PREFIX = "miniature-"  # of the files that they save
 SCORER = "miniature"  # in models/clip_metrics
@@ -27,6 +28,9 @@ WORDS = {
     "on the beach",
     "a photo of <me> person on the beach": "a photo of a face of <me> person on the beach",
     "a photo of <me> on the beach": "a photo of a face of <me> on the beach",
+    TWO_FACES: "a photo of a face of <me> person and a face of <you> person on the beach",
+    STYLES: "a photo of a face of {}\na drawing of a face of {}\na portrait of {}\na photo of a "
+    "face of {} at night",
     "a photo of a {}\na photo of a {} on the beach": "a photo of a face of {}\na photo of a face "
     "of {} on the beach",
 }
@@ -95,15 +99,15 @@ def on_miniature(draft: Draft) -> Draft:
             source = stand_ins[source[0]]
         return None if source[0] in left_out else source
 
-    def small(node: Node) -> Node:
+    def small(key: str, node: Node) -> Node:
         links = {name: there(source) for name, source in node.links.items() if name != "captions"}
         kept = {name: source for name, source in links.items() if source}
         if node.kind == "PersonalizeEvaluate":
             kept["reference_masks"] = "picture", 1
-        return replace(_set(node, subject), links=kept)
+        return replace(_set(node, subject, second=key == "picture2"), links=kept)
 
     def column(one: Column) -> Column:
-        stacks = [{k: small(n) for k, n in s.items() if k not in left_out} for s in one.stacks]
+        stacks = [{k: small(k, n) for k, n in s.items() if k not in left_out} for s in one.stacks]
         filled = [(s, w) for s, w in zip(stacks, one.widths, strict=True) if s]
         return replace(one, stacks=[s for s, _ in filled], widths=[w for _, w in filled])
 
@@ -123,7 +127,8 @@ def _class_word(node: Node) -> str | None:
     return node.widgets.get("class_word") or node.widgets.get("init_word")
 
 
-def _set(node: Node, subject: dict[str, Any] | None) -> Node:
+def _set(node: Node, subject: dict[str, Any] | None, second: bool) -> Node:
+    """second: whether it loads the picture of another subject than the first"""
     changed = {**node.widgets, **SETTINGS.get(node.kind, {})}
     for name in ("filename", "concept_name"):  # its files are none of Stable Diffusion
         if name in changed:
@@ -132,6 +137,7 @@ def _set(node: Node, subject: dict[str, Any] | None) -> Node:
         changed["width"] = node.widgets.get("width", 512) * SIZE // 512
     if OTHER_KIND.get(node.kind) == "MiniatureSubject" and subject:
         changed = {**subject, "pictures": 4} if "folder" in changed else dict(subject)
+        changed["number"] += second
     for name in ("text", "prompts"):
         if name in changed:
             changed[name] = WORDS.get(changed[name], changed[name])

@@ -6,6 +6,7 @@ never says another number than its node.
 
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 CHECKPOINT_XL = "sd_xl_base_1.0.safetensors"
+FACE_CHECKPOINT = "v2-1_512-ema-pruned.safetensors"
 VISION = "clip-vit-large-patch14.safetensors"
 SAM = "sam_vit_b_01ec64.pth"
 SAM3 = "sam3.1_multiplex_fp16.safetensors"
@@ -14,6 +15,14 @@ BACKGROUND = "birefnet.safetensors"
 FACE_MODEL = """\
 **Start here.** Choose an SD1.x, SD2.x or SDXL checkpoint, and load **one face** that looks at the \
 camera. It is cropped to its centre square."""
+
+TWO_FACES_MODEL = f"""\
+**Start here.** The paper's checkpoint is SD2.1-base, `{FACE_CHECKPOINT}`; any SD1.x, SD2.x or \
+SDXL will do. Load **two faces** that look at the camera. Each is cropped to its centre square."""
+
+STYLES_MODEL = f"""\
+**Start here.** The paper's checkpoint is SD2.1-base, `{FACE_CHECKPOINT}`; any SD1.x, SD2.x or \
+SDXL will do. Load **one face** that looks at the camera. It is cropped to its centre square."""
 
 THING_MODEL = """\
 **Start here.** Choose an SD1.x, SD2.x or SDXL checkpoint, and load a picture of **one animal or \
@@ -27,6 +36,15 @@ THING_LEARN = """\
 {train.steps} steps. `class_word`: what it is, in one simple word. **Stop and keep** when the \
 preview is like it; **Cancel**, and the next run goes on from there."""
 
+TWO_FACES_LEARN = """\
+Two trainings of {train.steps} steps (`preset` {train.preset}; **fast** takes 25). Each face has a \
+placeholder and a file of its own; a face that is saved already comes from *Load Concept*."""
+
+STYLES_LEARN = """\
+{train.steps} steps (`preset` {train.preset}; **fast** takes 25). With `class_word` person, a \
+third of the 81 prompts say photo, a third illustration, a third depiction, so that styles can be \
+asked for later (`illustrations`)."""
+
 WORD_LEARN = """\
 {train.steps} steps. `init_word`: what it is, in one simple word. **Stop and keep** when the \
 preview is like it; **Cancel**, and the next run goes on from there."""
@@ -36,6 +54,18 @@ Write `<me> person` in any prompt: `an oil painting of <me> person`. Later, *Loa
 the place of the Train node.
 
 The paper draws in 50 steps, with SD2.1-base; 25 are faster."""
+
+TWO_FACES_USE = """\
+One *Apply Concept* after the other makes both placeholders known, and one prompt names both: \
+write what they do together. If one face takes over, give the other a weight: `(<you>:1.2) person`.
+
+The paper draws in 50 steps; 25 are faster."""
+
+STYLES_USE = """\
+A column for each line of `prompts`, `{{}}` is `<me> person`, all from the same noise. Write other \
+styles: a fresco, a comic, a bronze bust.
+
+The paper draws in 50 steps; 25 are faster."""
 
 THING_USE = """\
 Write `<my-dog>` as you would write dog: `a <my-dog> wearing a red hat`. Later, *Load Concept* \
@@ -72,13 +102,15 @@ One pass, no training: a word, and details for the cross attention. *Remove Back
 counts."""
 
 ELITE_GENERATE = """\
-`local_strength` {apply.local_strength}: puts the subject somewhere new. More keeps more of the \
-picture, less lets the prompt say more. The paper draws in 100 \
-steps of lms; 25 of dpmpp_2m are faster."""
+`local_strength` {apply.local_strength} as the authors for `a photo of a <my-dog>`; for a context \
+or an edit, such as a beach or a hat, they take **0.6**: more keeps more of the picture, less lets \
+the prompt say more. The paper draws in 100 steps of lms; 25 of dpmpp_2m are faster."""
 
 ELITE_EDIT = """\
 Sampling starts from the picture: `denoise` {sample.denoise} says how far it goes. \
-`local_strength` {apply.local_strength} leaves room for the prompt."""
+`local_strength` {apply.local_strength} leaves room for the prompt.
+
+As the authors edit, from noise: *Empty Latent Image* in the place of *VAE Encode*, `denoise` 1."""
 
 DETEX_MODEL = f"""\
 **Start here.** Four pictures of one subject in **other poses and places**; `{VISION}` in \

@@ -16,6 +16,12 @@ COMPARED = "a photo of a {}\na photo of a {} on the beach"
 SCORED_PROMPT = "a photo of a <my-dog> on the beach"
 SWAPPED = "photo of a <my-dog> with <my-dog:pose2> pose in <my-dog:background1> background"
 
+STYLES = """\
+a photo of {}
+an oil painting of {}
+a manga drawing of {}
+a marble statue of {}"""
+
 SAMPLING: dict[str, Any] = {
     "seed": 1,
     "steps": 30,
@@ -33,6 +39,7 @@ MODEL, LEARN, USE = "#3f789e", "#a1309b", "#88aa44"  # colours of groups
 NARROW, WIDE = 330, 400
 
 BASE = Node("CheckpointLoaderSimple", widgets={"ckpt_name": notes.CHECKPOINT})
+FACE_BASE = replace(BASE, widgets={"ckpt_name": notes.FACE_CHECKPOINT})
 PICTURE = Node("LoadImage", widgets={"image": "example.png"})
 VISION = Node("CLIPVisionLoader", widgets={"clip_name": notes.VISION})
 NEGATIVE = {"text": ""}  # the papers have none
@@ -137,6 +144,59 @@ FACE = one_picture(
     (notes.FACE_MODEL, notes.FACE_LEARN, notes.FACE_USE),
     FACE_SAMPLING,
 )
+TWO_FACES = "a photo of <me> person and <you> person, side by side on the beach"
+
+
+def face(placeholder: str, picture: str) -> Node:
+    widgets = {"placeholder": placeholder, "class_word": "person", "preset": "quality"}
+    return trained("PersonalizeTrainCrossInit", (picture, 0), widgets)
+
+
+def two_faces() -> Draft:
+    """Two faces, each from one picture, in one prompt."""
+    first = {
+        "base": FACE_BASE,
+        "picture": PICTURE,
+        "picture2": replace(PICTURE, title="The other face"),
+    }
+    trains = (
+        {"train": face("<me>", "picture"), "save": saved(("train", 0), "me-2")},
+        {"train2": face("<you>", "picture2"), "save2": saved(("train2", 0), "you-2")},
+    )
+    words = {
+        "apply_me": applied("base", ("train", 0)),
+        "apply": applied("apply_me", ("train2", 0)),
+        "positive": text(TWO_FACES),
+        "negative": Node("CLIPTextEncode", {"clip": ("apply", 1)}, dict(NEGATIVE)),
+    }
+    drawn = {"latent": Node("EmptyLatentImage"), **sampled("two-faces", **FACE_SAMPLING)}
+    columns = (
+        Column("Model and pictures", MODEL, notes.TWO_FACES_MODEL, [first], [NARROW]),
+        Column("Learn", LEARN, notes.TWO_FACES_LEARN, trains, (WIDE, WIDE)),
+        Column("Use both", USE, notes.TWO_FACES_USE, (words, drawn), (WIDE, NARROW)),
+    )
+    return Draft("13 Two faces in one prompt", columns)
+
+
+def styles() -> Draft:
+    """A face from one picture, drawn in several styles."""
+    links: dict[str, Source] = {"model": ("base", 0), "clip": ("base", 1), "vae": ("base", 2)}
+    links["concepts.concept0"] = ("train", 0)
+    settings = {k: v for k, v in FACE_SAMPLING.items() if k != "seed"}
+    compare = Node("PersonalizeCompare", links, {"prompts": STYLES, **settings}, carries="CONCEPT")
+    report = Node(
+        "SaveImage", {"images": ("compare", 0)}, {"filename_prefix": "personalize/my-styles"}
+    )
+    first = {"base": FACE_BASE, "picture": PICTURE}
+    columns = (
+        Column("Model and picture", MODEL, notes.STYLES_MODEL, [first], [NARROW]),
+        learn(notes.STYLES_LEARN, face("<me>", "picture"), "me-styles"),
+        Column("Styles", USE, notes.STYLES_USE, ({"compare": compare}, {"report": report}),
+               (WIDE, 500)),
+    )  # fmt: skip
+    return Draft("14 My face in other styles", columns)
+
+
 PET = one_picture(
     "2 Learn my pet",
     "PersonalizeTrainCatVersion",
@@ -431,4 +491,6 @@ TEMPLATES = (
         (notes.DETEX_MODEL_XL, notes.DETEX_MASK, notes.DETEX_LEARN_XL, notes.DETEX_USE),
         "my-dog-detex-sdxl",
     ),
+    two_faces(),
+    styles(),
 )
