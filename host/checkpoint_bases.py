@@ -9,7 +9,7 @@ from ..concepts.bases import BASES
 from ..concepts.errors import ConceptFileError
 from ..concepts.tensor_files import read_header
 
-KINDS = ("checkpoints", "diffusion_models")
+UNET_FOLDERS = ("checkpoints", "diffusion_models")
 """Folders of the host whose files hold a UNet."""
 
 _KEYS = "attn2.to_k.weight"
@@ -22,7 +22,7 @@ def base_of_checkpoint(kind: str, name: str) -> str:
     The width of what its cross attention reads tells the base. Of variants that concepts do not fit
     all the same, *Apply Concept* says so.
     """
-    path = folder_paths.get_full_path(kind, name) if kind in KINDS else None
+    path = folder_paths.get_full_path(kind, name) if kind in UNET_FOLDERS else None
     if path is None or Path(path).suffix.lower() not in (".safetensors", ".sft"):
         return ""
     return _base_of(Path(path), Path(path).stat().st_mtime_ns)
