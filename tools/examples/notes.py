@@ -138,6 +138,10 @@ THING_MODEL_XL = f"""\
 **Start here.** Choose a checkpoint of {LIKE_XL}, and load a picture of **one animal or thing**, \
 seen whole, at least 1024 pixels large. More pictures: through *Create List*."""
 
+FACE_LEARN_XL = """\
+{train.steps} steps of {train.batch_size} pictures (`preset` {train.preset}). **Stop and keep** \
+when the preview is like it; **Cancel**, and the next run goes on from there."""
+
 FACE_USE_XL = """\
 Write `<me> person` in any prompt: `an oil painting of <me> person`. In *CLIPTextEncodeSDXL* it \
 may stand in both texts or in one. Later, *Load Concept* takes the place of the Train node.

@@ -480,7 +480,10 @@ TEMPLATES = (
     comparison(),
     evaluation(),
     on_sdxl(
-        FACE, "10 Learn my face with SDXL", (notes.FACE_MODEL_XL, notes.FACE_USE_XL), "me-sdxl"
+        FACE,
+        "10 Learn my face with SDXL",
+        (notes.FACE_MODEL_XL, notes.FACE_LEARN_XL, notes.FACE_USE_XL),
+        "me-sdxl",
     ),
     on_sdxl(
         PET, "11 Learn my pet with SDXL", (notes.THING_MODEL_XL, notes.THING_USE_XL), "my-dog-sdxl"
