@@ -9,13 +9,16 @@ Compared, in one process and in turn, each sampling two steps with a prompt and 
     plain       with the concept, by an attention that keeps every map in memory
 The first step of a run loads and patches the weights; the second one is what is compared. Encoding
 is compared with the vision encoder alone on as many pictures: the picture and its masked copy.
-Before both, the 16 cross attentions of one step alone, from queries, keys and values on.
+Before both, the 16 cross attentions of one step alone, from queries, keys and values on: with the
+host's attention, with torch's kernel, which the host takes on a GPU and which tells the logsumexp
+that the ratio needs; and how many operations each is made of, since a GPU waits for each launch.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from functools import partial
 from statistics import median
@@ -65,7 +68,15 @@ def compare(
     title = f"{latents * 8} px, prompt and negative, {conditions()}, medians of {rounds} rounds"
     lines = [title]
     if "attention" in parts:
-        lines += ["", *table("16 cross attentions", in_turn(attentions(latents), rounds))]
+        for kernel in ("the host's", "torch's"):
+            with attention_of(kernel):
+                every = attentions(latents)
+                costs = in_turn(
+                    {name: partial(measured, run) for name, run in every.items()}, rounds
+                )
+                lines += ["", *table(f"16 cross attentions, {kernel} kernel", costs)]
+                counts = (f"{name} {operations(run)}" for name, run in every.items())
+                lines += ["", f"operations: {', '.join(counts)}"]
     if "encoding" in parts or "step" in parts:
         lines += of_a_model(*load(), latents, rounds, parts)
     return "\n".join(lines)
@@ -94,7 +105,38 @@ def of_a_model(model: Any, clip: Any, latents: int, rounds: int, parts: Sequence
     return lines
 
 
-def attentions(latents: int) -> dict[str, Callable[[], Cost]]:
+@contextmanager
+def attention_of(kernel: str) -> Iterator[None]:
+    """A block in which the patches of cross attention find torch's kernel, or the host's own."""
+    from ..host import attention
+
+    chosen = attention.optimized_attention
+    if kernel == "torch's":
+        attention.optimized_attention = attention.attention_pytorch
+    try:
+        yield
+    finally:
+        attention.optimized_attention = chosen
+
+
+def operations(run: Callable[[], Any]) -> int:
+    """How many operations of torch a call is made of, views left out: about a GPU's launches."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Counting(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):
+            self.count += not func.is_view
+            return func(*args, **(kwargs or {}))
+
+    with Counting() as counting, torch.no_grad():
+        run()
+    return counting.count
+
+
+def attentions(latents: int) -> dict[str, Callable[[], None]]:
     """The cross attentions of a step on random queries, as the host calls them."""
     import torch
 
@@ -125,7 +167,7 @@ def attentions(latents: int) -> dict[str, Callable[[], Cost]]:
         for call in calls[name]:
             call()
 
-    return {name: partial(measured, partial(run, name)) for name in calls}
+    return {name: partial(run, name) for name in calls}
 
 
 def in_turn(runs: dict[str, Callable[[], Cost]], rounds: int) -> dict[str, Cost]:

@@ -8,7 +8,7 @@ same tensors can be read from a file, used, trained and saved.
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -260,34 +260,42 @@ def patch_grid(patches: int) -> tuple[int, int]:
     return side, side
 
 
-def word_ratio(q: Tensor, k: Tensor, rows: Sequence[int] | Tensor, heads: int) -> Tensor:
+def word_ratio(
+    q: Tensor, k: Tensor, rows: Tensor, heads: int, logsumexp: Tensor | None = None
+) -> Tensor:
     """R = p(q, w) / max p, p the share of its attention that a query gives to the word.
 
     q: (B, N, heads * d); k: (B, T, heads * d)
-    rows: of the word in k, several count together; or (B,), the one row of each sample
+    rows: of the word in k, (B, r), several count together; -1 for none, where a sample has fewer
+    logsumexp: over all keys, (B, heads, N, 1) in fp32; without it all logits are computed for it
     The maximum is over all queries and heads of a sample, never over the batch. Returns
     (B, heads, N, 1) in fp32.
     """
     q, k = _split(q, heads), _split(k, heads)
-    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)  # (B, heads, N, T)
-    logits = logits.float()
-    if isinstance(rows, Tensor):
-        word = logits.take_along_dim(rows.view(-1, 1, 1, 1), dim=-1)
+    q = q * q.shape[-1] ** -0.5
+    places = rows[:, None]  # (B, 1, r)
+    if logsumexp is None:
+        logits = (q @ k.transpose(2, 3)).float()  # (B, heads, N, T)
+        logsumexp = logits.logsumexp(dim=-1, keepdim=True)
+        word = logits.take_along_dim(places.clamp(min=0)[:, :, None], dim=-1)
     else:
-        word = logits[..., list(rows)].logsumexp(dim=-1, keepdim=True)
-    log_p = word - logits.logsumexp(dim=-1, keepdim=True)
+        named = k.take_along_dim(places.clamp(min=0)[..., None], dim=2)  # (B, heads, r, d)
+        word = (q @ named.transpose(2, 3)).float()
+    if rows.shape[1] > 1:  # (B, heads, N, r)
+        word = word.masked_fill(places[:, :, None] < 0, -torch.inf)
+        word = word.logsumexp(dim=-1, keepdim=True)
+    log_p = word - logsumexp
     return (log_p - log_p.amax(dim=(1, 2), keepdim=True)).exp()
 
 
 def weighted(out: Tensor, ratio: Tensor) -> Tensor:
     """Rows of an attention's output (B, N, heads * d), each head's times its (B, heads, N, 1)."""
-    rows = rearrange(out, "b n (heads d) -> b n heads d", heads=ratio.shape[1])
-    scaled = rows * rearrange(ratio, "b heads n 1 -> b n heads 1").to(out)
-    return rearrange(scaled, "b n heads d -> b n (heads d)")
+    rows = out.unflatten(-1, (ratio.shape[1], -1))  # (B, N, heads, d)
+    return (rows * ratio.transpose(1, 2).to(out)).flatten(2)
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
-    return rearrange(x, "b n (heads d) -> b heads n d", heads=heads)
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def _linear(mapper: MapperWeights, name: str, x: Tensor) -> Tensor:

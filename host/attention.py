@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from comfy.ldm.modules.attention import optimized_attention
+import torch
+from comfy.ldm.modules.attention import attention_pytorch, optimized_attention
 from torch import Tensor
+from torch.nn.attention import SDPBackend
 
 from .conditionings import Conds
 
@@ -41,6 +43,59 @@ def cross_attention(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, An
         attn_precision=extra_options.get("attn_precision"),
         transformer_options=extra_options,
     )
+
+
+def attention_and_logsumexp(
+    q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]
+) -> tuple[Tensor, Tensor | None]:
+    """As `cross_attention`, and with it log sum exp(q k / sqrt(d)) over the keys, (B, heads, N, 1)
+    in fp32, where the kernel that computes it has that anyway; None where it has not, such as
+    another program's attention. So nobody needs to make a map of all queries and keys.
+    """
+    heads = extra_options["n_heads"]
+    kernel = _kernel(*(_by_head(t, heads) for t in (q, k, v)), extra_options)
+    if kernel is None:
+        return cross_attention(q, k, v, extra_options), None
+    out, logsumexp = kernel(*(_by_head(t, heads) for t in (q, k, v)))
+    return out.transpose(1, 2).flatten(2), logsumexp[:, :, : q.shape[1], None]
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    out, logsumexp, *_ = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)
+    return out, logsumexp
+
+
+def _efficient(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    # its logsumexp is longer than the queries, a multiple of 32
+    op = torch.ops.aten._scaled_dot_product_efficient_attention
+    out, logsumexp, *_ = op(q, k, v, None, compute_log_sumexp=True)
+    return out, logsumexp
+
+
+def _flash_on_cpu(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v)
+
+
+Kernel = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+_KERNELS: Mapping[tuple[str, int], Kernel] = {
+    ("cuda", SDPBackend.FLASH_ATTENTION.value): _flash,
+    ("cuda", SDPBackend.EFFICIENT_ATTENTION.value): _efficient,
+    ("cpu", SDPBackend.FLASH_ATTENTION.value): _flash_on_cpu,
+}
+"""The kernels behind torch's attention that tell the logsumexp, by device and torch's number."""
+
+
+def _kernel(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Kernel | None:
+    """What the host's attention would compute these (B, heads, N, d) with, if it is torch's own."""
+    overridden = "optimized_attention_override" in extra_options
+    if overridden or optimized_attention is not attention_pytorch or q.shape[-1] % 8:
+        return None  # torch pads heads of other widths, which the kernels themselves do not
+    return _KERNELS.get((q.device.type, torch._fused_sdp_choice(q, k, v)))
+
+
+def _by_head(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def patch_place(path: str) -> Place:

@@ -6,7 +6,6 @@ conditionings whose prompt holds the concept's word. R is how much a query looks
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,12 +18,14 @@ from ..host.attention import (
     Place,
     Replace,
     WrapPatch,
+    attention_and_logsumexp,
     cross_attention,
     patch_place,
     with_wrapped_attention,
 )
 from ..host.conditionings import BatchPart, Conds, acts_at, batch_parts
 from .mentions import Mentions
+from .named_samples import named_samples
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class LocalAttention:
     """Adds to one block's cross attention, whatever that is.
 
     Keys and values of the local features do not depend on the noise: they are computed once for a
-    device and type.
+    device and type, the values times the part's weight.
     """
 
     def __init__(self, part: LocalPart, projections: tuple[Tensor, Tensor]) -> None:
@@ -80,22 +81,27 @@ class LocalAttention:
 
     def wrap(self, inner: Replace | None) -> Replace:
         """A patch of the block that calls the one that stood there, or the host's own attention."""
-        return partial(self, inner or cross_attention)
+        return LocalPatch(self, inner)
 
-    def __call__(
-        self, inner: Replace, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]
+    def added_to(
+        self,
+        out: Tensor,
+        logsumexp: Tensor | None,
+        q: Tensor,
+        k: Tensor,
+        extra_options: dict[str, Any],
     ) -> Tensor:
-        out = inner(q, k, v, extra_options)
+        """Attention's output (B, N, heads * d) with R Attention(Q, K_l, V_l) in the samples whose
+        prompt names the concept. All of them at once, since a GPU waits for each call."""
         rows: Mapping[BatchPart, tuple[int, ...]] = extra_options[self.part.key]
-        batch, heads = batch_parts(extra_options), extra_options["n_heads"]
-        size = q.shape[0] // len(batch)
-        parts = list(out.split(size))
-        for n, named in enumerate(batch):
-            if named in rows:
-                one = slice(n * size, (n + 1) * size)
-                ratio = word_ratio(q[one], k[one], rows[named], heads) * self.part.weight
-                parts[n] = parts[n] + weighted(self._local(q[one], extra_options), ratio)
-        return torch.cat(parts)
+        by_part = tuple(rows.get(part, ()) for part in batch_parts(extra_options))
+        named = named_samples(by_part, q.shape[0], q.device)
+        if named is None:
+            return out
+        q, k = named.of(q), named.of(k)
+        logsumexp = None if logsumexp is None else named.of(logsumexp)
+        ratio = word_ratio(q, k, named.rows, extra_options["n_heads"], logsumexp)
+        return named.add(out, weighted(self._local(q, extra_options), ratio))
 
     def _local(self, q: Tensor, extra_options: dict[str, Any]) -> Tensor:
         keys, values = (t.expand(q.shape[0], -1, -1) for t in self._keys_values(q))
@@ -108,11 +114,35 @@ class LocalAttention:
         return self._computed[place]
 
     def _compute(self, place: tuple[torch.device, torch.dtype]) -> tuple[Tensor, Tensor]:
-        """K_l = W_Kl (e * m), V_l = W_Vl (e * m), each (1, P, channels)."""
+        """K_l = W_Kl (e * m), lambda V_l = lambda W_Vl (e * m), each (1, P, channels)."""
         device, dtype = place
         features = self.part.features.to(device, torch.float32)
-        keys, values = ((features @ w.to(features).T)[None].to(dtype) for w in self._projections)
-        return keys, values
+        keys, values = (features @ w.to(features).T for w in self._projections)
+        return keys[None].to(dtype), (self.part.weight * values)[None].to(dtype)
+
+
+@dataclass(frozen=True)
+class LocalPatch:
+    """A patch of one block around another one, None for the host's own attention."""
+
+    attention: LocalAttention
+    inner: Replace | None
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        return self.attended(q, k, v, extra_options)[0]
+
+    def attended(
+        self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]
+    ) -> tuple[Tensor, Tensor | None]:
+        """The result, and the logsumexp of the prompt's attention for a patch of ours around this
+        one: two concepts share it."""
+        if isinstance(self.inner, LocalPatch):
+            out, logsumexp = self.inner.attended(q, k, v, extra_options)
+        elif self.inner is None:
+            out, logsumexp = attention_and_logsumexp(q, k, v, extra_options)
+        else:
+            out, logsumexp = self.inner(q, k, v, extra_options), None
+        return self.attention.added_to(out, logsumexp, q, k, extra_options), logsumexp
 
 
 def with_local_attention(model: Any, part: LocalPart, projections: ProjectionPairs) -> Any:

@@ -22,12 +22,10 @@ from ..host.attention import (
 )
 from ..host.conditionings import BatchPart, Conds, batch_parts
 from .mentions import Mentions
+from .named_samples import NamedSamples, named_samples
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
-
-KeyAndValue = tuple[Tensor, Tensor]
-"""Differences of to_k and to_v of one cross attention."""
 
 
 class LocalWeights:
@@ -41,15 +39,13 @@ class LocalWeights:
     ) -> None:
         self.mentions = Mentions(placeholder)
         self.key = f"personalize_weights_{placeholder}"
-        self._pairs = {
-            patch_place(path.removesuffix(".attn2.to_k")): tuple(
-                strength * differences[path.removesuffix("to_k") + name]
-                for name in ("to_k", "to_v")
-            )
-            for path in differences
+        self._weights = {
+            patch_place(path.removesuffix(".attn2.to_k")): strength
+            * torch.cat([difference, differences[path.removesuffix("to_k") + "to_v"]])
+            for path, difference in differences.items()
             if path.endswith(".attn2.to_k")
         }
-        self._moved: dict[tuple[torch.device, torch.dtype], dict[Place, KeyAndValue]] = {}
+        self._moved: dict[tuple[torch.device, torch.dtype], dict[Place, Tensor]] = {}
 
     def prepare(self, model: Any, conds: Conds, timestep: Tensor) -> Any:
         """Which conditionings name the concept."""
@@ -59,41 +55,60 @@ class LocalWeights:
         self, named: Container[BatchPart], options: Mapping[str, Any], texts: Tensor | None
     ) -> Mapping[Place, WrapPatch]:
         """Of all blocks, if the batch names the concept."""
-        batch = batch_parts(options)
-        which = [n for n, part in enumerate(batch) if part in named]
-        if not which or texts is None:
+        if texts is None:
             return {}
-        rows = torch.arange(len(texts)).view(len(batch), -1)[which].flatten()
-        return {place: partial(self._wrap, place, texts[rows], rows) for place in self._pairs}
+        rows = tuple((0,) if part in named else () for part in batch_parts(options))
+        if not any(rows):
+            return {}
+        prompts = NamedPrompts(rows, texts)
+        return {place: partial(self._wrap, place, prompts) for place in self._weights}
 
-    def _wrap(self, place: Place, context: Tensor, rows: Tensor, inner: Replace | None) -> Replace:
-        return partial(self._attend, place, inner, context, rows)
+    def _wrap(self, place: Place, prompts: "NamedPrompts", inner: Replace | None) -> Replace:
+        return partial(self._attend, place, prompts, inner or cross_attention)
 
     def _attend(
         self,
         place: Place,
-        inner: Replace | None,
-        context: Tensor,
-        rows: Tensor,
+        prompts: "NamedPrompts",
+        inner: Replace,
         q: Tensor,
         k: Tensor,
         v: Tensor,
         extra_options: dict[str, Any],
     ) -> Tensor:
-        pair = self._at(k)[place]
-        more = (context.to(k) @ difference.T for difference in pair)
-        rows = rows.to(k.device)
-        k, v = (kept.index_add(0, rows, extra) for kept, extra in zip((k, v), more, strict=True))
-        return (inner or cross_attention)(q, k, v, extra_options)
+        samples, context = prompts.at(k)
+        more = context @ self._at(k)[place].T  # keys and values side by side
+        k, v = (
+            samples.add(kept, extra)
+            for kept, extra in zip((k, v), more.split(k.shape[-1], dim=-1), strict=True)
+        )
+        return inner(q, k, v, extra_options)
 
-    def _at(self, like: Tensor) -> dict[Place, KeyAndValue]:
+    def _at(self, like: Tensor) -> dict[Place, Tensor]:
         """The differences on a device and in a type, moved there once."""
         where = like.device, like.dtype
         if where not in self._moved:
-            self._moved[where] = {
-                place: (to_k.to(like), to_v.to(like)) for place, (to_k, to_v) in self._pairs.items()
-            }
+            self._moved[where] = {place: both.to(like) for place, both in self._weights.items()}
         return self._moved[where]
+
+
+class NamedPrompts:
+    """The prompts of one pass that name the concept, moved and cast once for all blocks.
+
+    rows: of each part of the batch, none where it does not; texts: of the whole batch, (B, T, d)
+    """
+
+    def __init__(self, rows: tuple[tuple[int, ...], ...], texts: Tensor) -> None:
+        self._rows, self._texts = rows, texts
+        self._found: tuple[NamedSamples, Tensor] | None = None
+
+    def at(self, keys: Tensor) -> tuple[NamedSamples, Tensor]:
+        """Which they are, and what they say, (n, T, d), where and in what type the keys are."""
+        if self._found is None or self._found[1].dtype != keys.dtype:
+            samples = named_samples(self._rows, len(self._texts), keys.device)
+            assert samples is not None  # some part has rows
+            self._found = samples, samples.of(self._texts.to(keys))
+        return self._found
 
 
 def with_local_weights(model: "ModelPatcher", weights: LocalWeights) -> "ModelPatcher":

@@ -7,6 +7,7 @@ import pytest
 import torch
 from personalize.concepts.elite import EliteStage
 from personalize.concepts.errors import BaseModelError, PersonalizeError
+from personalize.host import attention
 from personalize.samplers.apply import apply_concept
 from personalize.samplers.local_attention import Details, LocalAttention, LocalPart
 from personalize.samplers.mentions import MENTIONS
@@ -40,6 +41,14 @@ def concept(encoder):
     return elite_concept(encoder)
 
 
+@pytest.fixture(params=["host's", "torch's"])
+def kernel(request, monkeypatch):
+    """The host's attention on a CPU, and the one on a GPU, which tells the logsumexp."""
+    if request.param == "torch's":
+        monkeypatch.setattr(attention, "optimized_attention", attention.attention_pytorch)
+
+
+@pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize(
     ("channels", "heads", "queries"), [(320, 8, 64), (640, 8, 48), (1280, 8, 16)]
 )
@@ -57,6 +66,33 @@ def test_attention_of_real_shapes(channels, heads, queries, strength):
     plain = Local([5], features, {"": local}, strength)
     expected = plain_elite(q[0], context[0], heads, kv, [plain])
     assert distance(ours, expected) < 1e-4
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("rows", [{0: (5,), 2: (1, 3)}, {1: (2,), 2: (4,)}, {2: (3, 4, 6)}])
+@torch.inference_mode()
+def test_several_prompts_of_a_batch_name_several_concepts(rows):
+    """Each at its own places, two samples each, two concepts around each other."""
+    generator = torch.Generator().manual_seed(0)
+    rand = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    q, context, features = rand(6, 32, 64), rand(6, 77, 48), rand(16, 48)
+    kv, local = ([rand(64, 48) / 48**0.5 for _ in "kv"] for _ in range(2))
+    options = {"n_heads": 4, "cond_or_uncond": [1, 0, 0], "uuids": ["a", "b", "c"]}
+    named_in = [
+        {(options["cond_or_uncond"][n], options["uuids"][n]): at for n, at in rows.items()},
+        {(0, "b"): (7,)},
+    ]
+    patch = None
+    for name, where in zip(("<rex>", "<cup>"), named_in, strict=True):
+        part = LocalPart(named(name), features, Details(0.8), 0.8)
+        options[part.key] = where
+        patch = LocalAttention(part, tuple(local)).wrap(patch)
+    ours = patch(q, context @ kv[0].T, context @ kv[1].T, options)
+    for n in range(6):
+        every = [rows.get(n // 2), (7,) if n // 2 == 1 else None]
+        plain = [Local(list(at), features, {"": local}, 0.8) for at in every if at]
+        expected = plain_elite(q[n], context[n], 4, kv, plain)
+        assert distance(ours[n], expected) < 1e-4
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -1,12 +1,12 @@
 """A step on a device never waits for it: losses, gradients and what they are made of stay there."""
 
-from contextlib import contextmanager
 from unittest import mock
 
 import pytest
 import torch
 from personalize.host.backbone import Backbone
 from personalize.tests.conftest import load_tiny
+from personalize.tests.no_waiting import Waited, no_waiting
 from personalize.tests.played_device import PLAYED, Played, host_with, played_device
 from personalize.tests.trainers import TRAINERS, run_trainer
 from personalize.training.loop import Training
@@ -15,32 +15,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 pytestmark = pytest.mark.host
-
-
-class Waited(AssertionError):
-    """A step has asked the device for a number, or made a tensor elsewhere."""
-
-
-class NoWaiting(TorchDispatchMode):
-    """Lets no operation read a number from the device or make a tensor on the CPU."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.name() == "aten::_local_scalar_dense":
-            raise Waited("A number was read from the device.")
-        result = func(*args, **(kwargs or {}))
-        made = [t for t in tree_flatten(result)[0] if isinstance(t, Tensor)]
-        if any(t.numel() and not isinstance(t, Played) for t in made):
-            raise Waited(f"{func.name()} made a tensor of the CPU: {[t.shape for t in made]}.")
-        return result
-
-
-@contextmanager
-def no_waiting():
-    def refuse(self):
-        raise Waited("A list was read from the device.")
-
-    with mock.patch.object(Played, "tolist", refuse), NoWaiting():
-        yield
 
 
 def test_what_waits_is_noticed():

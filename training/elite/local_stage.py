@@ -104,7 +104,7 @@ class LocalTerm:
     rows: Tensor
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        ratio = word_ratio(q, k, self.rows, extra_options["n_heads"])
+        ratio = word_ratio(q, k, self.rows[:, None], extra_options["n_heads"])
         keys, values = self.keys.to(q.dtype), self.values.to(q.dtype)
         local = cross_attention(q, keys, values, extra_options)
         return cross_attention(q, k, v, extra_options) + weighted(local, ratio)

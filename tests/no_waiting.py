@@ -1,0 +1,35 @@
+"""Blocks in which nothing may wait for the played device: no number read, no tensor made here."""
+
+from contextlib import contextmanager
+from unittest import mock
+
+from personalize.tests.played_device import Played
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+
+class Waited(AssertionError):
+    """A step has asked the device for a number, or made a tensor elsewhere."""
+
+
+class NoWaiting(TorchDispatchMode):
+    """Lets no operation read a number from the device or make a tensor on the CPU."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.name() == "aten::_local_scalar_dense":
+            raise Waited("A number was read from the device.")
+        result = func(*args, **(kwargs or {}))
+        made = [t for t in tree_flatten(result)[0] if isinstance(t, Tensor)]
+        if any(t.numel() and not isinstance(t, Played) for t in made):
+            raise Waited(f"{func.name()} made a tensor of the CPU: {[t.shape for t in made]}.")
+        return result
+
+
+@contextmanager
+def no_waiting():
+    def refuse(self):
+        raise Waited("A list was read from the device.")
+
+    with mock.patch.object(Played, "tolist", refuse), NoWaiting():
+        yield
