@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import Enum
 from typing import Any
@@ -78,6 +78,7 @@ class Backbone:
         self._trained: dict[nn.Module, nn.Parameter] = {}
         self._products: dict[nn.Module, Product] = {}
         self._first_detached: tuple[nn.Module, ...] = ()
+        self._before_moving: list[Callable[[], None]] = []
 
     @property
     def base(self) -> Base:
@@ -120,6 +121,8 @@ class Backbone:
                 self._enter()
                 yield
             finally:
+                self._tell_moving()
+                self._before_moving = []
                 self._stack.close()
                 self._trained, self._products, self._first_detached = {}, {}, ()
                 for patcher in self._beside:
@@ -131,12 +134,34 @@ class Backbone:
 
         others_stay: leave on the device what it loads, for a block that comes with every step
         """
+        places = self._places() if others_stay else None
+        if places is None:
+            self._tell_moving()
         self._stack.close()
         try:
             with torch.inference_mode():
                 yield
         finally:
             self._enter(others_stay)
+            if places is not None and places != self._places():
+                self._tell_moving()
+
+    def before_moving(self, do: Callable[[], None]) -> None:
+        """Call something, to the session's end, whenever the models' weights may get other places
+        in memory: before a pause that gives all memory free, and after one in which they moved."""
+        self._before_moving.append(do)
+
+    def _tell_moving(self) -> None:
+        for do in self._before_moving:
+            do()
+
+    def _places(self) -> list[int]:
+        """Addresses of all weights, if anybody wants to know."""
+        if not self._before_moving:
+            return []
+        modules = (self._model.model, self._clip.cond_stage_model)
+        weights = [w for m in modules for kind in (m.parameters(), m.buffers()) for w in kind]
+        return [weight.data_ptr() for weight in weights]
 
     def open_projections(self) -> dict[str, nn.Parameter]:
         """Trainable fp32 copies of the key and value weights of every cross attention, by path.

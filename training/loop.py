@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from ..host.backbone import Backbone
 from .batch import Batch, parts_of
 from .config import LoopConfig
 from .descent import SHARE, AveragedAdamW, Descent, clipped
+from .replay import Replayed, capture_for
 
 SMALL_STATE = 4 * 2**20
 """Bytes of a state that may be kept more often than to resume: words and residuals are small, the
@@ -103,6 +105,18 @@ class NoStates:
         return []
 
 
+@dataclass(frozen=True)
+class StepInputs:
+    """All that changes in a step beside what is trained: tensors, so that steps can be replayed.
+
+    share: of a larger batch; scale: of the loss, for fp16; both numbers, ()
+    """
+
+    batch: Any
+    share: Tensor
+    scale: Tensor
+
+
 @dataclass
 class Training:
     """A training under way: parameters, optimizer, random numbers and loss history."""
@@ -124,6 +138,11 @@ class Training:
             weight_decay=self.config.weight_decay,
         )
         self.scale = LossScale(self.backbone.compute_dtype)
+        self._names: list[str] = []
+        capture = capture_for(self.backbone)
+        self._replayed = Replayed(self._compute, self.backbone.compute_dtype, capture)
+        if capture is not None:
+            self.backbone.before_moving(self._replayed.forget)
 
     def resume(self, states: StateKeeper) -> None:
         """Go on from the furthest kept state of at most the wanted steps, if there is one."""
@@ -202,41 +221,49 @@ class Training:
     def _averaged(self) -> tuple[list[str], Tensor, list[Tensor]]:
         """Names and values of a step's loss terms, and their scaled gradients, over its batches and
         processes."""
-        names: list[str] = []
         rows: list[Tensor] = []
         gradients: list[Tensor] = []
         for number in range(self.descent.batches):
             batch = self.draw(self.step * self.descent.batches + number, self.generator)
             if isinstance(batch, Batch):
                 batch = batch.to(self.backbone.device)
-            parts = []
-            for part, share in parts_of(batch, self.config.micro_batch):
-                terms, new = self._differentiated(part, share)
-                names = list(terms)
-                parts.append(torch.stack(list(terms.values())))
+            values = []
+            parts = parts_of(batch, self.config.micro_batch)
+            alone = len(parts) * self.descent.batches == 1
+            for part, share in parts:
+                terms, *new = self._differentiated(part, share)
+                if self._replayed.overwrites and not alone:
+                    terms, new = terms.clone(), [g.clone() for g in new]
+                values.append(terms)
                 _add(gradients, new)
-            rows.append(parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0))
+            rows.append(values[0] if len(values) == 1 else torch.stack(values).sum(dim=0))
         if self.descent.batches > 1:
             gradients = [g / self.descent.batches for g in gradients]
         means = torch.stack(rows).mean(dim=0)
-        values, *gradients = self.descent.processes.mean([means, *gradients])
-        return names, values, gradients
+        averages, *gradients = self.descent.processes.mean([means, *gradients])
+        return self._names, averages, gradients
 
-    def _differentiated(self, batch: Any, share: float) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """The loss terms of a batch and their scaled gradients, times its share of a larger one."""
-        terms = self.learner.loss(self.backbone, batch)
+    def _differentiated(self, batch: Any, share: float) -> list[Tensor]:
+        """The loss terms of a batch, (n,), and their scaled gradients, times its share of a larger
+        one."""
+        number = partial(torch.full, (), device=self.backbone.device, dtype=torch.float32)
+        return self._replayed(StepInputs(batch, number(share), number(self.scale.value)))
+
+    def _compute(self, inputs: StepInputs) -> list[Tensor]:
+        terms = self.learner.loss(self.backbone, inputs.batch)
         # the text encoder, and what is learned beside it, may lie on another device
         terms = {name: term.to(self.backbone.device) for name, term in terms.items()}
         total = torch.stack(list(terms.values())).sum()
         # a batch may leave parameters unused, such as a background word without background
         gradients = torch.autograd.grad(
-            total * (self.scale.value * share),
+            total * (inputs.scale * inputs.share),
             list(self.learner.parameters.values()),
             allow_unused=True,
             materialize_grads=True,
         )
-        values = {name: term.detach() * share for name, term in {"loss": total, **terms}.items()}
-        return values, [*gradients]
+        self._names = ["loss", *terms]
+        values = torch.stack([total, *terms.values()]).detach() * inputs.share
+        return [values, *gradients]
 
     def _descend(self, gradients: list[Tensor]) -> None:
         rate = self.config.learning_rate * self.descent.rate(self.step)
