@@ -24,6 +24,7 @@ from .autograd import (
     replaced_weights,
 )
 from .base_models import base_of_model, check_pair
+from .cast_once import Types, cast_bytes, cast_once
 from .denoiser import CELL, Denoiser
 from .footprint import DeviceMemory, StepShape, needed, shapes_text, weight_bytes
 from .frozen_layers import frozen_layers, in_type
@@ -79,6 +80,7 @@ class Backbone:
         self._products: dict[nn.Module, Product] = {}
         self._first_detached: tuple[nn.Module, ...] = ()
         self._before_moving: list[Callable[[], None]] = []
+        self._cast: Types = {}
 
     @property
     def base(self) -> Base:
@@ -125,6 +127,7 @@ class Backbone:
                 self._before_moving = []
                 self._stack.close()
                 self._trained, self._products, self._first_detached = {}, {}, ()
+                self._cast = {}
                 for patcher in self._beside:
                     unload(patcher)  # the user's own model needs the room
 
@@ -192,6 +195,21 @@ class Backbone:
         first token, its begin. To be called after what changes them is there."""
         self._first_detached = tuple(self._projections().values())
         self._stack.enter_context(first_row_detached(self._first_detached))
+
+    def cast_bytes(self) -> int:
+        """Memory that `cast_once` needs."""
+        return cast_bytes(self._types(), self._trained)
+
+    def cast_once(self) -> None:
+        """From here to the session's end hold weights in the types that are computed in, instead of
+        casting them at each use."""
+        self._cast = self._types()
+        self._tell_moving()
+        self._stack.enter_context(cast_once(self._cast, self._trained))
+
+    def _types(self) -> Types:
+        text = {tower.text_model: torch.float32 for tower in self.text.towers}
+        return {self._model.model.diffusion_model: self.compute_dtype, **text}
 
     def _projections(self) -> dict[str, Any]:
         return self._host_base.projections(self._model.model.diffusion_model)
@@ -273,6 +291,7 @@ class Backbone:
         self._stack.enter_context(training())
         self._stack.enter_context(repeatable())
         self._stack.enter_context(differentiable(self._model.model, self._clip.cond_stage_model))
+        self._stack.enter_context(cast_once(self._cast, self._trained))
         self._stack.enter_context(replaced_weights(self._trained))
         self._stack.enter_context(added_products(self._products))
         self._stack.enter_context(

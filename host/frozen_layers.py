@@ -18,6 +18,8 @@ from torch.autograd.function import once_differentiable
 
 Forward = Callable[[Tensor], Tensor]
 
+_OURS = "frozen_by_personalize"  # attribute of our own patches
+
 _PLAIN = (ops.disable_weight_init.Linear, ops.disable_weight_init.Conv2d)
 """The host's layers whose result is their weight's, cast to the input's type."""
 
@@ -28,7 +30,7 @@ _CASTS = "comfy_force_cast_weights"  # the host's layers quantise none of what t
 def frozen_layers(*modules: nn.Module) -> Iterator[None]:
     """A block in which gradients pass the modules' layers so. Equal to autograd's bit for bit."""
     every = [layer for module in modules for layer in module.modules()]
-    layers = [layer for layer in every if is_quantised_linear(layer) or _is_plain(layer)]
+    layers = [layer for layer in every if is_quantised_linear(layer) or is_plain(layer)]
     casts = {layer: vars(layer).get(_CASTS) for layer in layers if is_quantised_linear(layer)}
     try:
         for layer in layers:
@@ -63,18 +65,20 @@ def in_type(weight: Tensor, dtype: torch.dtype) -> Tensor:
     return cast.dequantize() if isinstance(cast, QuantizedTensor) else cast
 
 
-def _is_plain(layer: nn.Module) -> bool:
-    """Whether the host's own code computes the layer: another pack's patch may do anything."""
+def is_plain(layer: nn.Module) -> bool:
+    """Whether the host's own code computes the layer, a linear one or a convolution: another pack's
+    patch may do anything."""
     kind = next((kind for kind in _PLAIN if isinstance(layer, kind)), None)
-    if (
-        kind is None
-        or "forward" in vars(layer)
-        or getattr(layer, "padding_mode", "zeros") != "zeros"
-    ):
+    if kind is None or _is_patched(layer) or getattr(layer, "padding_mode", "zeros") != "zeros":
         return False
     names = ("forward", "forward_comfy_cast_weights", "_conv_forward")
     own = type(layer)
     return all(getattr(own, name, None) is getattr(kind, name, None) for name in names)
+
+
+def _is_patched(layer: nn.Module) -> bool:
+    patch = vars(layer).get("forward")
+    return patch is not None and not hasattr(patch, _OURS)
 
 
 def _frozen(layer: Any, forward: Forward) -> Forward:
@@ -89,6 +93,7 @@ def _frozen(layer: Any, forward: Forward) -> Forward:
         output: Any = passed.apply(x, layer, forward)
         return output
 
+    setattr(run, _OURS, True)
     return run
 
 

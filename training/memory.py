@@ -40,6 +40,7 @@ def fitted(
     maps: bool = False,
 ) -> AnyConfig:
     """The config with as many pictures at once as a GPU has memory for, where it leaves that open.
+    Where all of them leave room, the models' weights are cast once to the types of computing.
 
     Inside a session, once the parameters are there. On a CPU the whole batch.
     rows: through the UNet for each picture, 2 with one of the class beside it
@@ -66,17 +67,19 @@ def fitted(
         )
     room = memory.free - later
     more = max(two - one, 1)
-    if config.micro_batch or one + (config.at_once - 1) * more <= room:
+    wanted = one + (config.at_once - 1) * more
+    if 0 < backbone.cast_bytes() <= room - wanted:
+        backbone.cast_once()
+    if config.micro_batch or wanted <= room:
         return config
     # gradients of parts are added up, so there are those of two parts at a time
     fitting = 1 + max(room - learned - one, 0) // more
     parts = -(-config.at_once // fitting)
     size = -(-config.at_once // parts)
     logging.info(
-        f"{config.at_once} pictures at once would need about "
-        f"{_gib(one + (config.at_once - 1) * more)}, and the GPU has {_gib(max(room, 0))} "
-        f"for them: they go through the model {size} at a time, which learns the same. micro_batch "
-        "sets another number."
+        f"{config.at_once} pictures at once would need about {_gib(wanted)}, and the GPU has "
+        f"{_gib(max(room, 0))} for them: they go through the model {size} at a time, "
+        "which learns the same. micro_batch sets another number."
     )
     return replace(config, micro_batch=size)
 

@@ -22,12 +22,16 @@ def config(**changes):
     return TextualInversionConfig(placeholder="<x>", init_word="dog", **settings)
 
 
-def on_gpu(free, total=24 * GIB, models=2 * GIB):
+def on_gpu(free, total=24 * GIB, models=2 * GIB, casts=0):
     """A backbone whose steps need 1 GiB and half a GiB a picture, on a GPU with so much memory."""
+    cast = []
     return SimpleNamespace(
         memory=lambda: DeviceMemory(free + RESERVE, total),
         step_bytes=lambda rows, maps: GIB + rows * GIB // 2,
         model_bytes=lambda: models,
+        cast_bytes=lambda: casts,
+        cast_once=lambda: cast.append(casts),
+        cast=cast,
     )
 
 
@@ -43,6 +47,16 @@ def test_as_many_pictures_go_at_once_as_there_is_memory_for(free, size, caplog):
     told = "8 pictures at once would need about 5.0 GiB" in caplog.text
     assert told is bool(size)
     assert found.identity() == config().identity()
+
+
+@pytest.mark.parametrize(("free", "cast"), [(6 * GIB, [GIB]), (6 * GIB - 1, []), (GIB, [])])
+def test_weights_are_cast_once_where_all_pictures_leave_room(free, cast):
+    gpu = on_gpu(free, casts=GIB)
+    fitted(config(), gpu, {})
+    assert gpu.cast == cast
+    none_to_cast = on_gpu(free)
+    fitted(config(), none_to_cast, {})
+    assert none_to_cast.cast == []
 
 
 def test_a_number_that_is_asked_for_stays():
