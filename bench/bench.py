@@ -5,11 +5,15 @@
     make bench ARGS="elite --latents 64 --rounds 2"    ELITE instead: see bench_elite.py
     make bench ARGS="detex --rounds 2"                 DETEX instead: see bench_detex.py
     make bench ARGS=memory                             which cards fit what: see bench_memory.py
+    make bench ARGS=growth       how steps grow with batch and size on a GPU: see bench_growth.py
 
 Compared, each in a process of its own so that each has its own memory peak, one step each in turn:
     ours        one step of training/ with Textual Inversion, as the node runs it
     diffusers   the same step by plain diffusers and transformers, in fp32
     forward     the host's UNet once, without gradients, as its samplers call it
+and on a GPU
+    replayed    ours with steps replayed as a CUDA graph (PERSONALIZE_REPLAY)
+    channels last    that with the UNet's convolutions in channels_last (--force-channels-last)
 All take the same batch, size, templates, optimizer and weights; latents are given, no VAE runs.
 The peak is that of the steps, not of the loading. Processor seconds hardly depend on what else the
 machine does, seconds do.
@@ -32,7 +36,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..cli.comfyui import ROOT, OnCpu, prepare_host
-from . import bench_detex, bench_elite, bench_memory
+from . import bench_detex, bench_elite, bench_growth, bench_memory
 from .costs import (
     as_diffusers_trains,
     conditions,
@@ -48,9 +52,11 @@ if TYPE_CHECKING:
 
     from ..training.pictures import EncodedPictures
 
+WHAT = ("training", "elite", "detex", "memory", "growth")
 SEED = 0
 INIT_WORD = "dog"
 VARIANTS = ("ours", "catversion", "diffusers", "forward")
+ON_GPU = ("replayed", "channels last")  # beside these on CUDA
 Answer = dict[str, Any]
 
 
@@ -58,6 +64,10 @@ Answer = dict[str, Any]
 
 
 class Variant(Protocol):
+    def shape(self, latents: int, batch: int) -> None:
+        """Go on with latents of another side, and another number of them."""
+        ...
+
     def step(self) -> None:
         """One step, as it is really done."""
         ...
@@ -71,28 +81,36 @@ class Ours:
     """`training.loop` with Textual Inversion on latents of one picture."""
 
     def __init__(self, checkpoint: Path, latents: int, stack: ExitStack) -> None:
-        import torch
-
         from ..host.backbone import Backbone
-        from ..host.latents import LatentPosterior
-        from ..training.loop import Training
-        from ..training.pictures import EncodedPictures
 
         model, clip = _load(checkpoint)
         self.backbone = Backbone(model, clip)
-        stack.enter_context(self.backbone.session((1, 4, latents, latents)))
+        self._session = stack.enter_context(ExitStack())
+        self.shape(latents, 1)
+
+    def shape(self, latents: int, batch: int) -> None:
+        import torch
+
+        from ..host.latents import LatentPosterior
+        from ..training.loop import Training
+        from ..training.memory import fitted
+        from ..training.pictures import EncodedPictures
+
+        self._session.close()
+        self._session.enter_context(self.backbone.session((batch, 4, latents, latents)))
         posterior = LatentPosterior(_randn(1, latents), torch.zeros(1, 4, latents, latents))
-        config, self.learner = self.start(EncodedPictures(posterior, None))
+        config, self.learner = self.start(EncodedPictures(posterior, None), batch)
+        config = fitted(config, self.backbone, self.learner.parameters)
         self.training = Training(self.learner, config, self.backbone, self.draw)
 
-    def start(self, pictures: EncodedPictures) -> tuple[Any, Any]:
+    def start(self, pictures: EncodedPictures, batch: int) -> tuple[Any, Any]:
         """The method's config and learner."""
         from ..training.textual_inversion import (
             TextualInversion,
             TextualInversionConfig,
         )
 
-        config = TextualInversionConfig(placeholder="<x>", init_word=INIT_WORD)
+        config = TextualInversionConfig(placeholder="<x>", init_word=INIT_WORD, batch_size=batch)
         return config, TextualInversion(config, self.backbone, pictures)
 
     def draw(self, _: int, generator: Any) -> Any:
@@ -127,11 +145,31 @@ class Ours:
 class OursCatVersion(Ours):
     """The same with CatVersion: residuals in the last three text layers."""
 
-    def start(self, pictures: EncodedPictures) -> tuple[Any, Any]:
+    def start(self, pictures: EncodedPictures, batch: int) -> tuple[Any, Any]:
         from ..training.catversion import CatVersion, CatVersionConfig
 
-        config = CatVersionConfig(placeholder="<x>", class_word=INIT_WORD)
+        config = CatVersionConfig(placeholder="<x>", class_word=INIT_WORD, batch_size=batch)
         return config, CatVersion(config, self.backbone, pictures)
+
+
+class Replayed(Ours):
+    """The same with steps replayed as a CUDA graph."""
+
+    def __init__(self, checkpoint: Path, latents: int, stack: ExitStack) -> None:
+        from ..training.replay import SETTING
+
+        os.environ[SETTING] = "1"
+        super().__init__(checkpoint, latents, stack)
+
+
+class ReplayedChannelsLast(Replayed):
+    """And with the UNet's convolutions in channels_last, as --force-channels-last makes them."""
+
+    def __init__(self, checkpoint: Path, latents: int, stack: ExitStack) -> None:
+        from comfy.cli_args import args
+
+        args.force_channels_last = True
+        super().__init__(checkpoint, latents, stack)
 
 
 class Diffusers:
@@ -150,9 +188,12 @@ class Diffusers:
         table: Any = self.reference.text.embeddings.token_embedding.table
         self.word = table[start].clone().requires_grad_(True)
         self.optimizer = torch.optim.AdamW([self.word], lr=0.005, weight_decay=1e-2)
-        self.latents = _randn(1, latents).to(device_of_host()) * 0.18215
+        self.shape(latents, 1)
         self.templates = OBJECT_TEMPLATES
         self.generator = torch.Generator().manual_seed(SEED)
+
+    def shape(self, latents: int, batch: int) -> None:
+        self.latents = _randn(batch, latents).to(device_of_host()) * 0.18215
 
     def step(self) -> None:
         for _ in self.parts():
@@ -161,14 +202,14 @@ class Diffusers:
     def parts(self) -> Iterator[str]:
         import torch
 
-        reference = self.reference
-        device = self.latents.device
+        reference, device, count = self.reference, self.latents.device, len(self.latents)
         noise = torch.randn(self.latents.shape, generator=self.generator).to(device)
-        t = torch.randint(1000, (1,), generator=self.generator).to(device)
-        which = torch.randint(len(self.templates), (1,), generator=self.generator)
+        t = torch.randint(1000, (count,), generator=self.generator).to(device)
+        which = torch.randint(len(self.templates), (count,), generator=self.generator)
+        prompts = [self.templates[n].format("<v0>") for n in which.tolist()]
         yield "draw"
         with as_diffusers_trains():
-            context = reference.context(self.word, [self.templates[int(which)].format("<v0>")])
+            context = reference.context(self.word, prompts)
         yield "text forward"
         with as_diffusers_trains():
             loss = reference.denoising_loss(context, self.latents, noise, t)
@@ -193,12 +234,17 @@ class Forward:
         stack.enter_context(torch.inference_mode())
         self.model, _ = _load(checkpoint, text=False)
         load_models_gpu([self.model])
+        self.shape(latents, 1)
+
+    def shape(self, latents: int, batch: int) -> None:
+        import torch
+
         device = device_of_host()
-        self.x, self.context = _randn(1, latents).to(device), torch.randn(1, 77, 768).to(device)
-        self.sigma = torch.ones(1, device=device)
+        self.x = _randn(batch, latents).to(device)
+        self.context = torch.randn(batch, 77, 768).to(device)
+        self.sigma = torch.ones(batch, device=device)
 
     def step(self) -> None:
-
         self.model.model.apply_model(
             self.x, self.sigma, c_crossattn=self.context, transformer_options={}
         )
@@ -228,7 +274,10 @@ def _randn(count: int, latents: int) -> Tensor:
 
 
 def serve(variant: str, checkpoint: Path, latents: int) -> None:
-    """Answer "step" and "parts" lines with JSON until the input ends; loading is not counted."""
+    """Answer lines with JSON until the input ends: "step", "parts" and "shape LATENTS BATCH".
+
+    Loading is not counted.
+    """
 
     logging.disable(logging.INFO)
     kinds: dict[str, Callable[[Path, int, ExitStack], Variant]]
@@ -237,6 +286,8 @@ def serve(variant: str, checkpoint: Path, latents: int) -> None:
         "catversion": OursCatVersion,
         "diffusers": Diffusers,
         "forward": Forward,
+        "replayed": Replayed,
+        "channels last": ReplayedChannelsLast,
     }
     with ExitStack() as stack:
         subject = kinds[variant](checkpoint, latents, stack)
@@ -245,7 +296,10 @@ def serve(variant: str, checkpoint: Path, latents: int) -> None:
         for line in sys.stdin:
             began, used = time.perf_counter(), time.process_time()
             parts: dict[str, float] = {}
-            if line.strip() == "parts":
+            if line.startswith("shape"):
+                subject.shape(*map(int, line.split()[1:]))
+                reset_peak()
+            elif line.strip() == "parts":
                 for name in subject.parts():
                     synchronize()
                     parts[name] = time.process_time() - used - sum(parts.values())
@@ -301,11 +355,13 @@ class Worker:
 
 def compare(checkpoint: Path, latents: int, rounds: int) -> str:
     """Run all variants in turn, after one round to warm up; return the report."""
-    steps: dict[str, list[Answer]] = {variant: [] for variant in VARIANTS}
-    parts: dict[str, list[Answer]] = {variant: [] for variant in VARIANTS}
-    with workers(checkpoint, latents) as running:
-        for worker in running.values():
-            worker.ask("step")
+    variants = VARIANTS + (ON_GPU if device_of_host().type == "cuda" else ())
+    steps: dict[str, list[Answer]] = {variant: [] for variant in variants}
+    parts: dict[str, list[Answer]] = {variant: [] for variant in variants}
+    with workers(checkpoint, latents, variants) as running:
+        for variant, worker in running.items():
+            for _ in range(bench_growth.WARM_UP if variant in ON_GPU else 1):
+                worker.ask("step")
         for _ in range(rounds):
             for variant, worker in running.items():
                 steps[variant].append(worker.ask("step"))
@@ -321,10 +377,12 @@ def compare(checkpoint: Path, latents: int, rounds: int) -> str:
 
 
 @contextmanager
-def workers(checkpoint: Path, latents: int) -> Iterator[dict[str, Worker]]:
+def workers(
+    checkpoint: Path, latents: int, variants: Sequence[str] = VARIANTS
+) -> Iterator[dict[str, Worker]]:
     running: dict[str, Worker] = {}
     try:
-        for variant in VARIANTS:
+        for variant in variants:
             running[variant] = Worker(variant, checkpoint, latents)
         yield running
     finally:
@@ -384,15 +442,20 @@ def parts_table(parts: dict[str, list[Answer]]) -> list[str]:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Seconds and memory of a training step.")
     parser.add_argument(
-        "what", nargs="?", choices=("training", "elite", "detex", "memory"), default="training"
+        "what",
+        nargs="?",
+        choices=("training", "elite", "detex", "memory", "growth"),
+        default="training",
     )
     parser.add_argument("--latents", type=int, default=32, help="side in latents: pixels / 8")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--checkpoint", type=Path, help="an SD1.5 file; made and removed if left out"
     )
+    parser.add_argument("--batches", type=int, nargs="+", default=bench_growth.BATCHES)
+    parser.add_argument("--pixels", type=int, nargs="+", default=bench_growth.PIXELS)
     parser.add_argument("--only", choices=bench_elite.PARTS, help="one part of elite")
-    parser.add_argument("--serve", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=VARIANTS + ON_GPU, help=argparse.SUPPRESS)
     parser.add_argument("--cpu", action=OnCpu)
     options = parser.parse_args(arguments)
     prepare_host()
@@ -418,6 +481,11 @@ def main(arguments: Sequence[str]) -> int:
                     lambda: _load(checkpoint()), options.latents, options.rounds, parts
                 )
             )
+        elif options.what == "growth":
+            variants = bench_growth.variants(device_of_host().type)
+            with workers(checkpoint(), options.latents, variants) as running:
+                told = bench_growth.report(running, options.batches, options.pixels, options.rounds)
+            print(told)
         elif options.what == "detex":
             file = checkpoint()
             print(bench_detex.compare(*_load(file), file, options.latents, options.rounds))
