@@ -45,6 +45,7 @@ from .on_gpu.stages import (
     default_server,
     host_tests,
     other_server,
+    replayed_server,
     training_bench,
 )
 
@@ -81,6 +82,7 @@ def parts(tests: str, latents: int) -> list[Part]:
     )
     return [
         Part("default", default, default_server),
+        Part("replayed", "every method once, steps replayed as CUDA graphs", replayed_server),
         *servers,
         Part("tests", f"pytest {tests}", host_tests(tests), 100),
         Part("bench", "make bench at 512 px", training_bench(latents, 3), 45),

@@ -272,14 +272,14 @@ def word_ratio(
     (B, heads, N, 1) in fp32.
     """
     q, k = _split(q, heads), _split(k, heads)
-    q = q * q.shape[-1] ** -0.5
-    places = rows[:, None]  # (B, 1, r)
+    scale, places = q.shape[-1] ** -0.5, rows[:, None]  # (B, 1, r)
+    found = places.clamp(min=0) if rows.shape[1] > 1 else places
     if logsumexp is None:
-        logits = (q @ k.transpose(2, 3)).float()  # (B, heads, N, T)
+        logits = ((q * scale) @ k.transpose(2, 3)).float()  # (B, heads, N, T)
         logsumexp = logits.logsumexp(dim=-1, keepdim=True)
-        word = logits.take_along_dim(places.clamp(min=0)[:, :, None], dim=-1)
+        word = logits.take_along_dim(found[:, :, None], dim=-1)
     else:
-        named = k.take_along_dim(places.clamp(min=0)[..., None], dim=2)  # (B, heads, r, d)
+        named = k.take_along_dim(found[..., None], dim=2) * scale  # (B, heads, r, d)
         word = (q @ named.transpose(2, 3)).float()
     if rows.shape[1] > 1:  # (B, heads, N, r)
         word = word.masked_fill(places[:, :, None] < 0, -torch.inf)

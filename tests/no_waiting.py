@@ -14,11 +14,14 @@ class Waited(AssertionError):
 
 
 class NoWaiting(TorchDispatchMode):
-    """Lets no operation read a number from the device or make a tensor on the CPU."""
+    """Lets no operation read a number from the device, or take or make a tensor on the CPU."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.name() == "aten::_local_scalar_dense":
             raise Waited("A number was read from the device.")
+        given = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
+        if any(t.ndim and not isinstance(t, Played) for t in given):
+            raise Waited(f"{func.name()} was given a tensor of the CPU.")
         result = func(*args, **(kwargs or {}))
         made = [t for t in tree_flatten(result)[0] if isinstance(t, Tensor)]
         if any(t.numel() and not isinstance(t, Played) for t in made):

@@ -20,6 +20,8 @@ with what it had learned.
 
 - **ms a step**: from the first step that the node told of to the last; batch 1
 - **GiB**: what torch had allocated at the peak of the whole workflow, training and drawing
+- **s before**, **s after**: from queueing to the first step that was told of, with all that is
+  loaded and encoded, and from the last one to the end, with the saved file and the drawn picture
 - **again**: the same training once more, with previews in between, against the first
 {tables}
 """

@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ Tensors = dict[str, Any]
 @dataclass(frozen=True)
 class Outcome:
     """error: a sentence, empty where all went well; step: milliseconds; peak: GiB; file: what was
-    learned; digest: of what was drawn afterwards; interrupted: by the bench, not by a failure."""
+    learned; digest: of what was drawn afterwards; interrupted: by the bench, not by a failure;
+    around: seconds from queueing to the first step told of, and from the last one to the end."""
 
     error: str = ""
     seconds: float = 0.0
@@ -31,6 +32,7 @@ class Outcome:
     file: Path | None = None
     digest: str = ""
     interrupted: bool = False
+    around: tuple[float, float] | None = None
 
     @property
     def ok(self) -> bool:
@@ -56,6 +58,11 @@ class StepClock:
         first, last = min(seen), max(seen)
         return 1000 * (self.told[last] - self.told[first]) / (last - first)
 
+    def around(self, began: float, ended: float) -> tuple[float, float] | None:
+        """Seconds before the first step that was told of, and after the last one."""
+        seen = [told for value, told in self.told.items() if value > 0]
+        return (min(seen) - began, ended - max(seen)) if seen else None
+
 
 def run(
     server: ComfyServer,
@@ -73,8 +80,9 @@ def run(
         _peak(server)
         patience = PATIENCE["cpu" if wants_cpu() else "gpu"]
         done = server.client.run(workflow, listen, patience)
-        seconds, peak = time.perf_counter() - began, _peak(server)
-        return _read(done, seconds, clock.step, peak)
+        ended = time.perf_counter()
+        told = _read(done, ended - began, clock.step, _peak(server))
+        return replace(told, around=clock.around(began, ended))
     except RunError as error:
         return Outcome(_sentence(error), interrupted=error.run.interrupted)
     except (TimeoutError, OSError, ClientError) as error:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from ...cli.client import Message
 from ...cli.comfyui import ROOT, wants_cpu
@@ -27,8 +28,9 @@ from .runs import NONCES, Outcome, difference, run
 PACKS = {"personalize": ROOT, "bench": ROOT / "bench" / "on_gpu" / "pack"}
 FEW, MANY = 10, 30  # steps of a training that is only to work, and of one that is cancelled
 LEFT_OUT = "not reached in time"
+REPLAY = "PERSONALIZE_REPLAY"  # as training/replay.py has it, which this process does not import
 TOO_SHORT = "not tried: it ended before the cancel reached it"
-COLUMNS = ("method", "result", "ms a step", "GiB", "s")
+COLUMNS = ("method", "result", "ms a step", "GiB", "s", "s before", "s after")
 
 
 class Clock:
@@ -113,7 +115,7 @@ def default_server(bench: Bench) -> None:
             after = run(server, workflows.stock(bench.size, next(NONCES)))
             repeats, same = compared(first, again), unchanged(before, after)
             wrong = not (first.ok and again.ok and same == "equal")
-            told = (*cells(first), *("-",) * 4)[:4]
+            told = (*cells(first), *("-",) * len(COLUMNS))[: len(COLUMNS) - 1]
             table.add(method, *told, repeats, same, failed=wrong)
             bench.on_table()
         extras(bench, server, info, table)
@@ -144,6 +146,15 @@ def other_server(*arguments: str) -> Callable[[Bench], None]:
             each_method(bench, server, info, table, {})
 
     return part
+
+
+def replayed_server(bench: Bench) -> None:
+    """Every method once with steps replayed as CUDA graphs, which only a GPU does."""
+    with mock.patch.dict(os.environ, {REPLAY: "1"}):
+        table = bench.table(f"{REPLAY}=1", COLUMNS)
+        if bench.in_time(20):
+            with bench.server(table) as (server, info):
+                each_method(bench, server, info, table, {})
 
 
 def each_method(
@@ -197,7 +208,8 @@ def cells(outcome: Outcome) -> tuple[str, ...]:
         return (outcome.error,)
     step = "-" if outcome.step is None else f"{outcome.step:.0f}"
     peak = "-" if outcome.peak is None else f"{outcome.peak:.2f}"
-    return "works", step, peak, f"{outcome.seconds:.1f}"
+    around = ["-", "-"] if outcome.around is None else [f"{s:.1f}" for s in outcome.around]
+    return "works", step, peak, f"{outcome.seconds:.1f}", *around
 
 
 def compared(one: Outcome, other: Outcome) -> str:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.host
 
 def test_what_waits_is_noticed():
     with played_device() as device:
-        there = torch.ones(2, device=device)
+        there, here = torch.ones(2, device=device), torch.ones(2)
         for wait in (
             lambda: there.sum().item(),
             lambda: there.tolist(),
@@ -27,6 +27,7 @@ def test_what_waits_is_noticed():
             lambda: bool(there.any()),
             lambda: torch.zeros(2),
             lambda: there[[0]],
+            lambda: there + here.to(device),
             lambda: there + torch.tensor([1.0, 2.0], device=device),
         ):
             with pytest.raises(Waited), no_waiting():
