@@ -52,11 +52,11 @@ def attention_and_logsumexp(
     in fp32, where the kernel that computes it has that anyway; None where it has not, such as
     another program's attention. So nobody needs to make a map of all queries and keys.
     """
-    heads = extra_options["n_heads"]
-    kernel = _kernel(*(_by_head(t, heads) for t in (q, k, v)), extra_options)
+    queries, keys, values = (_by_head(t, extra_options["n_heads"]) for t in (q, k, v))
+    kernel = _kernel(queries, keys, values, extra_options)
     if kernel is None:
         return cross_attention(q, k, v, extra_options), None
-    out, logsumexp = kernel(*(_by_head(t, heads) for t in (q, k, v)))
+    out, logsumexp = kernel(queries, keys, values)
     return out.transpose(1, 2).flatten(2), logsumexp[:, :, : q.shape[1], None]
 
 
