@@ -102,6 +102,14 @@ def is_quantised(module: nn.Module) -> bool:
     return any(isinstance(weight, QuantizedTensor) for weight in module.parameters())
 
 
+def addresses(tensor: Tensor) -> tuple[int, ...]:
+    """Where its numbers are in memory; a quantised one has several parts."""
+    if not isinstance(tensor, QuantizedTensor):
+        return (tensor.data_ptr(),)
+    names, _ = tensor.__tensor_flatten__()
+    return tuple(getattr(tensor, name).data_ptr() for name in names)
+
+
 def is_hybrid(tensor: Tensor) -> bool:
     """Whether a tensor was made in inference mode and given ordinary memory outside of it.
 

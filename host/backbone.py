@@ -17,6 +17,7 @@ from ..concepts.bases import Base
 from ..concepts.errors import BaseModelError
 from .attention_maps import AttentionReader, cross_attentions, nearest_side
 from .autograd import (
+    addresses,
     checkpointed,
     differentiable,
     first_row_detached,
@@ -158,13 +159,13 @@ class Backbone:
         for do in self._before_moving:
             do()
 
-    def _places(self) -> list[int]:
+    def _places(self) -> list[tuple[int, ...]]:
         """Addresses of all weights, if anybody wants to know."""
         if not self._before_moving:
             return []
         modules = (self._model.model, self._clip.cond_stage_model)
         weights = [w for m in modules for kind in (m.parameters(), m.buffers()) for w in kind]
-        return [weight.data_ptr() for weight in weights]
+        return [addresses(weight) for weight in weights]
 
     def open_projections(self) -> dict[str, nn.Parameter]:
         """Trainable fp32 copies of the key and value weights of every cross attention, by path.

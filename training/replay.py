@@ -65,7 +65,7 @@ class Replayed:
 
     def __init__(self, step: Step, dtype: torch.dtype, capture: Capture | None) -> None:
         self._step, self._capture = step, capture
-        self._tolerance = TOLERANCES[dtype]
+        self._tolerance = TOLERANCES.get(dtype, TOLERANCES[torch.float32])
         self._recordings: dict[Hashable, Recording] = {}
         self._seen: Counter[Hashable] = Counter()
 
@@ -130,9 +130,9 @@ class Replayed:
 
 def capture_for(backbone: Backbone) -> Capture | None:
     """How to capture steps on a model's device; None where they are not replayed."""
-    wanted = os.environ.get(SETTING, "") == "1"
-    alone = backbone.device.type == "cuda" and backbone.text.device == backbone.device
-    return capture_on_cuda if wanted and alone else None
+    if os.environ.get(SETTING) != "1" or backbone.device.type != "cuda":
+        return None
+    return capture_on_cuda if backbone.text.device == backbone.device else None
 
 
 def capture_on_cuda(
