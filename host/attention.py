@@ -76,9 +76,9 @@ def _flash_on_cpu(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v)
 
 
-Kernel = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+FusedKernel = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
-_KERNELS: Mapping[tuple[str, int], Kernel] = {
+_KERNELS: Mapping[tuple[str, int], FusedKernel] = {
     ("cuda", SDPBackend.FLASH_ATTENTION.value): _flash,
     ("cuda", SDPBackend.EFFICIENT_ATTENTION.value): _efficient,
     ("cpu", SDPBackend.FLASH_ATTENTION.value): _flash_on_cpu,
@@ -86,7 +86,7 @@ _KERNELS: Mapping[tuple[str, int], Kernel] = {
 """The kernels behind torch's attention that tell the logsumexp, by device and torch's number."""
 
 
-def _kernel(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> Kernel | None:
+def _kernel(q: Tensor, k: Tensor, v: Tensor, extra_options: dict[str, Any]) -> FusedKernel | None:
     """What the host's attention would compute these (B, heads, N, d) with, if it is torch's own."""
     overridden = "optimized_attention_override" in extra_options
     if overridden or optimized_attention is not attention_pytorch or q.shape[-1] % 8:

@@ -22,18 +22,18 @@ from ..host.backbone import Backbone
 SETTING = "PERSONALIZE_REPLAY"
 """Environment variable; 1 lets steps be replayed on CUDA."""
 
-EAGER = 2
+EAGER_STEPS = 2
 """Steps before a capture, in which libraries start up. Weights that move more often than that are
 not worth one."""
 
-CHECKED = 2
+CHECKED_REPLAYS = 2
 """Replays that are held against the same step without a graph: the first, with the numbers of its
 capture, and another one, which finds what the graph has frozen by mistake."""
 
 TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """How far a replay's results may be from the step's, relative to their norm."""
 
-Step = Callable[..., list[Tensor]]
+StepFunction = Callable[..., list[Tensor]]
 """From inputs, a dataclass of tensors, and settings that do not change to results."""
 
 Capture = Callable[[Callable[[], list[Tensor]]], tuple[list[Tensor], Callable[[], None]]]
@@ -63,7 +63,7 @@ class Replayed:
     capture: None never to replay
     """
 
-    def __init__(self, step: Step, dtype: torch.dtype, capture: Capture | None) -> None:
+    def __init__(self, step: StepFunction, dtype: torch.dtype, capture: Capture | None) -> None:
         self._step, self._capture = step, capture
         self._tolerance = TOLERANCES.get(dtype, TOLERANCES[torch.float32])
         self._recordings: dict[Hashable, Recording] = {}
@@ -80,10 +80,10 @@ class Replayed:
         recording = self._recordings.get(key)
         if recording is None:
             self._seen[key] += 1
-            if self._seen[key] <= EAGER:
+            if self._seen[key] <= EAGER_STEPS:
                 return self._step(inputs, *settings)
             return self._record(key, inputs, settings)
-        if recording.checked < CHECKED:
+        if recording.checked < CHECKED_REPLAYS:
             return self._check(recording, self._step(inputs, *settings), inputs)
         return recording.replay(inputs)
 
@@ -118,7 +118,7 @@ class Replayed:
         apart = _difference(found, expected)
         if not apart <= self._tolerance:
             self._give_up(f"its results were {apart:.1e} apart, relative to their size")
-        elif recording.checked == CHECKED:
+        elif recording.checked == CHECKED_REPLAYS:
             logging.debug(f"Training steps are replayed, {apart:.1e} from what they were.")
         return expected
 

@@ -8,11 +8,11 @@ import torch
 from personalize.tests.trainers import TRAINERS, run_trainer
 from personalize.tests.training.recorded_graph import NotCapturable, record
 from personalize.training import loop, replay
-from personalize.training.replay import CHECKED, EAGER, Replayed
+from personalize.training.replay import CHECKED_REPLAYS, EAGER_STEPS, Replayed
 from torch import Tensor
 
 pytestmark = pytest.mark.host
-STEPS = EAGER + CHECKED + 2  # two of them by replay alone
+STEPS = EAGER_STEPS + CHECKED_REPLAYS + 2  # two of them by replay alone
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def recorded(monkeypatch):
 def test_replayed_steps_train_the_same_bits(tiny_sd1, trainer, recorded, monkeypatch):
     settings = {"steps": STEPS, "precision": "fp32"}
     replayed = run_trainer(trainer, tiny_sd1, **settings)
-    assert recorded == ["capture"] + ["replay"] * (STEPS - EAGER)
+    assert recorded == ["capture"] + ["replay"] * (STEPS - EAGER_STEPS)
     monkeypatch.setattr(loop, "capture_for", lambda backbone: None)
     assert replayed.equals(run_trainer(trainer, tiny_sd1, **settings))
 
