@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+_COPIES = ("aten::to.device", "aten::to.dtype", "aten::_to_copy")
+
 
 class Waited(AssertionError):
     """A step has asked the device for a number, or made a tensor elsewhere."""
@@ -16,11 +18,20 @@ class Waited(AssertionError):
 class NoWaiting(TorchDispatchMode):
     """Lets no operation read a number from the device, or take or make a tensor on the CPU."""
 
+    def __init__(self, copies):
+        super().__init__()
+        self.copies = copies
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.name() == "aten::_local_scalar_dense":
             raise Waited("A number was read from the device.")
         given = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
-        if any(t.ndim and not isinstance(t, Played) for t in given):
+        copied = self.copies and func.name() in (
+            "aten::to.device",
+            "aten::to.dtype",
+            "aten::_to_copy",
+        )
+        if not copied and any(t.ndim and not isinstance(t, Played) for t in given):
             raise Waited(f"{func.name()} was given a tensor of the CPU.")
         result = func(*args, **(kwargs or {}))
         made = [t for t in tree_flatten(result)[0] if isinstance(t, Tensor)]
@@ -30,9 +41,11 @@ class NoWaiting(TorchDispatchMode):
 
 
 @contextmanager
-def no_waiting():
+def no_waiting(copies=False):
+    """copies: whether tensors may be copied to the device, as the host does with texts"""
+
     def refuse(self):
         raise Waited("A list was read from the device.")
 
-    with mock.patch.object(Played, "tolist", refuse), NoWaiting():
+    with mock.patch.object(Played, "tolist", refuse), NoWaiting(copies):
         yield
