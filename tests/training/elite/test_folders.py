@@ -114,6 +114,18 @@ def test_what_is_white_in_the_masks_is_said_on_the_command_line(tmp_path, said, 
     assert tuple(marks.value for marks in MaskMarks) == train_elite.MASK_MARKS
 
 
+def test_what_saves_memory_is_said_on_the_command_line():
+    places = ["--checkpoint", "c", "--clip-vision", "v", "--output", "o", "--data", "d"]
+    told = ["--micro-batch", "2", "--gradient-checkpointing", "--keep-activations"]
+    plain, said = (
+        train_elite.config_of_options(train_elite.parser().parse_args([*places, *more]))
+        for more in ([], told)
+    )
+    names = ("micro_batch", "gradient_checkpointing", "keep_activations")
+    assert [getattr(plain, name) for name in names] == [0, False, False]
+    assert [getattr(said, name) for name in names] == [2, True, True]
+
+
 @pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases is not here")
 def test_a_published_folder_of_odd_files_is_read_whole():
     folder = PictureFolder(CASES / "masks" / "folder", with_masks=False)
