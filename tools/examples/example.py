@@ -89,7 +89,7 @@ HEIGHTS = {
     "LoadImageTextDataSetFromFolder": 110,
     "PersonalizeTrainCrossInit": 640,
     "PersonalizeTrainCatVersion": 600,
-    "PersonalizeTrainCustomDiffusion": 610,
+    "PersonalizeTrainCustomDiffusion": 656,
     "PersonalizeTrainTextualInversion": 620,
     "PersonalizeTrainDETEX": 680,
     "PersonalizeSaveConcept": 270,
