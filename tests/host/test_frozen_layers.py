@@ -14,6 +14,7 @@ from personalize.host import backbone as backbone_module
 from personalize.host.autograd import checkpointed
 from personalize.host.backbone import Backbone, Precision
 from personalize.tests.conftest import load_tiny
+from personalize.tests.devices import not_played
 from personalize.tests.host.test_weight_kinds import load_fp8, quantised, rewritten
 from personalize.tests.training.test_parity import (
     LATENTS,
@@ -26,6 +27,8 @@ from personalize.tests.training.test_parity import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 pytestmark = pytest.mark.host
+
+NO_MEMORY = "its tensors have no memory of their own"
 
 
 def by_autograd(monkeypatch):
@@ -133,6 +136,7 @@ def kept_values(tiny, monkeypatch):
         return sum(size for storage, size in made if storage() is not None), len(made)
 
 
+@not_played(NO_MEMORY)
 def test_values_of_quantised_weights_are_not_kept(tiny_quantised, monkeypatch):
     kept, made = kept_values(tiny_quantised, monkeypatch)
     as_copies(monkeypatch)
@@ -158,6 +162,7 @@ def saved_numbers(tiny):
     return sum(sizes.values())
 
 
+@not_played(NO_MEMORY)
 def test_inputs_of_convolutions_are_not_kept(tiny_sd1, monkeypatch):
     ours = saved_numbers(tiny_sd1)
     by_autograd(monkeypatch)

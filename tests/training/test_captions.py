@@ -6,7 +6,7 @@ import pytest
 import torch
 from personalize.concepts.errors import TrainingError
 from personalize.host.backbone import Backbone
-from personalize.tests.devices import device
+from personalize.tests.devices import device, here
 from personalize.tests.trainers import SETTINGS, noise
 from personalize.training.batch import Batch
 from personalize.training.captions import caption_template, check_captions
@@ -50,7 +50,7 @@ def texts(learner, backbone, rows):
     """Token ids of the prompts that a batch of these pictures trains with."""
     batch = Batch(*(torch.zeros(1) for _ in range(3)), index=rows, prompt=torch.zeros_like(rows))
     batch = batch.to(device())
-    return learner.table.ids[learner.prompt_rows(batch)]
+    return here(learner.table.ids[learner.prompt_rows(batch)])
 
 
 def padded(text, tokens):

@@ -145,7 +145,7 @@ def counted(tiny, rows, **options):
     return needed(shapes_text(tiny.model.model.model_config.unet_config), shape)
 
 
-@not_played("its tensors are pairs of tensors")
+@not_played("its tensors have no memory of their own")
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_count_is_that_of_a_real_step(tiny, checkpointing):
     """Tensors of the real UNet, made by the session that trains."""
