@@ -17,7 +17,7 @@ from personalize.concepts.files import load_concept, save_concept, save_embeddin
 from personalize.host.backbone import Backbone, Precision
 from personalize.host.weights import weight_key
 from personalize.samplers.apply import apply_concept
-from personalize.tests.devices import close, here, same
+from personalize.tests.devices import NO_RANDOM, close, device, here, is_played, same
 from personalize.tests.stock import assert_differ, assert_same, encode
 from personalize.tests.training.test_learn import (
     Stop,
@@ -265,7 +265,7 @@ def zoomed_batch(tiny, pictures):
     with backbone.session(seen.batch_shape(40)):
         learner = CustomDiffusion(config, backbone, seen)
         generator = torch.Generator().manual_seed(3)
-        return learner, backbone, learner.draw(backbone, generator)
+        return learner, backbone, learner.draw(backbone, generator).to(device())
 
 
 def test_the_prompt_says_how_a_picture_is_zoomed(tiny_sd1, pictures):
@@ -356,6 +356,8 @@ def test_the_hosts_uniform_ddim_schedule_is_the_programs(tiny_sd1):
 
 
 def self_made(tiny, pictures, folder, counts=None, **changes):
+    if is_played():
+        pytest.skip(f"not on the played device: {NO_RANDOM}")
     told = counts if counts is not None else []
     material = {"prior_folder": folder, "on_prior": lambda *count: told.append(count)}
     settings = {"prior_count": 6, "steps": 1} | changes
