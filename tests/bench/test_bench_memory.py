@@ -1,4 +1,4 @@
-"""The tables of cards in README.md and docs/bench.md are one count's."""
+"""The tables of cards in docs/guide.md and docs/bench.md are one count's."""
 
 import re
 
@@ -28,9 +28,9 @@ def test_the_page_tells_every_method_in_every_setting():
     assert [(row.setting, row.method) for row in told_rows()] == wanted
 
 
-def test_the_readmes_table_of_cards_is_that_of_the_page():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert cards_table(told_rows()) in readme
+def test_the_guides_table_of_cards_is_that_of_the_page():
+    guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    assert cards_table(told_rows()) in guide
 
 
 def test_a_card_is_not_given_whole():
