@@ -12,7 +12,8 @@ ObjectInfo = Mapping[str, Any]  # schemas of all nodes, from /api/object_info
 
 NOTES = ("Note", "MarkdownNote")
 GROWING, ANY = "COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3"
-_WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+_BOX = "BOUNDING_BOX"
+_WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", _BOX)
 _MUTED, _BYPASSED = 2, 4
 
 
@@ -21,23 +22,45 @@ class WorkflowError(ValueError):
 
 
 def to_api(saved: SavedWorkflow, info: ObjectInfo) -> Workflow:
-    """The prompt that the browser would send; node ids are kept, notes and muted nodes left out.
+    """The prompt that the browser would send.
+
+    Node ids are kept; notes and muted nodes are left out. What goes into a bypassed one comes out.
 
     Raises WorkflowError for an unknown node and for widget values that do not fit the schema.
     """
-    sources = {link[0]: [str(link[1]), link[2]] for link in saved["links"]}
+    sources = _sources(saved)
     prompt: Workflow = {}
     for node in saved["nodes"]:
-        if node["type"] in NOTES or node.get("mode", 0) == _MUTED:
+        if node["type"] in NOTES or node.get("mode", 0) in (_MUTED, _BYPASSED):
             continue
-        if node.get("mode", 0) == _BYPASSED or node["type"] not in info:
-            raise WorkflowError(f"{node['type']}: no such node, or a bypassed one.")
+        if node["type"] not in info:
+            raise WorkflowError(f"{node['type']}: no such node.")
         inputs = _widget_values(node, info[node["type"]])
         for slot in node.get("inputs", []):
             if slot.get("link") is not None:
                 inputs[slot["name"]] = sources[slot["link"]]
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return prompt
+
+
+def _sources(saved: SavedWorkflow) -> dict[int, list[Any]]:
+    """Node and output that each link comes from, by the link's id."""
+    through = {
+        (node["id"], number): next(
+            (slot["link"] for slot in node["inputs"] if slot["type"] == output["type"]), None
+        )
+        for node in saved["nodes"]
+        if node.get("mode", 0) == _BYPASSED
+        for number, output in enumerate(node["outputs"])
+    }
+    links = {link[0]: (link[1], link[2]) for link in saved["links"]}
+
+    def source(link: int) -> list[Any]:
+        node, output = links[link]
+        before = through.get((node, output))
+        return [str(node), output] if before is None else source(before)
+
+    return {link: source(link) for link in links}
 
 
 def _widget_values(node: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,6 +87,8 @@ def widgets(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any, list[Any]]]:
             yield name, default, ["fixed"]
         elif options.get("image_upload"):
             yield name, default, ["image"]
+        elif kind == _BOX and default:
+            yield name, default, list(default.values())  # its four numbers have fields, too
         else:
             yield name, default, []
 

@@ -389,6 +389,22 @@ def test_values_that_do_not_fit_the_schema_are_refused():
         to_api(saved, {})
 
 
+def test_a_bypassed_node_lets_through_what_goes_into_it():
+    image = {"type": "IMAGE", "name": "image"}
+    saved = {
+        "links": [[1, 5, 0, 6, 0, "IMAGE"], [2, 6, 0, 7, 0, "IMAGE"]],
+        "nodes": [
+            {"id": 6, "type": "Crop", "mode": 4, "inputs": [image | {"link": 1}]}
+            | {"outputs": [image | {"links": [2]}]},
+            {"id": 7, "type": "Save", "inputs": [image | {"link": 2}]},
+        ],
+    }
+    schema = {"input_order": {"required": ["image"]}, "input": {"required": {"image": ["IMAGE"]}}}
+    assert to_api(saved, {"Save": schema}) == {
+        "7": {"class_type": "Save", "inputs": {"image": ["5", 0]}}
+    }
+
+
 @pytest.mark.server
 def test_the_host_serves_the_examples_and_the_help_pages(server):
     listed = json.loads(server.client.get("/api/workflow_templates"))["personalize"]

@@ -25,18 +25,15 @@ LOOK = """() => app.graph.nodes.map(node => ({
         .filter(w => !w.options.values.includes(w.value))
         .map(w => w.name),
 }))"""
-DRAWN = """() => [...document.querySelectorAll("[data-node-id]")].map(element => {
-    const { width, height } = element.getBoundingClientRect()
-    return [element.dataset.nodeId, width / app.canvas.ds.scale,
-        height / app.canvas.ds.scale]
-})"""
+DRAWN = """() => [...document.querySelectorAll("[data-node-id]")]
+    .map(element => [element.dataset.nodeId, element.offsetWidth, element.offsetHeight])"""
 TELLING = ["SaveConcept", "SegmentSubject", "EncodeELITE", "Evaluate"]
 RUN = """async ([picture, tell]) => {
     const { api } = await import("/scripts/api.js")
     const text = "saved as my-dog.safetensors, 12 kB, in output/concepts"
     for (const node of app.graph.nodes) {
         const id = String(node.id)
-        if (["SaveImage", "PersonalizeSegmentSubject"].includes(node.type))
+        if (["SaveImage", "PersonalizeSegmentSubject", "PersonalizeCompare"].includes(node.type))
             api.dispatchCustomEvent("executed",
                 { node: id, display_node: id, output: { images: [picture] }, prompt_id: "" })
         if (tell.includes(node.type))
@@ -78,6 +75,20 @@ def boxes(page):
     return list(nodes.values())
 
 
+def outside(page, nodes):
+    """Nodes that do not lie in a group: all of a template do."""
+    groups = page.tab.evaluate("app.graph.groups.map(group => [...group._bounding])")
+
+    def holds(bounds, box):
+        return all(
+            bounds[axis] <= box[axis]
+            and box[axis] + box[axis + 2] <= bounds[axis] + bounds[axis + 2]
+            for axis in (0, 1)
+        )
+
+    return [n["type"] for n in nodes if not any(holds(bounds, n["box"]) for bounds in groups)]
+
+
 def zoom_of_all(page, nodes):
     """How large the whole graph can be drawn in the window."""
     room = page.tab.evaluate(ROOM)
@@ -106,5 +117,6 @@ def test_every_template_opens_whole_and_has_room_for_a_run(page, renderer):
         nodes = boxes(page)
         page.screenshot(f"template-{path.stem}-{renderer.value}")
         assert not overlapping(nodes), (path.stem, overlapping(nodes))
+        assert not outside(page, nodes), (path.stem, outside(page, nodes))
         zoom = zoom_of_all(page, nodes)
         assert zoom >= SMALLEST_ZOOM, (path.stem, zoom)

@@ -16,6 +16,7 @@ class Node:
 
     stands_in: what the miniature takes in the place of its outputs; needs_models: the miniature
         leaves it out, because it has no such model
+    bypassed: what goes into it comes out of it, until its user switches it on
     place, size: set by the layout
     """
 
@@ -26,6 +27,7 @@ class Node:
     carries: str = ""
     stands_in: Source | None = None
     needs_models: bool = False
+    bypassed: bool = False
     place: tuple[int, int] = (0, 0)
     size: tuple[int, int] = (0, 0)
 
@@ -105,7 +107,7 @@ HEIGHTS = {
     "PersonalizeEncodeELITE": 270,
     "PersonalizeLoadSAM": 90,
     "PersonalizeSegmentSubject": 650,
-    "PersonalizeCompare": 440,
+    "PersonalizeCompare": 650,
     "PersonalizeEvaluate": 480,
     "ImageScale": 150,
     "ConditioningSetAreaPercentage": 175,
@@ -115,6 +117,7 @@ HEIGHTS = {
     "RemoveBackground": 55,
     "SAM3_Detect": 220,
     "CropByBBoxes": 200,
+    "ImageCropV2": 415,
     "PrimitiveStringMultiline": 110,
     "MiniatureSubject": 185,
     "MiniatureLoadVision": 90,

@@ -87,7 +87,8 @@ def thumbnail(
     after: Sequence[Image.Image],
     ground: tuple[int, int, int] = BACKGROUND,
 ) -> Image.Image:
-    """Up to three pictures in a column at the left, and those that were drawn beside it."""
+    """Up to three pictures in a column at the left, and those that were drawn beside it, four and
+    more of them in a square."""
     width, height = SIZE
     sheet = Image.new("RGB", SIZE, ground)
     shown = before[: height // COLUMN]
@@ -95,10 +96,13 @@ def thumbnail(
     for n, picture in enumerate(shown):
         sheet.paste(_fitted(picture, COLUMN, COLUMN), (0, top + n * COLUMN))
     left = COLUMN if shown else 0
-    share = (width - left) // len(after)
+    across = len(after) if len(after) < 4 else math.ceil(len(after) ** 0.5)
+    down = -(-len(after) // across)
+    wide, high = (width - left) // across, height // down
     for n, picture in enumerate(after):
-        fitted = _fitted(picture, share, height)
-        sheet.paste(fitted, (left + n * share, (height - fitted.height) // 2))
+        fitted = _fitted(picture, wide, high)
+        row, column = divmod(n, across)
+        sheet.paste(fitted, (left + column * wide, row * high + (high - fitted.height) // 2))
     return sheet
 
 

@@ -31,10 +31,13 @@ WORDS = {
     TWO_FACES: "a photo of a face of <me> person and a face of <you> person on the beach",
     STYLES: "a photo of a face of {}\na drawing of a face of {}\na portrait of {}\na photo of a "
     "face of {} at night",
+    "a photo of <my-dog> on the beach": "a photo of <my-dog> dog on the beach",
+    "a photo of <my-dog> wearing a red hat": "a photo of <my-dog> dog wearing a red hat",
     "a photo of a {}\na photo of a {} on the beach": "a photo of a face of {}\na photo of a face "
     "of {} on the beach",
 }
-"""Prompts in the few words that the miniature knows, for those that it does not."""
+"""Prompts in the few words that the miniature knows, for those that it does not; its small ELITE
+encoder says the kind of thing less surely than the authors'."""
 
 NOTE = """\
 **This template needs nothing but this repository**: link its folder `miniature/comfy_pack` into \

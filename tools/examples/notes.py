@@ -14,7 +14,8 @@ BACKGROUND = "birefnet.safetensors"
 
 FACE_MODEL = """\
 **Start here.** Choose an SD1.x, SD2.x or SDXL checkpoint, and load **one face** that looks at the \
-camera. It is cropped to its centre square."""
+camera. It is cropped to its centre square; where the face is small or aside, switch *Crop Image* \
+on (Ctrl+B) and set its box."""
 
 TWO_FACES_MODEL = f"""\
 **Start here.** The paper's checkpoint is SD2.1-base, `{FACE_CHECKPOINT}`; any SD1.x, SD2.x or \
@@ -26,7 +27,8 @@ SDXL will do. Load **one face** that looks at the camera. It is cropped to its c
 
 THING_MODEL = """\
 **Start here.** Choose an SD1.x, SD2.x or SDXL checkpoint, and load a picture of **one animal or \
-thing**, seen whole. More pictures: through *Create List*."""
+thing**, seen whole. More pictures: through *Create List*. Where it is small or aside, switch \
+*Crop Image* on (Ctrl+B) and set its box."""
 
 FACE_LEARN = """\
 {train.steps} steps (`preset` {train.preset}; **fast** takes 25). **Stop and keep** when the \

@@ -112,7 +112,7 @@ def _saved_node(
         "size": list(node.size),
         "flags": {},
         "order": number - 1,
-        "mode": 0,
+        "mode": 4 if node.bypassed else 0,
         "inputs": [
             {"name": name, "type": kind, "link": into.get(slot), **_of_widget(name, schema)}
             for slot, (name, kind) in enumerate(_sockets(node, schema))

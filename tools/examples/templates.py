@@ -113,7 +113,10 @@ def learn(note: str, train: Node, file: str) -> Column:
 
 
 def model_and_picture(note: str) -> Column:
-    return Column("Model and picture", MODEL, note, [{"base": BASE, "picture": PICTURE}], [NARROW])
+    """Checkpoint, picture, and a crop of the subject for those who need it."""
+    crop = Node("ImageCropV2", {"image": ("picture", 0)}, stands_in=("picture", 0), bypassed=True)
+    stacks = ({"base": BASE, "picture": PICTURE}, {"crop": crop})
+    return Column("Model and picture", MODEL, note, stacks, (NARROW, NARROW))
 
 
 def one_picture(
@@ -129,7 +132,7 @@ def one_picture(
     model_note, learn_note, use_note = told
     columns = (
         model_and_picture(model_note),
-        learn(learn_note, trained(kind, ("picture", 0), widgets), file),
+        learn(learn_note, trained(kind, ("crop", 0), widgets), file),
         use(use_note, ("train", 0), file, prompt, sample=sample),
     )
     return Draft(name, columns)
