@@ -134,7 +134,8 @@ def played_device() -> Iterator[torch.device]:
     made = torch.tensor
 
     def tensor(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
-        return made(*args, **kwargs).to(device or CPU)  # torch moves it unseen by modes
+        found = made(*args, **kwargs)  # torch would move it unseen by modes
+        return found if device is None else found.to(device)
 
     with (
         mock.patch.object(torch, "tensor", tensor),

@@ -115,6 +115,7 @@ def test_the_file_is_a_plain_safetensors_with_the_promised_metadata(tmp_path):
     assert json.loads(metadata.pop("training")) == TRAINING
     assert re.fullmatch("[0-9a-f]{64}", metadata.pop("sha256"))
     assert metadata == {
+        "checked_by": "sha256",
         "format": "personalize/1",
         "method": "cross_init",
         "base": "sd1",

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from personalize.cli.benchmark.data import read_prompts, read_subjects
 from personalize.miniature.benchmark_data import write_subjects
-from personalize.miniature.subjects import THING_PROMPTS, face, thing
+from personalize.miniature.subjects import FACE_PROMPTS, THING_PROMPTS, face, thing
 from PIL import Image
 
 
@@ -17,7 +17,7 @@ def test_subjects_come_back_from_disk(tmp_path):
     assert read[0].live and read[0].person and not read[1].live
     prompts = read_prompts(tmp_path / "prompts_and_classes.txt")
     assert prompts.objects == tuple(p.text for p in THING_PROMPTS)
-    assert len(prompts.live) == 10
+    assert prompts.live == tuple(p.text for p in FACE_PROMPTS)
     for number, path in enumerate(read[1].pictures):
         pixels = torch.from_numpy(np.asarray(Image.open(path)).copy()) / 255
         torch.testing.assert_close(pixels, made[0].references.pictures[number])

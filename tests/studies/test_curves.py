@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from personalize.studies.curves import Settings, draw_curves, learning_curves, load_pictures
+from personalize.studies.curves import PANEL, Settings, draw_curves, learning_curves, load_pictures
 
 pytestmark = pytest.mark.host
 
@@ -44,4 +44,4 @@ def test_curves_begin_at_the_start(curves):
     for points in curves.values():
         assert [p.step for p in points] == list(range(0, SETTINGS.steps + 1, SETTINGS.every))
         assert points[0].drift == 0
-    assert draw_curves(curves).size == (920, 600)
+    assert draw_curves(curves).size == (2 * PANEL[0], 2 * PANEL[1])
