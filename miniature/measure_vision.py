@@ -92,9 +92,7 @@ def picture_embeddings(tower: VisionTower, pictures: Tensor) -> Tensor:
 @torch.no_grad()
 def hidden(tower: VisionTower, pictures: Tensor) -> Iterator[tuple[int, Tensor]]:
     """(depth, states (n, 1 + patches, width)) of the layers that ELITE reads."""
-    x = tower.patch_embedding((pictures - tower.mean) / tower.std).flatten(2).transpose(1, 2)
-    x = torch.cat([tower.class_embedding.expand(len(x), 1, -1), x], 1)
-    x = tower.pre_layrnorm(x + tower.position_embedding.weight)
+    x = tower.embedded(pictures)
     for number, layer in enumerate(tower.encoder.layers, 1):
         x = layer(x, None)
         if number in READ:

@@ -15,15 +15,15 @@ import torch
 
 from ..miniature.subjects import Jury, Subject, individual
 from ..miniature.world.factors import FACTORS
+from ..miniature.world.objects import OBJECTS
 from ..miniature.world.render import render
-from ..miniature.world.scene import CLASSES, Scene, pick, random_individual, views
+from ..miniature.world.scene import Scene, pick, random_individual, views
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 OWN = "own reference pictures"
 PICTURES = 4  # of each that resembles it
-THINGS = [kind for kind in CLASSES if kind != "person"]
 
 
 def anchors(jury: Jury, subjects: Sequence[Subject]) -> dict[str, float]:
@@ -47,7 +47,7 @@ def others(subject: Subject) -> Iterator[tuple[str, Scene]]:
         yield "another person", random_individual(rng, "person")
         return
     colours = [colour for colour in FACTORS["colour"] if colour != own.colour]
-    kinds = [kind for kind in THINGS if kind != own.kind]
+    kinds = [kind for kind in OBJECTS if kind != own.kind]
     alike = random_individual(rng, like=own)
     yield "another of the same class, colour and pattern", alike
     other = random_individual(rng, pick(rng, kinds))

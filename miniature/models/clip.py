@@ -151,12 +151,21 @@ class VisionTower(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
 
+    def embedded(self, pictures: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
+        """What the first layer gets: the class token, then the patches; (b, 1 + patches, width).
+
+        kept: (b, n), which patches; None for all
+        """
+        x = self.patch_embedding((pictures - self.mean) / self.std).flatten(2).transpose(1, 2)
+        x = x + self.position_embedding.weight[1:]
+        if kept is not None:
+            x = x.take_along_dim(kept[..., None], 1)
+        first = (self.class_embedding + self.position_embedding.weight[0]).to(x.dtype)
+        return self.pre_layrnorm(torch.cat([first.expand(len(x), 1, -1), x], 1))
+
     def pooled(self, pictures: torch.Tensor) -> torch.Tensor:
         """pictures (b, 3, 128, 128) in 0..1 -> (b, width)."""
-        x = self.patch_embedding((pictures - self.mean) / self.std).flatten(2).transpose(1, 2)
-        x = torch.cat([self.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], 1)
-        x = self.encoder(self.pre_layrnorm(x + self.position_embedding.weight))
-        return self.post_layernorm(x[:, 0].float())
+        return self.post_layernorm(self.encoder(self.embedded(pictures))[:, 0].float())
 
 
 class Pair(nn.Module):
@@ -192,6 +201,17 @@ def factor_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return torch.stack(losses).mean()
 
 
+def contrastive(
+    logit_scale: torch.Tensor, texts: torch.Tensor, pictures: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """CLIP's symmetric loss of unit embeddings (b, width), pair n in row n, and its logits (b, b):
+    texts by pictures.
+    """
+    logits = logit_scale.exp().clamp(max=100) * texts @ pictures.T
+    target = torch.arange(len(texts), device=texts.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2, logits
+
+
 def loss(pair: nn.Module, batch: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, dict[str, float]]:
     """Contrastive loss and the factor heads, the text's read at the end and at a padding row."""
     ids, end, pictures, labels, told = batch
@@ -211,10 +231,8 @@ def loss(pair: nn.Module, batch: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor
             pair.text_heads(padding), told
         )
         heads = heads + factor_loss(pair.vision_heads(seen), labels)
-    logits = pair.logit_scale.exp().clamp(max=100) * t @ v.T
-    target = torch.arange(len(t), device=t.device)
-    contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-    hits = (logits.argmax(1) == target).float().mean()
+    contrast, logits = contrastive(pair.logit_scale, t, v)
+    hits = (logits.argmax(1) == torch.arange(len(t), device=t.device)).float().mean()
     return contrast + heads, {
         "clip": float(contrast.detach()),
         "heads": float(heads.detach()),

@@ -59,11 +59,7 @@ class Sight(nn.Module):
     def states(self, pictures: Tensor, kept: Tensor) -> dict[int, Tensor]:
         """Hidden states at the depths and the last one: (n, 1 + kept, width)."""
         tower = self.vision
-        x = tower.patch_embedding((pictures - tower.mean) / tower.std).flatten(2).transpose(1, 2)
-        x = x + tower.position_embedding.weight[1:]
-        x = x.take_along_dim(kept[..., None], 1)
-        first = (tower.class_embedding + tower.position_embedding.weight[0]).to(x.dtype)
-        x = tower.pre_layrnorm(torch.cat([first.expand(len(x), 1, -1), x], 1))
+        x = tower.embedded(pictures, kept)
         found = {}
         for number, layer in enumerate(tower.encoder.layers, 1):
             x = layer(x, None)
@@ -97,10 +93,7 @@ def loss(sight: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
             tokens = tokens + F.cross_entropy(token, kinds) + F.cross_entropy(mean, kinds)
             cells = cells + F.cross_entropy(patch.flatten(0, 1), patches.flatten(), ignore_index=-1)
         factors = factor_loss(sight.heads["factors"](pooled), facts)
-    v, t = seen[told], texts[told]
-    logits = sight.logit_scale.exp().clamp(max=100) * v @ t.T
-    target = torch.arange(len(t))
-    contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    contrast, _ = clip.contrastive(sight.logit_scale, texts[told], seen[told])
     named = SCALE * seen @ sight.classes.T
     zero_shot = F.cross_entropy(named, kinds)
     count = len(states)
