@@ -174,6 +174,9 @@ def claims_table(results: Results, plan: Plan) -> str:
 
 # --- pictures ---------------------------------------------------------------------------------
 
+SHOWN = 8
+"""Prompts on a sheet: more are too many to look at."""
+
 
 def methods_sheet(results: Results, plan: Plan, kind: str) -> Image.Image:
     """The first two subjects of a kind, a row a method, learned from the most pictures."""
@@ -189,13 +192,13 @@ def methods_sheet(results: Results, plan: Plan, kind: str) -> Image.Image:
             if name in found:
                 rows.append(sheet_row(recipe.title, found[name], references))
                 references = ()
-    prompts = [p.about("...") for p in prompts_for(subject_named(names[0]), plan.prompts)]
+    prompts = [p.about("...") for p in prompts_for(subject_named(names[0]), plan.prompts)[:SHOWN]]
     return draw_sheet(f"{kind}s learned from {counted(shots)}, ELITE from one", prompts, rows)
 
 
 def sheet_row(title: str, outcome: Outcome, references: Sequence = ()) -> Row:
-    captions = [f"like {s.likeness:.2f} edits {s.edits:.0%}" for s in outcome.last.scores]
-    return Row(title, list(outcome.pictures()), captions, references)
+    captions = [f"like {s.likeness:.2f} edits {s.edits:.0%}" for s in outcome.last.scores[:SHOWN]]
+    return Row(title, list(outcome.pictures()[:SHOWN]), captions, references)
 
 
 def layers_sheet(results: Results, plan: Plan) -> Image.Image:
@@ -255,7 +258,7 @@ REPORT = """\
 (weights `{digest}`) on {device}, and wrote this page; nothing in it was typed in. {things} things
 and {faces} faces that no training has shown, {prompts} prompts each, one picture a prompt,
 {steps} steps, guidance {guidance}. They are numbers {first} and up; settings were chosen on
-{tried_on}.
+{tried_on}.{unfinished}
 
 - **likeness**: the instance judge's cosine to eight other views of the individual, -1 to 1; on
   blank ground: to the same views without their surroundings
@@ -353,12 +356,24 @@ def write_report(results: Results, plan: Plan, digest: str, folder: Path) -> Pat
         claims_table=claims_table(results, plan),
         decided=claims.decided(results),
         first=plan.first,
+        unfinished=unfinished(results, plan),
         tried_on=", ".join(plan.tried_on),
         **links,
     )
     file = folder / "study.md"
     file.write_text(text, encoding="utf-8")
     return file
+
+
+def unfinished(results: Results, plan: Plan) -> str:
+    """A sentence where some individuals of the plan were not reached."""
+    met = by_subject(results, "class")
+    if len(met) >= plan.things + plan.faces:
+        return ""
+    return (
+        f" **The study goes on**: {plan.things} things and {plan.faces} faces are planned, and the "
+        "same command learns the rest."
+    )
 
 
 def _settings(recipe: Recipe) -> str:

@@ -87,3 +87,36 @@ def test_sizes_are_those_of_files(tmp_path):
     small = f"{bytes_of(compressed(weights, RANK)[0], tmp_path) / 1e6:.1f} MB compressed"
     for method in ("DETEX\\*\\*", "Custom Diffusion"):
         assert row(method)[4] == f"{whole}, {small}"
+
+
+STUDY = README.parent / "docs" / "study.md"
+
+
+def told(title: str, method: str) -> tuple[float, float]:
+    """Likeness and percent of edits of a row in a table of the study's page."""
+    _, part = STUDY.read_text(encoding="utf-8").split(f"{title} each**", 1)
+    (line,) = re.findall(rf"^\| {method} \|.*$", part.split("Likeness of what", 1)[0], re.MULTILINE)
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    return float(cells[1]), float(cells[4].rstrip("%"))
+
+
+@pytest.mark.parametrize(
+    ("method", "titles"),
+    [
+        ("Cross Initialization\\*\\*", ["Cross Initialization, fast", "Cross Initialization"]),
+        ("ELITE\\*\\*", ["ELITE"]),
+        ("CatVersion\\*\\*", ["CatVersion"]),
+        ("DETEX\\*\\*", ["DETEX"]),
+        ("Custom Diffusion", ["Custom Diffusion"]),
+        ("Textual Inversion", ["Textual Inversion"]),
+    ],
+)
+def test_scores_are_those_of_the_study(method, titles):
+    things = "things, 1 picture" if titles == ["ELITE"] else "things, 4 pictures"
+    for cell, table in ((row(method)[-2], things), (row(method)[-1], "faces, 1 picture")):
+        said = re.findall(r"(\.\d\d) / (\d+) %", cell)
+        assert len(said) == len(titles)
+        for (likeness, edits), title in zip(said, titles, strict=True):
+            found, kept = told(table, title)
+            assert float(likeness) == pytest.approx(found, abs=0.00501)
+            assert float(edits) == kept

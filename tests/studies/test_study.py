@@ -122,6 +122,9 @@ def test_a_report_so_far_says_what_is_missing(results, tmp_path) -> None:
     some = {trial: outcome for trial, outcome in some.items() if not trial.at}
     text = report.write_report(some, SMALL, "0" * 64, tmp_path).read_text(encoding="utf-8")
     assert text.count("*Not run yet.*") == 4  # margin, CatVersion, layers, curves
+    assert "The study goes on" not in text  # all individuals of this plan were met
+    larger = replace(SMALL, things=7)
+    assert "7 things and 1 faces are planned" in report.unfinished(some, larger)
     assert "study-things.webp" in text and "study-layers.webp" not in text
 
 
