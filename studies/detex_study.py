@@ -4,6 +4,8 @@
     python tools/run.py detex_study --subjects 1 --ways "DETEX" --steps 20
     python tools/run.py detex_study --sheet docs/detex.webp
     python tools/run.py detex_study --subjects 2 --ways "DETEX" --ranks 4 8 16
+    python tools/run.py detex_study --against "Custom Diffusion" --ways "Custom Diffusion" \
+        "DETEX" "DETEX, its first pose named"
 
 The shape of tables 1 and 3 of the paper (Cai et al. 2024). Each subject is learned from 4 pictures
 and drawn from five prompts. Then the attribute judge reads pose and background of
@@ -65,10 +67,12 @@ class Way:
     """One way to learn: a method's config class by name, and its settings on the miniature.
 
     config: empty for the untouched model, which draws the class word
+    naming: what prompts say for the subject, where that is more than the placeholder
     """
 
     config: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    naming: str = ""
 
     @property
     def has_attributes(self) -> bool:
@@ -89,6 +93,7 @@ WAYS = {
     "DETEX without joint training": Way("DetexConfig", {**_WEIGHTS, "mask_probability": 0.0}),
 }
 VARIANTS = {
+    "DETEX, its first pose named": Way("DetexConfig", _WEIGHTS, "<it> with <it:pose1> view"),
     "DETEX, printed norm": Way("DetexConfig", {**_WEIGHTS, "attention_norm": "norm"}),
     "DETEX, maps by maximum": Way("DetexConfig", {**_WEIGHTS, "attention_norm": "by maximum"}),
     "DETEX, mean square": Way("DetexConfig", {**_WEIGHTS, "attention_norm": "mean square"}),
@@ -132,7 +137,8 @@ class Study:
         return json.loads(file.read_text(encoding="utf-8"))
 
     def _file(self, subject: Subject, way: Way, *more: int) -> Path:
-        about = json.dumps([subject.name, asdict(way), *more], sort_keys=True)
+        said = {name: value for name, value in asdict(way).items() if name != "naming" or value}
+        about = json.dumps([subject.name, said, *more], sort_keys=True)
         return self.folder / hashlib.sha256(about.encode()).hexdigest()[:16]
 
     def measure(self, subject: Subject, way: Way, concept: Concept | None) -> Figures:
@@ -156,7 +162,8 @@ class Study:
 
         if not way.config:
             return None
-        file = self._file(subject, way).with_suffix(".safetensors")
+        # what prompts say changes nothing about what is learned
+        file = self._file(subject, replace(way, naming="")).with_suffix(".safetensors")
         if not file.is_file():
             save_concept(self.learn(subject, way), file)
         return load_concept(file)
@@ -189,8 +196,7 @@ class Study:
     def swaps(self, subject: Subject, way: Way, concept: Concept | None) -> dict[str, float]:
         """Shares of the pairs i != j whose pose, background, and both the judge reads right."""
         pairs = list(permutations(range(len(subject.references)), 2))
-        name = name_of(subject, way)
-        drawn = self.draw(concept, [swap_prompt(name, way, i, j) for i, j in pairs])
+        drawn = self.draw(concept, [swap_prompt(subject, way, i, j) for i, j in pairs])
         wanted, found = self.read(subject.references.pictures), self.read(drawn)
         hits = [
             (
@@ -252,13 +258,14 @@ def config_of(subject: Subject, way: Way, settings: Mapping[str, Any]) -> Any:
 
 
 def name_of(subject: Subject, way: Way) -> str:
-    return PLACEHOLDER if way.config else subject.class_word
+    return (way.naming or PLACEHOLDER) if way.config else subject.class_word
 
 
-def swap_prompt(name: str, way: Way, i: int, j: int) -> str:
+def swap_prompt(subject: Subject, way: Way, i: int, j: int) -> str:
     if not way.has_attributes:
-        return f"photo of a {name}"
-    return f"photo of a {name} with <it:pose{i + 1}> view in <it:background{j + 1}> background"
+        return f"photo of a {name_of(subject, way)}"
+    attributes = f"with <it:pose{i + 1}> view in <it:background{j + 1}> background"
+    return f"photo of a {PLACEHOLDER} {attributes}"
 
 
 def leak_prompts(shown: Sequence[str]) -> list[Prompt]:
@@ -311,7 +318,7 @@ def sheet(study: Study, subject: Subject) -> Image.Image:
     concept = study.concept(subject, way)
     rows = []
     for i in everyone:
-        asked = [swap_prompt(PLACEHOLDER, way, i, j) for j in everyone]
+        asked = [swap_prompt(subject, way, i, j) for j in everyone]
         drawn = study.draw(concept, asked)
         rows.append(Row(f"view of picture {i + 1}", list(drawn), references=[shown[i]]))
     prompts = leak_prompts(study.read(shown)["background"])[: len(shown)]
@@ -372,6 +379,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first of them")
     parser.add_argument("--prompts", type=int, default=5, help="of each subject, 10 at most")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(EVERY_WAY))
+    parser.add_argument("--against", default=MAIN, choices=list(EVERY_WAY), help="others, by pairs")
     parser.add_argument("--steps", type=int, help="instead of each way's own, for a try")
     parser.add_argument("--learning-rate", type=float, help="instead of each way's own, for a try")
     parser.add_argument("--prior-weight", type=float, help="instead of 1; 0 for a quicker try")
@@ -406,8 +414,8 @@ def main(arguments: Sequence[str]) -> int:
     for title, columns in TABLES.items():
         print("\n".join(["", f"**{title}**", "", *table(results, columns)]))
     for name in options.ways:
-        if options.subjects > 1 and MAIN in options.ways and name != MAIN:
-            print("\n".join(["", *comparison(results, MAIN, name)]))
+        if options.subjects > 1 and options.against in options.ways and name != options.against:
+            print("\n".join(["", *comparison(results, options.against, name)]))
     if options.ranks:
         subjects = [thing(options.first + n) for n in range(options.subjects)]
         print("\n".join(["", *compression(study, subjects, options.ranks)]))

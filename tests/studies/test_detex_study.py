@@ -13,6 +13,7 @@ from personalize.studies import detex_study, miniature_models
 from personalize.studies.detex_study import (
     MAIN,
     TABLES,
+    VARIANTS,
     WAYS,
     Study,
     Way,
@@ -27,6 +28,7 @@ from personalize.studies.detex_study import (
 pytestmark = pytest.mark.host
 
 KEYS = [key for columns in TABLES.values() for key in columns.values()]
+POSE_NAMED = VARIANTS["DETEX, its first pose named"]
 SHORT = {"steps": 1, "batch_size": 1}
 
 
@@ -53,9 +55,23 @@ def test_a_leak_is_asked_for_in_places_that_no_picture_shows():
 
 def test_what_is_drawn_for_a_swap():
     way, subject = WAYS[MAIN], thing(0)
-    asked = swap_prompt(name_of(subject, way), way, 1, 0)
-    assert asked == "photo of a <it> with <it:pose2> view in <it:background1> background"
-    assert swap_prompt(name_of(subject, Way()), Way(), 1, 0) == "photo of a mug"
+    asked = "photo of a <it> with <it:pose2> view in <it:background1> background"
+    assert swap_prompt(subject, way, 1, 0) == swap_prompt(subject, POSE_NAMED, 1, 0) == asked
+    assert swap_prompt(subject, Way(), 1, 0) == "photo of a mug"
+
+
+def test_a_way_that_prompts_say_otherwise_is_learned_once(monkeypatch, tmp_path):
+    """The same concept, whose figures are kept apart."""
+    study, subject = Study(None, None, tmp_path, 1), thing(0)
+    concept = Concept(methods.DETEX, "sd1", 128, "<it>", "mug", words={"": torch.ones(1, 128)})
+    monkeypatch.setattr(Study, "learn", lambda *_: learned.append(1) or concept)
+    said, learned = [], []
+    monkeypatch.setattr(
+        Study, "measure", lambda self, s, way, c: said.append(name_of(s, way)) or {"a": len(said)}
+    )
+    figures = [study.figures(subject, way)["a"] for way in (WAYS[MAIN], POSE_NAMED)]
+    assert figures == [1, 2] and len(learned) == 1
+    assert said == ["<it>", "<it> with <it:pose1> view"]
 
 
 @pytest.fixture(scope="module")
