@@ -20,7 +20,7 @@ TEXTUAL_INVERSION_PRESETS: Presets = {
     **{name: preset.values for name, preset in WORD_PRESETS.items()},
     _PAPER: {"vectors": 1, "steps": 5000, "batch_size": 8, "learning_rate": 0.04},
 }
-"""paper: 0.005 x 4 pictures x 2 GPUs, for another latent diffusion than Stable Diffusion."""
+"""paper: 0.005 x 4 pictures x 2 V100, for another latent diffusion than Stable Diffusion."""
 
 CATVERSION_PRESETS: Presets = {
     _PAPER: {
@@ -52,7 +52,8 @@ the model takes long for each."""
 
 CUSTOM_DIFFUSION_PRESETS: Presets = {
     "sdxl": _SDXL,
-    _PAPER: {**_CUSTOM, "steps": 300, "learning_rate": 8 * BASE_RATE, "rank": 0},
+    _PAPER: {**_CUSTOM, "steps": 250, "learning_rate": 8 * BASE_RATE, "rank": 0},
+    _PROGRAM: {**_CUSTOM, "steps": 300, "learning_rate": 8 * BASE_RATE, "rank": 0},
     "program, two subjects": {**_CUSTOM, "steps": 550, "learning_rate": 8 * BASE_RATE, "rank": 0},
     "program, faces": {**_CUSTOM, "steps": 750, "learning_rate": 8 * FACE_RATE, "rank": 0},
 }

@@ -1,8 +1,8 @@
 """DETEX (Cai et al. 2024): a subject word, and a pose and a background word for each picture.
 
-No program was published. Where the paper is silent: the mappers' first words have the length of
-the vocabulary's, the background is blanked with white, and pictures are not mirrored, since a
-mirrored picture has another pose.
+The paper alone was read, not its authors' program. Where the paper is silent: the mappers' first
+words have the length of the vocabulary's, the background is blanked with white, and pictures are
+not mirrored, since a mirrored picture has another pose.
 """
 
 import logging

@@ -24,20 +24,26 @@ from personalize.training.prior import SAMPLING
 from personalize.training.templates import OBJECT_TEMPLATES, PEOPLE_TEMPLATES
 from personalize.training.textual_inversion import TextualInversionConfig
 
-UNPUBLISHED = "no program"
+UNREAD = "not read"
 
 SOURCES = {
-    "Textual Inversion": "the program's `configs/latent-diffusion/txt2img-1p4B-finetune.yaml` (the "
-    "paper's model), `configs/stable-diffusion/v1-finetune.yaml`, `main.py` (`scale_lr` is on) and "
-    "`ldm/data/personalized.py`. The 2 GPUs are the paper's word: the program says no number",
+    "Textual Inversion": "the paper's section 3, *Implementation details* (2 V100, a batch of 4, "
+    "base rate 0.005 scaled by the number of GPUs and the batch, effective 0.04, 5,000 steps), and "
+    "in the program's `configs/latent-diffusion/txt2img-1p4B-finetune.yaml` (the paper's model), "
+    "`configs/stable-diffusion/v1-finetune.yaml`, `main.py` (`scale_lr` is on) and "
+    "`ldm/data/personalized.py`",
     "Cross Initialization": "the program's `README.md` (0.000625 x 8 with `scale_lr`), "
     "`train_cross_init.py` and `textual_inversion_dataset.py`",
     "CatVersion": "the program's `configs/stable-diffusion/v1-finetune.yaml`, `README.md` (one "
     "GPU) and `run.sh`",
-    "Custom Diffusion": "the program's `configs/custom-diffusion/finetune_addtoken.yaml`, "
+    "Custom Diffusion": "the paper's training details as notes quote them (250 steps, 500 for two "
+    "subjects, a batch of 8, 8e-5, sizes of 0.4 to 1.4), the program's `README.md` (for diffusers: "
+    "250 and 500 steps) and `configs/custom-diffusion/finetune_addtoken.yaml`, "
     "`finetune_face.yaml` and `finetune_joint.yaml`, `scripts/finetune_gen.sh` and "
     "`finetune_joint.sh` (2 GPUs), `train.py`, `src/finetune_data.py` and `src/model.py`",
-    "DETEX": "the paper and its supplement",
+    "DETEX": "the paper and its supplement. An author said in February 2024 that the program is "
+    "out (github.com/PrototypeNx/DETEX, issue 1); the copy that could be read was older and held a "
+    "README alone, so no number here is from the program",
     "ELITE": "the program's `train_global.sh`, `train_local.sh` (4 GPUs, `scale_lr`) and "
     "`datasets.py`",
 }
@@ -69,14 +75,14 @@ _GLOBAL, _LOCAL = EliteConfig(stage="global"), EliteConfig(stage="local")
 
 TABLE = (
     Constant("Textual Inversion", "base rate", "0.005", "0.005", 0.005, lambda: _TI.learning_rate),
-    Constant("Textual Inversion", "pictures a step", "8 (4 x 2 GPUs), effective rate 0.04",
+    Constant("Textual Inversion", "pictures a step", "4 on each of 2 GPUs, effective rate 0.04",
              "4 a GPU; 2 for Stable Diffusion, effective rate 0.01 on one GPU", 1,
              lambda: _TI.batch_size,
              "programs for Stable Diffusion train with 1 at 0.005; the preset paper has 8 at 0.04"),
     Constant("Textual Inversion", "effective rate of the preset paper", "0.04",
              "0.005 x 4 x number of GPUs", 0.04,
              lambda: TEXTUAL_INVERSION_PRESETS["paper"]["learning_rate"],
-             "2 GPUs, as the paper says"),
+             "the paper's 2 GPUs"),
     Constant("Textual Inversion", "steps", "5000", "6100 at most", 5000, lambda: _TI.steps,
              "the paper"),
     Constant("Textual Inversion", "templates", "27 neutral ones",
@@ -90,7 +96,8 @@ TABLE = (
     Constant("Cross Initialization", "regulariser", "squared distance", "mean distance", "distance",
              lambda: _CI.regulariser.value, "the program; the preset paper has the square"),
     Constant("Cross Initialization", "words", "2", "2", 2, lambda: _CI.words),
-    Constant("Cross Initialization", "names", "691 well-known people", "691", 600,
+    Constant("Cross Initialization", "names", "691 well-known people, those of Celeb Basis",
+             "691", 600,
              lambda: min(len(known_names()), 600),
              "a list of our own, of 600 names at least whose parts are one token each"),
     Constant("Cross Initialization", "templates for people", "-", "81", 81,
@@ -106,40 +113,46 @@ TABLE = (
              "the program, by whose adapters it is seen; the preset paper has 0"),
     Constant("CatVersion", "steps", "about 1000", "1001", 1000, lambda: _CV.steps,
              "the paper"),
-    Constant("Custom Diffusion", "effective rate", "-", "8e-5 (1e-5 x 4 a GPU x 2 GPUs)", 8e-5,
+    Constant("Custom Diffusion", "effective rate", "8e-5", "8e-5 (1e-5 x 4 a GPU x 2 GPUs)", 8e-5,
              lambda: _CD.learning_rate),
-    Constant("Custom Diffusion", "pictures of the subject a step", "-",
+    Constant("Custom Diffusion", "pictures of the subject a step", "8 with the class",
              "4, and 4 of the class", 4, lambda: _CD.batch_size),
-    Constant("Custom Diffusion", "steps", "-", "300", 300, lambda: _CD.steps),
+    Constant("Custom Diffusion", "steps", "250", "300; 250 with diffusers", 300, lambda: _CD.steps,
+             "the program"),
+    Constant("Custom Diffusion", "steps of the preset paper", "250", "-", 250,
+             lambda: CUSTOM_DIFFUSION_PRESETS["paper"]["steps"]),
     Constant("Custom Diffusion", "faces: effective rate", "-", "4e-5 (base 5e-6), 750 steps", 4e-5,
              lambda: CUSTOM_DIFFUSION_PRESETS["program, faces"]["learning_rate"]),
     Constant("Custom Diffusion", "two subjects: pictures of each a step", "-",
              "2, and 2 of its class", 2, lambda: _CD.batch_size // 2),
-    Constant("Custom Diffusion", "two subjects: steps", "-", "550", 550,
-             lambda: CUSTOM_DIFFUSION_PRESETS["program, two subjects"]["steps"]),
-    Constant("Custom Diffusion", "pictures of the class", "200", "200", 200,
-             lambda: _CD.prior_count),
+    Constant("Custom Diffusion", "two subjects: steps", "500", "550; 500 with diffusers", 550,
+             lambda: CUSTOM_DIFFUSION_PRESETS["program, two subjects"]["steps"], "the program"),
+    Constant("Custom Diffusion", "pictures of the class", "200 real ones", "200, real or drawn",
+             200, lambda: _CD.prior_count,
+             "drawn by the model, as nothing is downloaded; `prior_images` takes real ones, which "
+             "the authors found to be the better ones for the class"),
     Constant("Custom Diffusion", "steps of DDIM for them", "-", "50, eta 1, guidance 6", 50,
              lambda: SAMPLING["steps"]),
     Constant("Custom Diffusion", "eta of DDIM for them", "-", "1", 1.0, lambda: _CD.prior_eta),
-    Constant("Custom Diffusion", "pictures drawn smaller and larger", "yes", "yes", True,
-             lambda: _CD.zoom,
-             "64 variants are encoded once, where the program draws anew for each step"),
+    Constant("Custom Diffusion", "pictures drawn smaller and larger",
+             "yes, 0.4 to 1.4 times", "yes, 1/3 to 1.4 times", True, lambda: _CD.zoom,
+             "the program's sizes; 64 variants are encoded once, where the program draws anew for "
+             "each step"),
     Constant("Custom Diffusion", "the first token trains keys and values", "-", "no", False,
              lambda: _CD.first_token),
-    Constant("DETEX", "rate", "1e-5", UNPUBLISHED, 4e-5, lambda: _DETEX.learning_rate,
+    Constant("DETEX", "rate", "1e-5", UNREAD, 4e-5, lambda: _DETEX.learning_rate,
              "read as a base rate for each of 4 pictures, and measured: docs/detex.md"),
-    Constant("DETEX", "rate of the preset paper", "1e-5", UNPUBLISHED, 1e-5,
+    Constant("DETEX", "rate of the preset paper", "1e-5", UNREAD, 1e-5,
              lambda: DETEX_PRESETS["paper"]["learning_rate"]),
-    Constant("DETEX", "pictures a step", "4", UNPUBLISHED, 4, lambda: _DETEX.batch_size),
-    Constant("DETEX", "steps", "600", UNPUBLISHED, 600, lambda: _DETEX.steps),
-    Constant("DETEX", "weight of the attention loss", "0.01", UNPUBLISHED, 0.01,
+    Constant("DETEX", "pictures a step", "4", UNREAD, 4, lambda: _DETEX.batch_size),
+    Constant("DETEX", "steps", "600", UNREAD, 600, lambda: _DETEX.steps),
+    Constant("DETEX", "weight of the attention loss", "0.01", UNREAD, 0.01,
              lambda: _DETEX.attention_weight),
-    Constant("DETEX", "norm of the attention loss", "not said which", UNPUBLISHED, "by maximum",
+    Constant("DETEX", "norm of the attention loss", "not said which", UNREAD, "by maximum",
              lambda: _DETEX.attention_norm.value, "measured: docs/detex.md"),
-    Constant("DETEX", "background removed, probability", "0.5", UNPUBLISHED, 0.5,
+    Constant("DETEX", "background removed, probability", "0.5", UNREAD, 0.5,
              lambda: _DETEX.mask_probability),
-    Constant("DETEX", "pictures of the class", "200", UNPUBLISHED, 200,
+    Constant("DETEX", "pictures of the class", "200", UNREAD, 200,
              lambda: _DETEX.prior_count),
     Constant("ELITE", "global: pictures a step", "16", "64 (4 GPUs x 4 x 4)", 64,
              lambda: _GLOBAL.batch_size, "the program; the preset paper, global has 16"),

@@ -1,5 +1,6 @@
 """Our constants are those of the table, and its page is written from it."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def test_what_differs_from_the_program_has_a_reason():
     from personalize.tests.papers.constants import TABLE
 
     for one in TABLE:
-        said = one.program if one.program not in ("-", "no program") else one.paper
+        said = one.program if one.program not in ("-", "not read") else one.paper
         number = said.split(" ")[0].rstrip(",;")
         if number.replace(".", "").replace("e-", "").isdigit():
             assert one.why or float(number) == pytest.approx(float(one.ours)), one.what
@@ -51,3 +52,16 @@ def test_settings_of_earlier_versions_have_their_identity():
         old = replace(new, **kind.former)
         assert not kind.former.keys() & old.identity().keys()
         assert old.identity() != new.identity() and "first_token" in new.identity()
+
+
+def test_each_paper_is_to_be_cited():
+    """Its section has BibTeX, and the README's table leads to the same paper."""
+    from personalize.tests.papers.constants import TABLE
+
+    pages = [PAGE.parents[1] / "README.md", PAGE.parent / "papers.md"]
+    readme, papers = (page.read_text(encoding="utf-8") for page in pages)
+    for method in dict.fromkeys(one.method for one in TABLE):
+        section = papers.partition(f"## {method}\n")[2].partition("\n## ")[0]
+        assert "```bibtex\n@" in section, method
+        (address,) = re.findall(rf"{method}\]\(#[\w-]+\) \| \[arXiv [\d.]+\]\((.*?)\)", papers)
+        assert re.search(rf"{method}\W+\[.*?\]\({re.escape(address)}\)", readme), method
