@@ -115,7 +115,7 @@ TABLE = (
              "the paper"),
     Constant("Custom Diffusion", "effective rate", "8e-5", "8e-5 (1e-5 x 4 a GPU x 2 GPUs)", 8e-5,
              lambda: _CD.learning_rate),
-    Constant("Custom Diffusion", "pictures of the subject a step", "8 with the class",
+    Constant("Custom Diffusion", "pictures of the subject a step", "a batch of 8",
              "4, and 4 of the class", 4, lambda: _CD.batch_size),
     Constant("Custom Diffusion", "steps", "250", "300; 250 with diffusers", 300, lambda: _CD.steps,
              "the program"),
