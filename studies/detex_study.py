@@ -377,6 +377,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="detex_study", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--subjects", type=int, default=5, help="number of things")
     parser.add_argument("--first", type=int, default=0, help="number of the first of them")
+    parser.add_argument("--numbers", nargs="+", type=int, help="of the things, instead of both")
     parser.add_argument("--prompts", type=int, default=5, help="of each subject, 10 at most")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(EVERY_WAY))
     parser.add_argument("--against", default=MAIN, choices=list(EVERY_WAY), help="others, by pairs")
@@ -402,8 +403,9 @@ def main(arguments: Sequence[str]) -> int:
     tried["prior_weight"] = options.prior_weight
     tried = {name: value for name, value in tried.items() if value is not None}
     results: Results = {name: [] for name in options.ways}
-    for number in range(options.first, options.first + options.subjects):
-        subject = thing(number)
+    counted = range(options.first, options.first + options.subjects)
+    subjects = [thing(number) for number in options.numbers or counted]
+    for subject in subjects:
         for name in options.ways:
             own = EVERY_WAY[name]
             way = replace(own, settings={**own.settings, **tried}) if own.config else own
@@ -414,11 +416,10 @@ def main(arguments: Sequence[str]) -> int:
     for title, columns in TABLES.items():
         print("\n".join(["", f"**{title}**", "", *table(results, columns)]))
     for name in options.ways:
-        if options.subjects > 1 and options.against in options.ways and name != options.against:
+        if len(subjects) > 1 and options.against in options.ways and name != options.against:
             print("\n".join(["", *comparison(results, options.against, name)]))
     if options.ranks:
-        subjects = [thing(options.first + n) for n in range(options.subjects)]
         print("\n".join(["", *compression(study, subjects, options.ranks)]))
     if options.sheet:
-        sheet(study, thing(options.first)).save(options.sheet, quality=80)
+        sheet(study, subjects[0]).save(options.sheet, quality=80)
     return 0

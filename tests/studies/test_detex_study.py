@@ -141,3 +141,20 @@ def test_every_way_runs_once(models, tmp_path, monkeypatch, name):
     monkeypatch.setattr(Study, "learn", None)
     concept = study.concept(subject, way)
     assert concept is None if not own.config else concept.class_word
+
+
+def test_things_by_their_numbers_against_any_way(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(miniature_models, "load_miniature", lambda *_: None)
+    monkeypatch.setattr(Jury, "load", lambda *_: None)
+    monkeypatch.setattr(detex_study, "digest_of", lambda _: "weights")
+    monkeypatch.setattr(
+        Study, "figures", lambda self, subject, way: dict.fromkeys(KEYS, len(way.config) / 10)
+    )
+    ways = ["Custom Diffusion", MAIN]
+    options = ["--numbers", "0", "4", "--against", ways[0], "--folder", str(tmp_path)]
+    assert detex_study.main([*options, "--ways", *ways]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in printed[:4]] == ["thing 0"] * 2 + ["thing 4"] * 2
+    assert "| Custom Diffusion | 2.10 ± 0.00 |" in "\n".join(printed)
+    assert "Custom Diffusion minus DETEX, mean and standard error of 2 subjects:" in printed
+    assert "- CLIP-T: +1.000 ± 0.000" in printed
