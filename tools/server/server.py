@@ -115,7 +115,7 @@ class ComfyServer:
         if self._process is None:
             return
         if self.running:
-            self._process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+            self._process.send_signal(ctrl_c())
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -160,6 +160,16 @@ class ComfyServer:
             *("--disable-auto-launch", "--database-url", "sqlite:///:memory:"),
             *self._arguments,
         ]
+
+
+def ctrl_c() -> signal.Signals:
+    """What asks a process that we started to end: Ctrl+C, where it hears that.
+
+    A shell lets what it runs in the background ignore SIGINT, and so do all that come from there:
+    a server would go on as if nothing had been said.
+    """
+    deaf = os.name != "posix" or signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    return signal.SIGTERM if deaf else signal.SIGINT
 
 
 def make_base_directory(base: Path | None = None) -> Path:
