@@ -6,15 +6,20 @@ BIN := .venv/bin
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
+# What Python has compiled is kept: each server and test process would do so anew, for seconds.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: test demo study bench gpu fuzz check graders matrix setup clean
 
 setup:
 	@$(PYTHON) tools/run.py setup
 
-# A process for each core, up to four, each with its own host and server; a file's tests stay together.
+# A process more than there are cores, up to four, each with its own host and server. A file's tests
+# stay together; the dearest files come first (tests/order.py).
 # make test ARGS="-m 'not server' -k concept"
 test: setup
-	@$(BIN)/pytest -q --tb=short --durations=10 --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -q --tb=short --durations=10 --numprocesses auto --maxprocesses 4 \
+		--dist loadfile --no-loadscope-reorder $(ARGS)
 
 demo: setup
 	@$(BIN)/python tools/run.py demo $(ARGS)

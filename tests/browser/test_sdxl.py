@@ -15,7 +15,7 @@ from personalize.tests.test_end_to_end import (
 )
 from personalize.tools.server.page import Renderer
 
-pytestmark = [pytest.mark.server, pytest.mark.browser]
+pytestmark = [pytest.mark.server, pytest.mark.browser, pytest.mark.slow]
 
 SHORT = {"steps": 2, "preview_every": 1, "train_seed": 7}
 

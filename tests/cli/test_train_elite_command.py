@@ -15,7 +15,7 @@ from personalize.concepts.elite_files import load_encoder
 from PIL import Image
 from safetensors import safe_open
 
-pytestmark = pytest.mark.host
+pytestmark = [pytest.mark.host, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 PACK = """

@@ -32,6 +32,7 @@ def test_the_file_is_small_and_free(miniature):
     assert encoder.vision == vision_shape(miniature.vision)
 
 
+@pytest.mark.slow
 def test_unseen_individuals_are_nearer_than_their_class_word_and_keep_the_class(miniature):
     from personalize.miniature.subjects import Jury, prompts_for
     from personalize.studies.elite_study import (

@@ -55,6 +55,7 @@ def results(bench, wanted):
 
 
 @pytest.mark.host
+@pytest.mark.slow
 def test_every_trial_gives_scores_and_pictures(results) -> None:
     for trial, outcome in results.items():
         assert len(outcome.last.scores) == 1
