@@ -29,7 +29,7 @@ from .cast_once import Types, cast_bytes, cast_once
 from .denoiser import CELL, Denoiser
 from .footprint import DeviceMemory, StepShape, needed, shapes_text, weight_bytes
 from .frozen_layers import frozen_layers, in_type
-from .loading import load_whole, plain_clone, training, unload, unload_others
+from .loading import load_whole, plain_clone, training, uncompiled, unload, unload_others
 from .low_rank import Product, added_products
 from .repeatable import repeatable
 from .text_encoder import TextEncoder
@@ -304,7 +304,7 @@ class Backbone:
 
 
 def _own_clone(model: ModelPatcher, precision: Precision) -> ModelPatcher:
-    clone = plain_clone(model)
+    clone = uncompiled(plain_clone(model))
     dtype = precision.dtype
     if dtype is None and is_quantised(clone.model):
         dtype = _compute_dtype(clone)  # asked for, layers quantise none of what they get

@@ -8,6 +8,7 @@ the weight again, and knows of a convolution's input no more than its size.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,8 +21,11 @@ Forward = Callable[[Tensor], Tensor]
 
 _OURS = "frozen_by_personalize"  # attribute of our own patches
 
-_PLAIN = (ops.disable_weight_init.Linear, ops.disable_weight_init.Conv2d)
+_LINEAR = ops.disable_weight_init.Linear
+_PLAIN = (_LINEAR, ops.disable_weight_init.Conv2d)
 """The host's layers whose result is their weight's, cast to the input's type."""
+
+_OWN_FORWARDS = ("forward", "forward_comfy_cast_weights", "_conv_forward")
 
 _CASTS = "comfy_force_cast_weights"  # the host's layers quantise none of what they get when set
 
@@ -30,11 +34,12 @@ _CASTS = "comfy_force_cast_weights"  # the host's layers quantise none of what t
 def frozen_layers(*modules: nn.Module) -> Iterator[None]:
     """A block in which gradients pass the modules' layers so. Equal to autograd's bit for bit."""
     every = [layer for module in modules for layer in module.modules()]
-    layers = [layer for layer in every if is_quantised_linear(layer) or is_plain(layer)]
+    layers = [m for m in every if is_quantised_linear(m) or is_plain(m) or is_fast_linear(m)]
     casts = {layer: vars(layer).get(_CASTS) for layer in layers if is_quantised_linear(layer)}
     try:
         for layer in layers:
-            layer.forward = _frozen(layer, layer.forward)
+            run = partial(_plainly, layer) if is_fast_linear(layer) else layer.forward
+            layer.forward = _frozen(layer, run)
         for layer in casts:
             setattr(layer, _CASTS, True)
         yield
@@ -72,9 +77,24 @@ def is_plain(layer: nn.Module) -> bool:
     kind = next((kind for kind in _PLAIN if isinstance(layer, kind)), None)
     if kind is None or _is_patched(layer) or getattr(layer, "padding_mode", "zeros") != "zeros":
         return False
-    names = ("forward", "forward_comfy_cast_weights", "_conv_forward")
-    own = type(layer)
-    return all(getattr(own, name, None) is getattr(kind, name, None) for name in names)
+    return _computes_as(type(layer), kind)
+
+
+def _computes_as(own: type, kind: type) -> bool:
+    return all(getattr(own, name, None) is getattr(kind, name, None) for name in _OWN_FORWARDS)
+
+
+def is_fast_linear(layer: nn.Module) -> bool:
+    """Whether the host multiplies in fp8 or with cuBLAS's half precision there, as --fast asks."""
+    kind = type(layer)
+    fast = isinstance(layer, _LINEAR) and kind.__module__ == "comfy.ops"
+    return fast and not _is_patched(layer) and not _computes_as(kind, _LINEAR)
+
+
+def _plainly(layer: Any, x: Tensor) -> Tensor:
+    """A fast layer's result without its kernel: those have no backward pass. Of one of them torch
+    says so and the host goes on, of another the gradient just ends."""
+    return _LINEAR.forward_comfy_cast_weights(layer, x)
 
 
 def _is_patched(layer: nn.Module) -> bool:

@@ -92,6 +92,22 @@ def plain_clone(patcher: Any) -> ModelPatcher:
             return _twin(patcher)
 
 
+def uncompiled(clone: ModelPatcher) -> ModelPatcher:
+    """A clone that is ours, with the modules that were compiled instead of what torch made of them.
+
+    torch compiles for the weights and the code that it met, and a training changes both: it would
+    compile all again, with gradients, and go on without what it cannot compile. The host's own
+    node compiles in a wrapper of sampling, which a training does not run; others patch objects.
+    """
+    for path, patch in list(clone.object_patches.items()):
+        # of a compiled function; a compiled module has it, too, for its forward
+        function = getattr(patch, "_torchdynamo_orig_callable", None)
+        original = getattr(patch, "_orig_mod", function)
+        if original is not None:
+            clone.object_patches[path] = original
+    return clone
+
+
 def _in_model_types(plain: ModelPatcher) -> ModelPatcher:
     """Where dynamic VRAM is on, layers take a file's tensors as they are, and the host casts them
     to the model's type on their way to the device. To a plain model it does not."""

@@ -26,7 +26,7 @@ def repeatable() -> Iterator[None]:
         torch.set_deterministic_debug_mode(max(mode, _WARN))
         filling.fill_uninitialized_memory = False  # it costs time, and finds mistakes only
         cudnn.deterministic, cudnn.benchmark = True, False
-        with _plain_tf32():
+        with _plain_products():
             yield
     finally:
         cudnn.deterministic, cudnn.benchmark = before
@@ -34,31 +34,36 @@ def repeatable() -> Iterator[None]:
         torch.set_deterministic_debug_mode(mode)
 
 
-@contextmanager
-def _plain_tf32() -> Iterator[None]:
-    """TF32 as torch starts with it: in convolutions, not in products of matrices.
+_TF32, _FP16_SUMS = "allow_tf32", "allow_fp16_accumulation"
 
-    torch has two ways to set it and raises an error where a program has mixed them; then the
-    setting stays as it is.
+
+@contextmanager
+def _plain_products() -> Iterator[None]:
+    """Products of matrices and convolutions as torch starts with them: TF32 in convolutions alone,
+    and sums of fp16 in fp32, which ComfyUI's --fast gives up and small gradients need.
+
+    torch has two ways to set TF32 and raises an error where a program has mixed them; then the
+    setting stays as it is. Sums in fp16 came with torch 2.7.
     """
-    settings: list[tuple[Any, bool]] = [
-        (torch.backends.cuda.matmul, False),
-        (torch.backends.cudnn, True),
+    settings: list[tuple[Any, str, bool]] = [
+        (torch.backends.cuda.matmul, _TF32, False),
+        (torch.backends.cudnn, _TF32, True),
+        (torch.backends.cuda.matmul, _FP16_SUMS, False),
     ]
-    changed: list[tuple[Any, bool]] = []
+    changed: list[tuple[Any, str, bool]] = []
     try:
-        for backend, wanted in settings:
+        for backend, name, wanted in settings:
             try:
-                before = backend.allow_tf32
-            except RuntimeError:
+                before = getattr(backend, name)
+            except (RuntimeError, AttributeError):
                 continue
             if before != wanted:
-                backend.allow_tf32 = wanted
-                changed.append((backend, before))
+                setattr(backend, name, wanted)
+                changed.append((backend, name, before))
         yield
     finally:
-        for backend, before in changed:
-            backend.allow_tf32 = before
+        for backend, name, before in changed:
+            setattr(backend, name, before)
 
 
 def repeatable_attention(attend: Callable[..., Tensor]) -> Callable[..., Tensor]:

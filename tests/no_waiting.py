@@ -1,8 +1,10 @@
-"""Blocks in which nothing may wait for the played device: no number read, no tensor made here."""
+"""Blocks in which nothing may wait for the played device: no number read, no tensor made here, and
+no random number drawn there."""
 
 from contextlib import contextmanager
 from unittest import mock
 
+import torch
 from personalize.tests.played_device import Played
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,6 +27,8 @@ class NoWaiting(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.name() == "aten::_local_scalar_dense":
             raise Waited("A number was read from the device.")
+        if torch.Tag.nondeterministic_seeded in func.tags and "attention" not in func.name():
+            raise Waited(f"{func.name()} drew numbers that another device draws otherwise.")
         given = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
         copied = self.copies and func.name() in (
             "aten::to.device",

@@ -21,9 +21,8 @@ from torch.utils._pytree import tree_flatten, tree_map
 PLAYED = torch.device("lazy:0")
 CPU = torch.device("cpu")
 
-_TAKES_BOTH = {  # a copy between devices, and indices and masks on the CPU, as on every device
-    "aten::copy_",
-    "aten::_to_copy",
+_COPIES = ("aten::copy_", "aten::_to_copy")
+_INDEXED = {  # every device takes indices and masks from the CPU; the CPU none of a device
     "aten::index.Tensor",
     "aten::index_put_",
     "aten::index_put",
@@ -98,7 +97,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         to_played = wanted[0].type == PLAYED.type
     else:
         to_played = bool(played) and isinstance(tensors[0], Played)
-        _check_mix(func, tensors, played)
+        _check_mix(func, _met(func, args, tensors), played)
     name = func.name()
     if played and name.startswith("aten::set_"):
         raise RuntimeError("The played device shares no memory.")
@@ -119,8 +118,17 @@ def _on_cpu(value: Any) -> Any:
     return CPU if isinstance(value, torch.device) and value.type == PLAYED.type else value
 
 
+def _met(func: Any, args: Any, tensors: list[Tensor]) -> list[Tensor]:
+    """The tensors that must lie on one device."""
+    if func.name() in _COPIES:
+        return []
+    if func.name() in _INDEXED and isinstance(args[0], Played):
+        return [args[0], *(t for t in args[2:3] if isinstance(t, Tensor))]
+    return tensors
+
+
 def _check_mix(func: Any, tensors: list[Tensor], played: list[Tensor]) -> None:
-    if not played or func.name() in _TAKES_BOTH:
+    if not played:
         return
     strangers = [t for t in tensors if not isinstance(t, Played) and t.ndim]
     if strangers:

@@ -1,7 +1,7 @@
 """How the gradients of batches become one step: accumulation, clipping, rates, averages, and the
 processes that share the work."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -64,12 +64,28 @@ class Descent:
         return [{"params": group, SHARE: share} for share, group in groups.items()]
 
 
+def fused_options(groups: Iterable[Mapping[str, Any]]) -> dict[str, bool]:
+    """Options by which AdamW does a step in one kernel, where all parameters are on NVIDIA's or
+    AMD's GPUs. A CPU has such a kernel, too, which would change the bits of every training."""
+    devices = {parameter.device.type for group in groups for parameter in group["params"]}
+    return {"fused": True} if devices == {"cuda"} else {}
+
+
 class AveragedAdamW(torch.optim.AdamW):
     """AdamW that keeps a running average of each parameter in its state, when decay is above 0."""
 
     def __init__(self, groups: list[dict[str, Any]], decay: float, **options: Any) -> None:
-        super().__init__(groups, **options)
+        super().__init__(groups, **options, **fused_options(groups))
         self.decay = decay
+
+    def restore(self, parameter: Tensor, moments: Mapping[str, Tensor]) -> None:
+        """Go on with what was kept of a parameter's state, wherever that was computed."""
+        # one kernel reads the number of steps beside the parameter, several read it on the CPU
+        counter = parameter.device if self.defaults["fused"] else torch.device("cpu")
+        self.state[parameter] = {
+            key: value.to(counter if key == "step" else parameter.device, copy=True)
+            for key, value in moments.items()
+        }
 
     def step(self, closure: Any = None) -> Any:
         result = super().step(closure)

@@ -1,7 +1,7 @@
 """The one training loop. It knows no method, no progress bar and no file layout."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -254,13 +254,7 @@ class Training:
         # the text encoder, and what is learned beside it, may lie on another device
         terms = {name: term.to(self.backbone.device) for name, term in terms.items()}
         total = torch.stack(list(terms.values())).sum()
-        # a batch may leave parameters unused, such as a background word without background
-        gradients = torch.autograd.grad(
-            total * (inputs.scale * inputs.share),
-            list(self.learner.parameters.values()),
-            allow_unused=True,
-            materialize_grads=True,
-        )
+        gradients = _gradients(total * (inputs.scale * inputs.share), self.learner.parameters)
         self._names = ["loss", *terms]
         values = torch.stack([total, *terms.values()]).detach() * inputs.share
         return [values, *gradients]
@@ -329,11 +323,7 @@ class Training:
             for name, parameter in named.items():
                 parameter.copy_(state.parameters[name])
         for name, moments in state.moments.items():
-            parameter = named[name]
-            self.optimizer.state[parameter] = {
-                key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
-                for key, value in moments.items()
-            }
+            self.optimizer.restore(named[name], moments)
         self.generator.set_state(state.generator)
         self.scale.value = state.loss_scale
         self.losses = {name: list(values) for name, values in state.losses.items()}
@@ -347,23 +337,49 @@ class LossScale:
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
-        self.value = 2.0**14 if dtype == torch.float16 else 1.0
+        self._scales = dtype == torch.float16
+        self.value = 2.0**14 if self._scales else 1.0
 
     def finite(self, scaled: list[Tensor]) -> Tensor:
         """Whether no gradient overflowed, (1,), where the first of them is."""
-        if self.value == 1.0:
+        if not self._scales:
             return torch.ones(1, device=scaled[0].device)
         each = [gradient.isfinite().all().to(scaled[0].device) for gradient in scaled]
         return torch.stack(each).all()[None]
 
     def unscaled(self, scaled: list[Tensor], finite: bool) -> list[Tensor] | None:
-        """Gradients of the loss from those of loss * value, or None when they overflowed."""
-        if self.value == 1.0:
+        """Gradients of the loss from those of loss * value, or None when they overflowed.
+
+        Raises TrainingError when they do so without being scaled.
+        """
+        if not self._scales:
             return scaled
         if finite:
             return [g / self.value for g in scaled]
+        if self.value == 1.0:
+            raise TrainingError(
+                "The gradients are too large for fp16; the steps before are kept. Set precision to "
+                "bf16 or fp32."
+            )
         self.value /= 2
         return None
+
+
+def _gradients(loss: Tensor, parameters: Mapping[str, Tensor]) -> list[Tensor]:
+    """Gradients of a loss, zeros for what a batch has left unused, such as a background word
+    without background. Raises TrainingError when it has left all of them so."""
+    leaves = list(parameters.values())
+    found: list[Tensor | None] = []
+    if loss.requires_grad:
+        found = list(torch.autograd.grad(loss, leaves, allow_unused=True))
+    if all(gradient is None for gradient in found):
+        raise TrainingError(
+            "No gradient reaches what is to be learned: something in this MODEL or CLIP computes "
+            "without a backward pass, such as an attention (SageAttention and others) that another "
+            "pack has put in the place of ComfyUI's. Take it out for the training."
+        )
+    pairs = zip(found, leaves, strict=True)
+    return [torch.zeros_like(leaf) if grad is None else grad for grad, leaf in pairs]
 
 
 def _add(sums: list[Tensor], new: list[Tensor]) -> None:

@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -83,9 +84,17 @@ class Replayed:
             if self._seen[key] <= EAGER_STEPS:
                 return self._step(inputs, *settings)
             return self._record(key, inputs, settings)
-        if recording.checked < CHECKED_REPLAYS:
-            return self._check(recording, self._step(inputs, *settings), inputs)
-        return recording.replay(inputs)
+        if recording.checked == CHECKED_REPLAYS:
+            return recording.replay(inputs)
+        expected = None
+        try:
+            expected = self._step(inputs, *settings)
+        except torch.cuda.OutOfMemoryError:  # the graph keeps all that a step needs a second time
+            self._give_up("there is too little memory for a step beside it")
+        if expected is not None:
+            return self._check(recording, expected, inputs)
+        del recording
+        return self._step(inputs, *settings)
 
     @property
     def overwrites(self) -> bool:
@@ -140,14 +149,20 @@ def capture_on_cuda(
 ) -> tuple[list[Tensor], Callable[[], None]]:
     """Capture a step as a CUDA graph. Other threads of the server may use CUDA meanwhile."""
     graph = torch.cuda.CUDAGraph()
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
+    own, stream = torch.cuda.current_stream(), _capture_stream(torch.cuda.current_device())
+    stream.wait_stream(own)
     with torch.cuda.stream(stream):
         step()  # libraries make what they need for a stream at its first use
-    torch.cuda.current_stream().wait_stream(stream)
-    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+    own.wait_stream(stream)
+    capture = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
+    with torch.cuda.stream(own), capture:  # torch stays in the other one where a capture fails
         results = step()
     return results, graph.replay
+
+
+@cache  # libraries keep a work space of many MB for each stream that they have seen
+def _capture_stream(device: int) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

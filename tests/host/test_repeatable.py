@@ -21,10 +21,11 @@ def settings():
         cudnn.benchmark,
         cuda.allow_tf32,
         cudnn.allow_tf32,
+        getattr(cuda, "allow_fp16_accumulation", False),  # torch before 2.7 never sums in fp16
     )
 
 
-INSIDE = (WARN, False, True, False, False, True)
+INSIDE = (WARN, False, True, False, False, True, False)
 
 
 @pytest.fixture
@@ -32,7 +33,12 @@ def others():
     """Settings of another node, or of the host's start, which must come back."""
     before = cudnn.benchmark, cuda.allow_tf32, cudnn.allow_tf32
     cudnn.benchmark, cuda.allow_tf32, cudnn.allow_tf32 = True, True, False
+    fp16_sums = hasattr(cuda, "allow_fp16_accumulation")
+    if fp16_sums:
+        cuda.allow_fp16_accumulation = True  # ComfyUI's --fast
     yield settings()
+    if fp16_sums:
+        cuda.allow_fp16_accumulation = False
     cudnn.benchmark, cuda.allow_tf32, cudnn.allow_tf32 = before
 
 

@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from personalize.training import descent
 from personalize.training.config import LoopConfig
-from personalize.training.descent import Descent, clipped
+from personalize.training.descent import AveragedAdamW, Descent, clipped
 from personalize.training.loop import NoStates, Training
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 pytestmark = pytest.mark.host
 
@@ -54,6 +56,41 @@ def test_gradients_are_shortened_together():
     assert torch.allclose(torch.cat(short) * 5, torch.cat(gradients), atol=1e-4)
     assert all(map(torch.equal, clipped(gradients, 10.0), gradients))
     assert clipped(gradients, None) is gradients
+
+
+def halfway_and_on(steps):
+    """A training that went on from the state of another one's half."""
+    first = fit(2, Descent(average=0.9), steps // 2)
+    config = LoopConfig(steps=steps, batch_size=2, learning_rate=0.1)
+    second = Training(Fit(), config, BACKBONE, rows_of(2), Descent(average=0.9))
+    second.restore(first.state())
+    second.run(NoStates(), lambda report: None)
+    return second
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_in_one_kernel_descends_and_resumes_alike(fused, monkeypatch):
+    several = fit(2, Descent(average=0.9))
+    if fused:  # which the CPU can, too
+        monkeypatch.setattr(descent, "fused_options", lambda groups: {"fused": True})
+    whole, resumed = fit(2, Descent(average=0.9)), halfway_and_on(4)
+    assert bool(whole.optimizer.defaults["fused"]) == fused
+    assert torch.equal(whole.learner.vector, resumed.learner.vector)
+    states = [t.optimizer.state[t.learner.vector] for t in (whole, resumed)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert torch.allclose(whole.learner.vector, several.learner.vector, rtol=1e-5)
+    assert fused or torch.equal(whole.learner.vector, several.learner.vector)
+
+
+@pytest.mark.parametrize(
+    ("devices", "fused"),
+    [(["cpu"], False), (["cuda"], True), (["cuda", "cuda"], True), (["cuda", "cpu"], False)],
+)
+def test_one_kernel_only_where_all_is_on_a_gpu(devices, fused):
+    with FakeTensorMode():  # tensors of a GPU that is not there
+        parameters = [torch.empty(3, device=name, requires_grad=True) for name in devices]
+        optimizer = AveragedAdamW([{"params": parameters, "share": 1.0}], 0.0)
+    assert bool(optimizer.defaults["fused"]) == fused
 
 
 def test_the_rate_follows_the_step():

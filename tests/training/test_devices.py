@@ -45,6 +45,12 @@ def test_the_played_device_refuses_what_a_device_refuses():
         for operation in (torch.add, torch.matmul, torch.equal, torch.minimum):
             with pytest.raises(DeviceMix, match="one device"):
                 operation(there, here)
+        for indexed in (
+            lambda: here[torch.zeros(1, dtype=torch.long, device=device)],
+            lambda: there.index_put_((torch.tensor([0]),), torch.ones(1, 2)),
+        ):
+            with pytest.raises(DeviceMix, match="one device"):
+                indexed()
         with pytest.raises(TypeError, match="no float64"):
             there.double()
         with pytest.raises(RuntimeError, match="shares no memory"):

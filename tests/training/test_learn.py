@@ -438,6 +438,9 @@ def test_loss_scale_halves_until_gradients_fit():
     gradients = scale.unscaled(fitting, bool(scale.finite(fitting)))
     assert gradients is not None
     assert torch.allclose(gradients[0], torch.full((2,), 3.0))
+    scale.value = 1.0
+    with pytest.raises(TrainingError, match="too large for fp16"):
+        scale.unscaled(overflown, bool(scale.finite(overflown)))
 
 
 @pytest.mark.parametrize(

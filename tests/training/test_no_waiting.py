@@ -28,6 +28,7 @@ def test_what_waits_is_noticed():
             lambda: torch.zeros(2),
             lambda: there[[0]],
             lambda: there + here.to(device),
+            lambda: torch.randn_like(there),
             lambda: there + torch.tensor([1.0, 2.0], device=device),
         ):
             with pytest.raises(Waited), no_waiting():

@@ -1,7 +1,9 @@
 """Replayed steps train what steps without a graph train, with a graph played on the CPU."""
 
 import logging
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -123,3 +125,81 @@ def test_only_a_setting_lets_steps_be_replayed_and_only_on_cuda(monkeypatch):
     assert found("cpu", "cpu") is None and found("cuda", "cpu") is None
     with pytest.raises(NotCapturable):
         record(lambda: [torch.tensor(float(torch.ones(1).item()))])
+
+
+class Cuda:
+    """What a capture asks of `torch.cuda`, without a GPU; its captures end with an error or not."""
+
+    OutOfMemoryError = torch.cuda.OutOfMemoryError
+
+    def __init__(self):
+        self.now, self.streams, self.error = "own", 0, None
+
+    def current_device(self):
+        return 0
+
+    def current_stream(self):
+        return SimpleNamespace(name=self.now, wait_stream=lambda other: None)
+
+    def Stream(self, device):
+        self.streams += 1
+        return SimpleNamespace(name="side", wait_stream=lambda other: None)
+
+    def CUDAGraph(self):
+        return SimpleNamespace(replay=lambda: None)
+
+    @contextmanager
+    def stream(self, stream):
+        before, self.now = self.now, stream.name
+        try:
+            yield
+        finally:
+            self.now = before
+
+    @contextmanager
+    def graph(self, graph, *, stream, capture_error_mode):
+        assert capture_error_mode == "thread_local"
+        self.now = stream.name  # torch's own leaves it there when a capture fails
+        yield
+        if self.error:
+            raise self.error
+        self.now = "own"
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    replay._capture_stream.cache_clear()
+    monkeypatch.setattr(replay.torch, "cuda", Cuda())
+    yield replay.torch.cuda
+    replay._capture_stream.cache_clear()
+
+
+def test_captures_share_a_stream_and_leave_it(cuda):
+    """Libraries keep a work space for each stream, and the host must not go on in another."""
+    seen = []
+    for error in (None, RuntimeError("a capture that failed"), None):
+        cuda.error = error
+        with pytest.raises(RuntimeError) if error else nullcontext():
+            replay.capture_on_cuda(lambda: seen.append(cuda.now) or [])
+        assert cuda.now == "own"
+    assert seen == ["side"] * 6 and cuda.streams == 1
+
+
+def test_a_step_that_has_no_room_beside_a_graph_goes_on_without(caplog):
+    ran, lacking = [], []
+
+    def step(given):
+        ran.append(given)
+        if lacking:
+            raise lacking.pop()
+        return [given.x * 2]
+
+    replayed = Replayed(step, torch.float32, record)
+    run_many(replayed, 1, 2, 3)
+    lacking.append(torch.cuda.OutOfMemoryError("the graph has it"))
+    with caplog.at_level(logging.WARNING):
+        assert run_many(replayed, 4, 5) == [[8.0] * 2, [10.0] * 2]
+    assert "too little memory for a step beside it" in caplog.text and not replayed._recordings
+    lacking.append(torch.cuda.OutOfMemoryError("and now the step alone"))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        run_many(replayed, 6)
