@@ -7,7 +7,7 @@ tensor (as on DirectML). What a real device computes is not played: its numbers 
 
 import types
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
@@ -108,8 +108,16 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if not to_played:
         return result
     own = {id(t.inner): t for t in played}  # of operations in place
-    wrap = lambda t: own.get(id(t)) or Played(t) if isinstance(t, Tensor) else t  # noqa: E731
-    return tree_map(lambda t: own[id(t)] if id(t) in own else wrap(t), result)
+    wrap = lambda t: Played(t) if isinstance(t, Tensor) else t  # noqa: E731
+    with _as_the_viewed(func, args):
+        return tree_map(lambda t: own[id(t)] if id(t) in own else wrap(t), result)
+
+
+def _as_the_viewed(func: Any, args: Any) -> AbstractContextManager[Any]:
+    """In inference mode a view of an ordinary tensor is an ordinary one, too."""
+    view = any(given.alias_info and not given.alias_info.is_write for given in func._schema.returns)
+    ordinary = view and isinstance(args[0], Tensor) and not args[0].is_inference()
+    return torch.inference_mode(False) if ordinary else nullcontext()
 
 
 def _on_cpu(value: Any) -> Any:

@@ -17,7 +17,7 @@ from personalize.concepts.files import load_concept, save_concept, save_embeddin
 from personalize.host.backbone import Backbone, Precision
 from personalize.host.weights import weight_key
 from personalize.samplers.apply import apply_concept
-from personalize.tests.devices import NO_RANDOM, close, device, here, is_played, same
+from personalize.tests.devices import NO_RANDOM, close, device, here, is_played, not_played, same
 from personalize.tests.stock import assert_differ, assert_same, encode
 from personalize.tests.training.test_learn import (
     Stop,
@@ -454,6 +454,7 @@ def test_another_model_class_size_or_seed_has_its_own_pictures(
         assert len(list(tmp_path.iterdir())) == before + 1
 
 
+@not_played(NO_RANDOM)
 def test_a_cancel_while_class_pictures_are_made(tiny_sd1, pictures, tmp_path, monkeypatch):
     monkeypatch.setitem(SAMPLING, "steps", 1)
 

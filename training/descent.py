@@ -64,7 +64,7 @@ class Descent:
         return [{"params": group, SHARE: share} for share, group in groups.items()]
 
 
-def fused_options(groups: Iterable[Mapping[str, Any]]) -> dict[str, bool]:
+def fused_options(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Options by which AdamW does a step in one kernel, where all parameters are on NVIDIA's or
     AMD's GPUs. A CPU has such a kernel, too, which would change the bits of every training."""
     devices = {parameter.device.type for group in groups for parameter in group["params"]}

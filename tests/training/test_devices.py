@@ -56,6 +56,8 @@ def test_the_played_device_refuses_what_a_device_refuses():
         with pytest.raises(RuntimeError, match="shares no memory"):
             torch.empty(0, device=device).set_(there.untyped_storage(), 0, (2, 2))
         leaf = torch.ones(2, device=device, requires_grad=True)
+        with torch.inference_mode():
+            assert not leaf.detach().is_inference() and (leaf + 1).is_inference()
         assert torch.autograd.grad((leaf * leaf).sum(), [leaf])[0].device == device
 
 
