@@ -24,7 +24,6 @@ from personalize.tools.examples.make_thumbnails import (
     PAPER,
     SIZE,
     in_order,
-    template_number,
     thumbnail,
 )
 from personalize.tools.examples.miniature_examples import ENCODER, NEEDED
@@ -33,10 +32,7 @@ from personalize.tools.examples.templates import TEMPLATES
 from personalize.tools.get_host import VERSION
 from PIL import Image
 
-EXAMPLES, SMALL = (
-    sorted(folder.glob("*.json"), key=lambda path: template_number(path.stem))
-    for folder in (FOLDER, MINIATURE)
-)
+EXAMPLES, SMALL = (sorted(folder.glob("*.json")) for folder in (FOLDER, MINIATURE))
 FACE = "1 Learn my face"
 LARGE = {draft.name: draft for draft in TEMPLATES if draft.shown_by}
 """Those for Stable Diffusion XL."""
@@ -56,8 +52,13 @@ def by_id(example):
 
 
 def test_they_are_few_numbered_and_those_of_their_generator():
-    numbers = [template_number(path.stem)[0] for path in EXAMPLES]
-    assert numbers == list(range(1, len(EXAMPLES) + 1))
+    """The frontend sorts them by name as text: they are in their order then, variants behind what
+    they vary."""
+    assert [path.stem for path in EXAMPLES] == [draft.name for draft in TEMPLATES]
+    numbers = [path.stem.partition(" ")[0] for path in EXAMPLES]
+    assert [n for n in numbers if n.isdecimal()] == [str(n) for n in range(1, 10)]
+    variants = [n for n in numbers if not n.isdecimal()]
+    assert all(n[0].isdecimal() and n[1:].isalpha() for n in variants)
     assert len(EXAMPLES) < 15 and EXAMPLES[0].stem == FACE
     assert set(drafts()) == {*EXAMPLES, *SMALL}
 
@@ -295,7 +296,7 @@ def test_the_swap_takes_pose_and_background_of_different_pictures():
 def test_two_faces_are_drawn_with_one_prompt():
     """Both are known where it is encoded, in either pack; the miniature has two faces, too."""
     for folder in (FOLDER, MINIATURE):
-        example = json.loads((folder / "13 Two faces in one prompt.json").read_text("utf-8"))
+        example = json.loads((folder / "1c Two faces in one prompt.json").read_text("utf-8"))
         kinds = [node["type"] for node in example["nodes"]]
         assert kinds.count("PersonalizeTrainCrossInit") == 2
         assert kinds.count("PersonalizeApplyConcept") == 2
@@ -307,7 +308,7 @@ def test_two_faces_are_drawn_with_one_prompt():
 
 def test_styles_are_asked_for_as_the_paper_draws():
     """On SD2.1-base, 50 steps of DPM-Solver++ at guidance 7.5, with illustrations in training."""
-    example = json.loads((FOLDER / "14 My face in other styles.json").read_text("utf-8"))
+    example = json.loads((FOLDER / "1d My face in other styles.json").read_text("utf-8"))
     values = {node["type"]: node["widgets_values"] for node in example["nodes"]}
     assert values["CheckpointLoaderSimple"] == [FACE_CHECKPOINT]
     prompts, *others = values["PersonalizeCompare"]

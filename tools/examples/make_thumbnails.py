@@ -117,13 +117,7 @@ def in_order(names: Sequence[str]) -> list[Path]:
     files of others come after these."""
     wanted = {*names, *(needed for name in names for needed in NEEDED.get(name, ()))}
     paths = (p for p in MINIATURE.glob("*.json") if not names or p.stem in wanted)
-    return sorted(paths, key=lambda path: template_number(path.stem))
-
-
-def template_number(name: str) -> tuple[float, str]:
-    """To sort by: "9 ..." comes before "10 ...", and names without a number last."""
-    number = name.partition(" ")[0]
-    return (int(number) if number.isdecimal() else math.inf), name
+    return sorted(paths)
 
 
 def draw_all(client: ComfyClient, names: Sequence[str]) -> None:

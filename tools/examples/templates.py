@@ -178,7 +178,7 @@ def two_faces() -> Draft:
         Column("Learn", LEARN, notes.TWO_FACES_LEARN, trains, (WIDE, WIDE)),
         Column("Use both", USE, notes.TWO_FACES_USE, (words, drawn), (WIDE, NARROW)),
     )
-    return Draft("13 Two faces in one prompt", columns)
+    return Draft("1c Two faces in one prompt", columns)
 
 
 def styles() -> Draft:
@@ -197,7 +197,7 @@ def styles() -> Draft:
         Column("Styles", USE, notes.STYLES_USE, ({"compare": compare}, {"report": report}),
                (WIDE, 500)),
     )  # fmt: skip
-    return Draft("14 My face in other styles", columns)
+    return Draft("1d My face in other styles", columns)
 
 
 PET = one_picture(
@@ -474,29 +474,31 @@ SWAP = swap()
 
 TEMPLATES = (
     FACE,
+    on_sdxl(
+        FACE,
+        "1b Learn my face with SDXL",
+        (notes.FACE_MODEL_XL, notes.FACE_LEARN_XL, notes.FACE_USE_XL),
+        "me-sdxl",
+    ),
+    two_faces(),
+    styles(),
     PET,
+    on_sdxl(
+        PET, "2b Learn my pet with SDXL", (notes.THING_MODEL_XL, notes.THING_USE_XL), "my-dog-sdxl"
+    ),
     from_a_folder(),
     SWAP,
+    on_sdxl(
+        SWAP,
+        "4b Swap pose and place with SDXL",
+        (notes.DETEX_MODEL_XL, notes.DETEX_MASK, notes.DETEX_LEARN_XL, notes.DETEX_USE),
+        "my-dog-detex-sdxl",
+    ),
     ONE_PICTURE,
     EDIT,
     two_concepts(),
     comparison(),
     evaluation(),
-    on_sdxl(
-        FACE,
-        "10 Learn my face with SDXL",
-        (notes.FACE_MODEL_XL, notes.FACE_LEARN_XL, notes.FACE_USE_XL),
-        "me-sdxl",
-    ),
-    on_sdxl(
-        PET, "11 Learn my pet with SDXL", (notes.THING_MODEL_XL, notes.THING_USE_XL), "my-dog-sdxl"
-    ),
-    on_sdxl(
-        SWAP,
-        "12 Swap pose and place with SDXL",
-        (notes.DETEX_MODEL_XL, notes.DETEX_MASK, notes.DETEX_LEARN_XL, notes.DETEX_USE),
-        "my-dog-detex-sdxl",
-    ),
-    two_faces(),
-    styles(),
 )
+"""As the frontend sorts them, by name as text: what varies another one has its number and a letter,
+since 10 would come before 2."""
