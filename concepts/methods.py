@@ -62,6 +62,11 @@ class Method:
         return Part.DIFFERENCES in self.parts
 
     @property
+    def changes_model(self) -> bool:
+        """Whether its concepts need a MODEL that has come through Apply Concept."""
+        return self.changes_weights or self.needs_rows
+
+    @property
     def needs_rows(self) -> bool:
         """Whether the MODEL must know in which rows of a conditioning the placeholder stands."""
         return Part.LOCAL_FEATURES in self.parts or self.patch is not None

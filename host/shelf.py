@@ -35,9 +35,13 @@ def shelf() -> list[dict[str, Any]]:
     return [entry for name in saved_concepts() if (entry := _entry(name))]
 
 
-def saved_placeholders() -> set[str]:
-    """Of all saved concepts that can be read."""
-    return {entry["card"]["placeholder"] for entry in shelf() if entry["card"]}
+def saved_cards() -> dict[str, Card]:
+    """Of all saved concepts that can be read, by name."""
+    cards = {}
+    for name in saved_concepts():
+        with suppress(ConceptFileError, OSError):  # gone since it was listed
+            cards[name] = _card_now(name)
+    return {name: card for name, card in cards.items() if isinstance(card, Card)}
 
 
 def picture_of(name: str, kind: str) -> Path | None:
@@ -131,13 +135,18 @@ def _card(name: str, version: _Version) -> Card | str:
         return f"'{name}' cannot be read ({type(error).__name__}: {error})."
 
 
+def _card_now(name: str) -> Card | str:
+    """The card of a file as it is, or what is wrong with it. Raises OSError when it is gone."""
+    path = concept_path(name)
+    return _card(name, _Version(path, stamp(path)))
+
+
 def _entry(name: str) -> dict[str, Any] | None:
     try:
         path = concept_path(name)
-        stat = path.stat()
+        stat, card = path.stat(), _card_now(name)
     except (ConceptFileError, OSError):  # gone since it was listed
         return None
-    card = _card(name, _Version(path, stamp(path)))
     known = isinstance(card, Card)
     return {
         "name": name,

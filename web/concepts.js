@@ -11,12 +11,14 @@ import { acceptDrops } from "./concepts/nodes.js"
 import { watchPromptFields } from "./concepts/prompt_fields.js"
 import { onShelfChange, refreshShelf } from "./concepts/shelf.js"
 import { sidebarTab } from "./concepts/sidebar.js"
+import { warnPastModel } from "./concepts/warnings.js"
 import { nodeAt } from "./graph.js"
 import { loadStyle } from "./node_elements.js"
 import { loadTexts } from "./texts.js"
 
 const CHANGED = "personalize.concepts_changed"
 const TOLD = ["personalize.prompt", "personalize.unapplied"]
+const PAST_MODEL = "personalize.past_model"
 
 async function setup() {
   loadStyle("./concepts/concepts.css", import.meta.url)
@@ -27,6 +29,7 @@ async function setup() {
   onShelfChange(showAll)
   api.addEventListener("graphChanged", showAll)
   for (const event of TOLD) api.addEventListener(event, ({ detail }) => onTold(detail))
+  api.addEventListener(PAST_MODEL, ({ detail }) => warnPastModel(detail))
   api.addEventListener(CHANGED, onConceptsChanged)
   app.extensionManager.registerSidebarTab(sidebarTab())
   await loadTexts()

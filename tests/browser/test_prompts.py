@@ -193,6 +193,31 @@ def test_an_insertion_between_linked_nodes_is_one_step_of_undo_and_of_redo(page)
         assert click_beside() == (after, [steps + 1, 0])
 
 
+def test_apply_here_keeps_the_concepts_that_the_prompt_knows(page):
+    """Also where the other one is applied beside it, on a branch of its own."""
+    studio = Studio(page)
+    studio.field.fill("<my-dog> beside <rex>")
+    apply_here = page.find(".personalize-hints").get_by_role("button", name="Apply here")
+    apply_here.first.click()
+    (first,) = studio.applies()
+    load = page.add_node("PersonalizeLoadConcept", (0, 900), concept_name="pets/rex.safetensors")
+    branch = page.add_node("PersonalizeApplyConcept", (400, 900))
+    for source, output, name in ((studio.base, 0, "model"), (studio.base, 1, "clip")):
+        page.link(source, output, branch, name)
+    page.link(load, 0, branch, "concept")
+    assert studio.hints() == ["<rex> is not applied to this prompt"]
+    apply_here.first.click()
+    assert studio.hints() == []
+    (third,) = set(studio.applies()) - {first, int(branch)}
+    assert {
+        f"PersonalizeLoadConcept#{load}.0 PersonalizeApplyConcept#{third}.concept",
+        f"PersonalizeApplyConcept#{first}.1 PersonalizeApplyConcept#{third}.clip",
+        f"PersonalizeApplyConcept#{third}.1 CLIPTextEncode#{studio.prompt}.clip",
+        f"PersonalizeApplyConcept#{third}.0 KSampler#{studio.sample}.model",
+    } <= studio.links
+    assert not overlapping(page)
+
+
 def test_completion_applies_what_is_chosen_and_tells_equal_names_apart(page, folder):
     put(folder / "second.safetensors", methods.TEXTUAL_INVERSION, "<rex>", "dog")
     page.reload()
@@ -276,3 +301,12 @@ def test_the_server_tells_what_it_read(page, server):
     assert (news["recognised"], news["unknown"]) == (["<rex>"], ["<rexx>"])
     assert "did you mean <rex>?" in server.log()[log:]
     assert json.dumps(studio.hints()).count("<rexx>") == 1
+
+    # the sampler's MODEL goes past what gives the other concept its weights
+    studio.field.fill("a photo of <my-dog>")
+    page.find(".personalize-hints").get_by_role("button", name="Apply here").click()
+    page.link(studio.base, 0, studio.sample, "model")
+    page.run()
+    warning = page.find(".p-toast-message").filter(has_text="Apply Concept")
+    assert "<my-dog>: KSampler draws with a MODEL" in warning.inner_text()
+    assert "the weights of <my-dog> are missing" in server.log()[log:]

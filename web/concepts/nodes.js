@@ -1,7 +1,7 @@
 // Load Concept and Apply Concept for a saved concept: by a button, a choice in a prompt, or a card dropped on the canvas.
 
 import { app } from "../../../scripts/app.js"
-import { allNodes, besides, freePlace, inOneStep, inputSlot } from "../graph.js"
+import { allNodes, besides, freePlace, inOneStep, inputSlot, sourceOf } from "../graph.js"
 import { setWidget, widgetOf } from "../node_elements.js"
 import { linksToMove, placeIn } from "./places.js"
 import { showUsed } from "./used_inputs.js"
@@ -30,14 +30,20 @@ export function insertConcept(name, { position, prompt } = {}) {
     load.pos = freePlace(graph, load.size, position ?? (place ? below(place.clip.node) : middle()))
     graph.add(load)
     setName(load, name)
-    const apply = LiteGraph.createNode(APPLY)
-    apply.pos = freePlace(graph, apply.size, besides(load))
-    graph.add(apply)
-    load.connect(0, apply, inputSlot(apply, "concept"))
-    if (place) putBetween(apply, place)
-    showUsed(apply, true)
+    const apply = addApply({ node: load, output: 0 }, place)
     if (!prompt) app.canvas.selectItems?.([load, apply])
   })
+}
+
+/** Apply the concept of a node's output, beside that node. */
+function addApply({ node, output }, place) {
+  const apply = LiteGraph.createNode(APPLY)
+  apply.pos = freePlace(node.graph, apply.size, besides(node))
+  node.graph.add(apply)
+  node.connect(output, apply, inputSlot(apply, "concept"))
+  if (place) putBetween(apply, place)
+  showUsed(apply, true)
+  return apply
 }
 
 /** All that the models feed is fed by the new node. */
@@ -49,20 +55,29 @@ function putBetween(apply, { model, clip }) {
 }
 
 /**
- * Make a prompt know a concept: by an Apply Concept that is there, else by a new one.
+ * Make a prompt know a concept, and all that it knows already: by an Apply Concept that is there, by one more for what
+ * is loaded already, else by both nodes.
  * @param {any} prompt the node
  * @param {string} placeholder
  * @param {string} [name] of the saved concept
  * @returns {boolean} whether it could be done
  */
 export function applyTo(prompt, placeholder, name) {
-  if (appliedTo(prompt).cards.some((card) => card.placeholder === placeholder)) return true
-  const there = appliesOf(placeholder).find((apply) => apply.graph === prompt.graph)
+  const known = wordsAt(prompt)
+  if (known.includes(placeholder)) return true
+  const { graph } = prompt
+  const applies = appliesOf(placeholder).filter((apply) => apply.graph === graph)
+  const there = applies.find((apply) => known.every((word) => wordsAt(apply).includes(word)))
+  const place = placeIn(graph, prompt)
+  const made = applies.map((apply) => sourceOf(apply, "concept")).find((source) => source?.node.graph === graph)
   if (there) connectClip(there, prompt)
-  else if (name && placeIn(prompt.graph, prompt)) insertConcept(name, { prompt })
+  else if (place && made) inOneStep(graph, () => addApply(made, place))
+  else if (place && name) insertConcept(name, { prompt })
   else return false
   return true
 }
+
+const wordsAt = (node) => appliedTo(node).cards.map(({ placeholder }) => placeholder)
 
 function connectClip(apply, prompt) {
   inOneStep(apply.graph, () => apply.connect(1, prompt, inputSlot(prompt, "clip")))
