@@ -78,12 +78,10 @@ def to_trash(name: str) -> Path:
     place = folder / TRASH / _in_folder(path, folder)
     if not place.parent.resolve().is_relative_to(folder.resolve()):
         raise ConceptFileError(f"{folder / TRASH} leads out of {folder}. Remove that link.")
-    for target in numbered(place):
-        if not is_taken(target):
-            with suppress(NameTakenError):
-                move_with_pictures(path, target)
-                return target
-    raise ConceptFileError(f"The trash has too many files named '{path.name}'. Empty it.")
+    target = move_to_free_name(path, place)
+    if target is None:
+        raise ConceptFileError(f"The trash has too many files named '{path.name}'. Empty it.")
+    return target
 
 
 def known_path(name: str) -> Path:
@@ -96,6 +94,19 @@ def known_path(name: str) -> Path:
 def _in_folder(path: Path, folder: Path) -> Path:
     """Where a file lies in its folder, links to folders followed."""
     return (path.parent.resolve() / path.name).relative_to(folder.resolve())
+
+
+def move_to_free_name(path: Path, place: Path) -> Path | None:
+    """Move a file and its pictures to a place, with a number where its name is taken.
+
+    Return where they lie now, None when all numbers are taken.
+    """
+    for target in numbered(place):
+        if not is_taken(target):
+            with suppress(NameTakenError):  # another program was quicker
+                move_with_pictures(path, target)
+                return target
+    return None
 
 
 def move_with_pictures(path: Path, target: Path) -> None:

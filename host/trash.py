@@ -9,11 +9,10 @@ from typing import Any
 
 import folder_paths
 
-from ..concepts.errors import ConceptFileError, NameTakenError
+from ..concepts.errors import ConceptFileError
 from ..concepts.files import SUFFIXES
-from .card_pictures import is_taken
-from .folders import CONCEPTS, TRASH, numbered
-from .shelf import move_with_pictures
+from .folders import CONCEPTS, TRASH
+from .shelf import move_to_free_name
 
 
 def trash() -> list[dict[str, Any]]:
@@ -38,12 +37,10 @@ def restore(name: str) -> str:
     place = folder / path.relative_to(root)
     if not place.parent.resolve().is_relative_to(folder.resolve()):
         raise ConceptFileError(f"{place.parent} leads out of {folder}. Remove that link.")
-    for target in numbered(place):
-        if not is_taken(target):
-            with suppress(NameTakenError):
-                move_with_pictures(path, target)
-                return str(target.relative_to(folder))
-    raise ConceptFileError(f"There are too many files named '{path.name}'. Rename some.")
+    target = move_to_free_name(path, place)
+    if target is None:
+        raise ConceptFileError(f"There are too many files named '{path.name}'. Rename some.")
+    return str(target.relative_to(folder))
 
 
 def _files() -> dict[str, Path]:

@@ -4,20 +4,24 @@ import multiprocessing
 import sys
 import zipfile
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import folder_paths
 import pytest
 import torch
 from personalize.concepts import methods
+from personalize.concepts.cards import card_of
 from personalize.concepts.concept import Concept
 from personalize.concepts.errors import ConceptFileError, DiskError, NameTakenError
 from personalize.concepts.files import load_concept, save_concept
 from personalize.host import shelf as shelf_module
+from personalize.host import trash as trash_module
 from personalize.host.card_pictures import contact_sheet, is_taken, write_pictures
 from personalize.host.folders import concept_names, save_new
-from personalize.host.sharing import shared_file
+from personalize.host.sharing import card_text, shared_file
 from personalize.host.shelf import known_path, picture_of, rename, shelf, to_trash
 from personalize.host.trash import restore, trash
 from personalize.tests.windows_disk import WindowsDisk
@@ -272,6 +276,35 @@ def test_what_was_deleted_is_listed_and_put_back(folders):
     assert restore("my-dog.safetensors") == "my-dog.safetensors" and not trash()
 
 
+def test_what_was_deleted_last_is_listed_first(monkeypatch):
+    class File:
+        def __init__(self, milliseconds):
+            self.milliseconds = milliseconds
+
+        def lstat(self):
+            if not self.milliseconds:
+                raise FileNotFoundError
+            return SimpleNamespace(st_ctime_ns=self.milliseconds * 10**6 + 999_999)
+
+    listed = {"old": File(5), "new": File(9), "gone meanwhile": File(0), "between": File(7)}
+    monkeypatch.setattr(trash_module, "_files", lambda: listed)
+    assert trash() == [
+        {"name": "new", "changed": 9}, {"name": "between", "changed": 7},
+        {"name": "old", "changed": 5},
+    ]  # fmt: skip
+
+
+def test_nothing_behind_a_link_is_listed_as_deleted(folders, tmp_path, link):
+    for folder in folders:
+        put(folder)
+        to_trash("my-dog.safetensors")
+    put(tmp_path / "outside", "far.safetensors")
+    link(folders[0] / ".trash" / "linked", tmp_path / "outside")
+    (folders[1] / ".trash").rename(tmp_path / "trash of old")
+    link(folders[1] / ".trash", tmp_path / "outside")
+    assert [entry["name"] for entry in trash()] == ["my-dog.safetensors"]
+
+
 def test_what_is_put_back_overwrites_nothing(output):
     put(output)
     to_trash("my-dog.safetensors")
@@ -311,6 +344,22 @@ def test_a_shared_file_holds_the_concept_and_its_card_and_no_training_pictures(o
     (output / "odd.safetensors").write_bytes(b"secret")
     with pytest.raises(ConceptFileError):
         shared_file("odd.safetensors")
+
+
+def test_a_shared_card_is_the_whole_card():
+    words = {"": torch.ones(2, 64), "pose1": torch.ones(1, 64)}
+    made = replace(concept(), training={"steps_taken": 25}, words=words)
+    known, learned = card_text(card_of(made)).split("\n\n")
+    assert known.splitlines() == [
+        "Method: Cross Initialization",
+        "Base model: Stable Diffusion 1.x",
+        "Write in a prompt: <my-dog> dog  <my-dog:pose1>",
+        "Class word: dog",
+        "Steps: 25",
+    ]
+    assert "models/concepts" in learned and learned.endswith("\n")
+    unnamed = card_text(card_of(replace(made, class_word="", training={})))
+    assert "Class word" not in unnamed and "Steps" not in unnamed
 
 
 @pytest.fixture
