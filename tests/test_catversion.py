@@ -1,7 +1,5 @@
 """CatVersion: training, applying and importing, against an independent text encoder."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from personalize.concepts import methods
@@ -36,7 +34,6 @@ from personalize.training.catversion import CatVersion, CatVersionConfig
 
 pytestmark = pytest.mark.host
 
-OFFICIAL = Path(__file__).parents[2] / "shared/data/official/catversion_teapot_adapter.bin"
 LATENTS = (2, 4, 8, 8)
 
 
@@ -404,47 +401,6 @@ def test_what_it_trains_on_is_what_a_prompt_gets(tiny):
     assert close(trained.rows.detach(), rows)
     if trained.pooled is not None:
         assert close(trained.pooled.detach(), pooled)
-
-
-# --- the official file ------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official adapter is not beside the project")
-def test_the_official_adapter(tmp_path):
-    concept = load_concept(OFFICIAL)
-    layers, bias = residual_layers(concept)
-    assert (concept.method, concept.base, bias) == (methods.CATVERSION, "sd1", 1.0)
-    norms = {
-        layer.index: tuple(round(t.norm().item(), 3) for t in pair)
-        for layer, pair in layers.items()
-    }
-    assert norms == {9: (34.008, 32.285), 10: (30.556, 30.571), 11: (32.541, 32.783)}
-    flat = next(iter(torch.load(OFFICIAL, weights_only=True, map_location="cpu").values()))
-    assert torch.equal(torch.cat([t for pair in layers.values() for t in pair]).flatten(), flat)
-    save_concept(concept, tmp_path / "teapot.safetensors")
-    again = load_concept(tmp_path / "teapot.safetensors")
-    assert all(torch.equal(again.tensors[k], v) for k, v in concept.tensors.items())
-
-
-def adapter(tmp_path, flat):
-    path = tmp_path / "adapter.bin"
-    torch.save(
-        {"text_model.encoder.layers.9.clip_text_model_self_prefix.control_trans": flat}, path
-    )
-    return path
-
-
-@pytest.mark.parametrize(
-    ("flat", "message"),
-    [
-        (torch.zeros(3 * 2 * 1024), "6144 numbers.*multiple of 6 x 768"),
-        (torch.full((4608,), float("nan")), "NaN"),
-        (torch.zeros(0), "0 numbers"),
-    ],
-)
-def test_damaged_adapters_are_refused(tmp_path, flat, message):
-    with pytest.raises(ConceptFileError, match=message):
-        load_concept(adapter(tmp_path, flat))
 
 
 # --- bad input --------------------------------------------------------------------------------

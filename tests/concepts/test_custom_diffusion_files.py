@@ -113,6 +113,15 @@ def test_words_that_were_trained_together_are_one_concept(program, tmp_path):
         load_concept(path, token="<new3>")
 
 
+def test_a_word_that_no_prompt_could_name_is_called_by_its_number(tmp_path):
+    content, rows = delta_bin(), random(4, 768, seed=9)
+    names = ("<new1>", "<Teapot2>", "<my cat>", "<3>")
+    content["modifier_token"] = dict(zip(names, rows, strict=True))
+    words = load_concept(write(content, tmp_path / "delta.bin")).words
+    assert list(words) == ["", "teapot2", "word3", "word4"]
+    assert torch.equal(torch.cat(list(words.values())), rows)
+
+
 def test_compressed_deltas_are_differences(tmp_path):
     content = delta_bin()
     factors = {

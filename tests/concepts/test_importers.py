@@ -59,6 +59,7 @@ PICKLED = {
     "diffusers, half": ({"<cat-toy>": ROWS.half()}, "sd1", "<cat-toy>", ROWS.half()),
     "diffusers, gradient": ({"<cat>": ROWS.clone().requires_grad_()}, "sd1", "<cat>", ROWS),
     "diffusers, a count of steps": ({"<cat>": ONE, "step": torch.tensor(9)}, "sd1", "<cat>", ONE),
+    "diffusers, a mark": ({"<cat>": ONE, "done": torch.ones(1)}, "sd1", "<cat>", ONE),
     "ordered": (OrderedDict({"<cat-toy>": ONE}), "sd1", "<cat-toy>", ONE),
     "bare token": ({"cat toy": ONE}, "sd1", "<cat-toy>", ONE),
     "InvokeAI": ({"*": ROWS}, "sd1", "<my-file>", ROWS),
@@ -68,6 +69,7 @@ PICKLED = {
     "kohya": ({"emb_params": ROWS}, "sd1", "<my-file>", ROWS),
     "A1111 for SDXL": ({"clip_l": ROWS, "clip_g": CLIP_G}, "sdxl", "<my-file>", XL),
     "list of one": ([{"cat": ROWS}], "sd1", "<cat>", ROWS),
+    "list, a count of steps": ([{"cat": ROWS}, {"step": torch.tensor(9)}], "sd1", "<cat>", ROWS),
     "list": (
         [{"cat": ROWS}, {"dog": ONE}],
         "sd1",
@@ -114,6 +116,12 @@ SAFE = {
         ROWS,
     ),
     "in a LoRA": ({"bundle_emb.cat toy.clip_l": ROWS} | LORA, "sd1", "<cat-toy>", ROWS),
+    "in a LoRA with outputs": (
+        {"bundle_emb.a.cat.clip_l": ROWS, "bundle_emb.a.cat.clip_l_out": ROWS + 1} | LORA,
+        "sd1",
+        "<a.cat>",
+        ROWS,
+    ),
     "in a LoRA for SD2": ({"bundle_emb.cat.clip_h": SD2} | LORA, "sd2", "<cat>", SD2),
     "in a LoRA, any encoder": (
         {"bundle_emb.a.cat.string_to_param.*": ROWS} | LORA,
@@ -128,7 +136,11 @@ LAYOUTS = {f"{name} (pickled)": (".pt", *case) for name, case in PICKLED.items()
 
 # How the host's own reader differs: it takes the first tensor there is, were it a count of steps.
 # Of cog's names it knows none, and takes the first encoder's vectors for both.
-NOT_AS_THE_HOST = {"diffusers, a count of steps (safetensors)", "cog (safetensors)"}
+NOT_AS_THE_HOST = {
+    "diffusers, a count of steps (safetensors)",
+    "list, a count of steps (pickled)",
+    "cog (safetensors)",
+}
 
 
 @pytest.mark.parametrize("case", LAYOUTS)
@@ -164,10 +176,19 @@ def assert_as_the_host(concept, path):
         assert torch.equal(ours[: len(theirs)], theirs)
 
 
-def test_what_is_left_out_is_told(tmp_path):
-    _, content, *_ = LAYOUTS["OneTrainer with outputs (safetensors)"]
+LEFT_OUT = {
+    "OneTrainer with outputs (safetensors)": ["emp_params_out"],
+    "OneTrainer for SDXL (safetensors)": ["clip_g_out", "clip_l_out"],
+    "in a LoRA with outputs (safetensors)": ["clip_l_out"],
+    "the host's (safetensors)": None,
+}
+
+
+@pytest.mark.parametrize("case", LEFT_OUT)
+def test_what_is_left_out_is_told(case, tmp_path):
+    _, content, *_ = LAYOUTS[case]
     concept = load_concept(write(content, tmp_path / "cat.safetensors"))
-    assert concept.training["left_out"] == ["emp_params_out"]
+    assert concept.training.get("left_out") == LEFT_OUT[case]
 
 
 WORDS = {
@@ -360,6 +381,10 @@ NO_EMBEDDINGS = {
         "is a text encoder.*Load CLIP",
     ),
     "a network": ({"fc.weight": random(4, 768), "fc.bias": random(768)}, "is a network.*made for"),
+    "a word beside other weights": (
+        {"<cat>": ONE, "table": random(100, 768)},
+        r"expected the vectors.*<cat> \(float32 \[768\]\), table \(float32 \[100, 768\]\)",
+    ),
     "much else": (
         {"one": random(768), "two": random(3, 5), "three": random(7)},
         r"expected the vectors.*found one \(float32 \[768\]\), three .*two .*Take a file",
@@ -376,6 +401,13 @@ def test_what_is_no_embedding_is_refused_by_name(case, suffix, tmp_path):
     with pytest.raises(ConceptFileError, match=message) as caught:
         load_concept(path)
     assert f"'cat.{suffix}'" in str(caught.value)
+
+
+def test_a_network_below_state_dict_is_told_for_what_it_is(tmp_path):
+    content = {"state_dict": {"model.diffusion_model.out.2.weight": random(4, 4)}, "epoch": 3}
+    path = write(content, tmp_path / "cat.ckpt")
+    with pytest.raises(ConceptFileError, match="is a checkpoint .*Load Checkpoint"):
+        load_concept(path)
 
 
 @pytest.mark.parametrize(
