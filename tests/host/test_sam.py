@@ -116,6 +116,8 @@ def test_the_published_sizes_have_the_packages_networks():
             theirs = sam_model_registry[kind]()
         shape = sam_shape(theirs.state_dict())
         assert (shape.side, shape.width, shape.heads, shape.grid) == (1024, width, heads, 64)
+        pairs = heads * (64 * 64) ** 2  # of places that look at each other, in fp32
+        assert shape.attention_bytes == 3 * 4 * pairs
         ours = build_sam(shape)
         assert repr(ours) == repr(theirs)
         shapes = {key: t.shape for key, t in ours.state_dict().items()}

@@ -1,0 +1,79 @@
+"""What a node shows while it works: a bar in few moves, a picture, a line for the right tab."""
+
+import io
+
+import pytest
+import torch
+from personalize.host import progress
+from personalize.host.progress import MOVES, PREVIEW_PIXELS, TOLD, NodeProgress, jpeg, show_on_node
+from PIL import Image
+
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture
+def bar(monkeypatch):
+    """What the host's bar was told."""
+    told = []
+
+    class Bar:
+        def __init__(self, total, node_id):
+            told.append(("made", total, node_id))
+
+        def update_absolute(self, value, preview=None):
+            told.append((value, preview))
+
+    monkeypatch.setattr(progress, "ProgressBar", Bar)
+    return told
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    sent = []
+    monkeypatch.setattr(progress, "tell_browsers", lambda *a, **more: sent.append((*a, more)))
+    return sent
+
+
+def test_the_bar_moves_a_few_times_however_long_it_takes(bar):
+    shown = NodeProgress(1000, "7")
+    for step in range(1001):
+        shown.update(step)
+    assert bar[0] == ("made", 1000, "7")
+    assert [value for value, _ in bar[1:]] == list(range(0, 1001, 1000 // MOVES))
+
+
+@pytest.mark.parametrize(("total", "moves"), [(3, [0, 1, 2, 3]), (0, [0])])
+def test_a_short_one_moves_with_each_step(bar, total, moves):
+    shown = NodeProgress(total, None)
+    for step in range(total + 1):
+        shown.update(step)
+    assert [value for value, _ in bar[1:]] == moves
+
+
+def test_a_picture_is_shown_in_the_range_that_a_picture_has(bar):
+    picture = torch.tensor([-1.0, 0.3 / 255, 0.7 / 255, 2.0]).view(1, 2, 2, 1).expand(1, 2, 2, 3)
+    NodeProgress(10, "7").show_picture(4, picture)
+    value, (kind, image, size) = bar[-1]
+    assert (value, kind, size) == (4, "JPEG", PREVIEW_PIXELS)
+    assert [image.getpixel((x, y))[0] for y in (0, 1) for x in (0, 1)] == [0, 0, 1, 255]
+
+
+def test_a_line_goes_to_the_tab_that_asked(lines, bar):
+    NodeProgress(10, "12:7").show_text("Step 3")
+    assert lines == [(TOLD, {"node": "12:7", "text": "Step 3"}, {"only_asking": True})]
+    lines.clear()
+    NodeProgress(10, None).show_text("nowhere")
+    show_on_node("", "nowhere")
+    assert lines == []
+
+
+def test_a_sent_picture_is_no_larger_than_it_may_be():
+    picture = torch.full((40, 80, 3), 2.0)
+    image = Image.open(io.BytesIO(jpeg(picture, 20)))
+    assert image.size == (20, 10) and image.format == "JPEG"
+    assert image.getpixel((3, 3)) == (255, 255, 255)
+    assert Image.open(io.BytesIO(jpeg(picture))).size == (80, 40)
+
+
+def test_outside_of_a_run_there_is_no_node():
+    assert (progress.current_prompt(), progress.current_node()) == ("", "")
