@@ -85,6 +85,7 @@ class EliteEncoder:
 
     @cached_property
     def digest(self) -> str:
+        """Tells this encoder from others; concepts name theirs by it."""
         if self.known_digest:
             return self.known_digest
         local = self.local_stage.digest if self.local_stage else ""
@@ -256,6 +257,7 @@ def mask_patches(local: Tensor, mask: Tensor) -> Tensor:
 
 
 def patch_grid(patches: int) -> tuple[int, int]:
+    """Rows and columns of a vision encoder's patches, whose pictures are squares."""
     side = math.isqrt(patches)
     return side, side
 

@@ -254,6 +254,32 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
     return content
 
 
+def _check_numbers(tensor: Tensor, key: str, file: str) -> None:
+    if not tensor.is_floating_point():
+        raise ConceptFileError(
+            f"'{file}' has '{shown(key)}' as {tensor.dtype}, expected fp16 or fp32."
+        )
+    if not is_finite(tensor):
+        raise ConceptFileError(
+            f"'{file}' holds NaN or infinite numbers in '{shown(key)}'. Its training failed "
+            "or it is damaged: copy or download it again."
+        )
+
+
+def _check_pair(pair: Mapping[str, Tensor], path: str, text_width: int, file: str) -> None:
+    """pair: the projections of one cross attention, by their letters, k and v"""
+    if set(pair) != {"k", "v"}:
+        raise ConceptFileError(
+            f"'{file}' lacks the key or value projection of {path}. It may be cut off or from "
+            "an unfinished training: copy or download it again."
+        )
+    if any(t.ndim != 2 or t.shape[1] != text_width for t in pair.values()):
+        raise ConceptFileError(
+            f"'{file}' has projections of shapes {[tuple(t.shape) for t in pair.values()]} for "
+            f"{path}; expected ones that read text of width {text_width}."
+        )
+
+
 def _stage(
     tensors: Mapping[str, Tensor],
     file: str,
@@ -269,30 +295,12 @@ def _stage(
         known = match and (blocks is None or match[1] in blocks)
         if key not in shapes and not known:
             raise ConceptFileError(f"'{file}' has an unknown tensor '{shown(key)}'.{_EXPECTED}")
-        if not tensor.is_floating_point():
-            raise ConceptFileError(
-                f"'{file}' has '{shown(key)}' as {tensor.dtype}, expected fp16 or fp32."
-            )
-        if not is_finite(tensor):
-            raise ConceptFileError(
-                f"'{file}' holds NaN or infinite numbers in '{shown(key)}'. Its training failed "
-                "or it is damaged: copy or download it again."
-            )
+        _check_numbers(tensor, key, file)
         if match:
             found.setdefault(match[1], {})[match[2]] = tensor
     _check_branches(tensors, shapes, file)
     for path in blocks or found:
-        pair = found.get(path, {})
-        if set(pair) != {"k", "v"}:
-            raise ConceptFileError(
-                f"'{file}' lacks the key or value projection of {path}. It may be cut off or from "
-                "an unfinished training: copy or download it again."
-            )
-        if any(t.ndim != 2 or t.shape[1] != text_width for t in pair.values()):
-            raise ConceptFileError(
-                f"'{file}' has projections of shapes {[tuple(t.shape) for t in pair.values()]} for "
-                f"{path}; expected ones that read text of width {text_width}."
-            )
+        _check_pair(found.get(path, {}), path, text_width, file)
     if not found:
         raise ConceptFileError(f"'{file}' has no key and value projections.{_EXPECTED}")
     projections: ProjectionPairs = {

@@ -44,6 +44,7 @@ class Extractor:
     on_batch: Callable[[int], None] = lambda count: None
 
     def at(self: _Extractor, device: torch.device, on_batch: Callable[[int], None]) -> _Extractor:
+        """The same model on a device; on_batch: told how many inputs were embedded at once."""
         return replace(self, device=device, on_batch=on_batch)
 
     @torch.inference_mode()

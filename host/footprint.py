@@ -123,6 +123,7 @@ def shapes_text(config: Mapping[str, Any]) -> str:
 
 
 def weight_bytes(module: nn.Module) -> int:
+    """Of all parameters of a module, in the types that they are kept in."""
     return sum(weight.nbytes for weight in module.parameters())
 
 

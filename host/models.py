@@ -96,5 +96,6 @@ def load_vision(path: Path, packs: list[ModuleType]) -> Any:
 
 
 def check_file(path: Path, what: str) -> None:
+    """Raise BaseModelError where there is no file; what: it holds, in words."""
     if not path.is_file():
         raise BaseModelError(f"There is no {path}. Name the file of {what}.")

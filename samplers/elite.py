@@ -39,6 +39,7 @@ def with_elite(model: "ModelPatcher", applied: AppliedConcept, details: Details)
 
 
 def encoder_of(concept: Concept) -> EliteEncoder:
+    """The encoder that made a concept. Raises PersonalizeError where it is not loaded."""
     if concept.encoder is not None:
         return concept.encoder
     reference = encoder_reference(concept.training)

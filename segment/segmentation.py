@@ -20,6 +20,8 @@ _SMALLEST, _LONGEST = 16, 32  # pixels of a side, and how many times the other o
 
 
 class Choice(str, Enum):
+    """Which of SAM's candidates becomes the mask: the one it rates highest, or one by number."""
+
     BEST = "best"
     FIRST = "1"
     SECOND = "2"

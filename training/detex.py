@@ -62,6 +62,8 @@ class AttentionNorm(str, Enum):
 
 
 class PoseSees(str, Enum):
+    """What the mapper of pose words is given: the whole picture, or the subject on white."""
+
     PICTURE = "picture"
     SUBJECT = "subject"
 

@@ -57,14 +57,7 @@ def fitted(
         return config
     learned = sum(p.nbytes for p in parameters.values())
     later = MOMENTS * learned + RESERVE
-    models = backbone.model_bytes() + learned
-    if one > memory.total - models - later:
-        raise TrainingError(
-            f"This training does not fit into the GPU: a step with 1 picture at once at resolution "
-            f"{config.resolution} needs about {_gib(one + later)}, the models and what is learned "
-            f"{_gib(models)}, and the GPU has {_gib(memory.total)}. "
-            f"{replace(config, micro_batch=1).saving_memory}"
-        )
+    _check_total(config, memory.total, one + later, backbone.model_bytes() + learned)
     room = memory.free - later
     more = max(two - one, 1)
     wanted = one + (config.at_once - 1) * more
@@ -82,6 +75,18 @@ def fitted(
         "which learns the same. micro_batch sets another number."
     )
     return replace(config, micro_batch=size)
+
+
+def _check_total(config: LoopConfig, total: int, step: int, models: int) -> None:
+    """Refuse a training of which not even one picture at once fits. In bytes: what the GPU has,
+    what a step of one picture needs, and what the models and what is learned take."""
+    if step + models > total:
+        raise TrainingError(
+            f"This training does not fit into the GPU: a step with 1 picture at once at resolution "
+            f"{config.resolution} needs about {_gib(step)}, the models and what is learned "
+            f"{_gib(models)}, and the GPU has {_gib(total)}. "
+            f"{replace(config, micro_batch=1).saving_memory}"
+        )
 
 
 def _gib(size: int) -> str:

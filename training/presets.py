@@ -14,6 +14,7 @@ class Preset:
 
     @property
     def values(self) -> dict[str, Any]:
+        """Fields of a config, without those that the preset leaves alone."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 

@@ -74,6 +74,7 @@ def resized(picture: Tensor, size: int) -> Tensor:
 
 
 def uniform(generator: Generator) -> float:
+    """A number from 0 to below 1."""
     return float(torch.rand((), generator=generator))
 
 

@@ -115,6 +115,7 @@ def base_of_encoders(file: ForeignFile, names: Iterable[str]) -> Base:
 
 
 def half_a_word(file: ForeignFile, found: str) -> ConceptFileError:
+    """Says that a word for one of SDXL's two encoders is none for SDXL; found: what is there."""
     encoders = " and ".join(SDXL_BASE.encoder_names)
     return ConceptFileError(
         f"'{file.name}' holds {found}, half of a word for {SDXL_BASE.title}. Expected vectors for "

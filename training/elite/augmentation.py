@@ -100,4 +100,5 @@ def _turn(degrees: float) -> Tensor:
 
 
 def choice(generator: Generator, count: int) -> int:
+    """A number from 0 to below `count`."""
     return int(torch.randint(count, (), generator=generator))

@@ -11,6 +11,8 @@ from ..config import LoopConfig
 
 
 class TrainingStage(str, Enum):
+    """Align is a start of ours, see `alignment.py`; global and local are the paper's two."""
+
     ALIGN = "align"
     GLOBAL = "global"
     LOCAL = "local"

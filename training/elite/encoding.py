@@ -1,6 +1,7 @@
 """ELITE (Wei et al. 2023): a picture becomes a concept in one pass of a trained encoder."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
 
@@ -48,25 +49,12 @@ def encode_elite(
     Raises BaseModelError for another vision encoder, PersonalizeError for a mask that cannot be.
     """
     check_vision(encoder, clip_vision)
-    whole, local = list(pictures), encoder.local_stage
+    whole = list(pictures)
     if masks is not None or has_own_masks(whole):
         read = read_masks(() if masks is None else masks, whole, marks, warn)
         masks = torch.stack(read)[:, None]
         _check_grid(masks, encoder.vision.patches)
-    seen = torch.stack([plain_pixels(picture) for picture in whole])
-    if local is not None:
-        first = seen[:1]
-        if masks is not None:
-            first = first * rearrange(masks[:1], "b 1 h w -> b h w 1").to(seen)
-        seen = torch.cat([seen, first])
-    features = layer_features(clip_vision, seen, read_layers(encoder.vision))
-    words = map_words(encoder.global_stage.mapper, features[:, : len(pictures)]).mean(dim=0)
-    tensors = {}
-    if local is not None:
-        patches = map_patches(local.mapper, features[:, len(pictures) :])
-        if masks is not None:
-            patches = mask_patches(patches, masks[:1].to(patches))
-        tensors["local"] = patches[0].cpu()
+    words, local = _mapped(encoder, clip_vision, whole, masks)
     return Concept(
         method=ELITE,
         base=encoder.base,
@@ -74,7 +62,7 @@ def encode_elite(
         placeholder=placeholder,
         class_word=class_word,
         words={f"word{n}" if n else "": word[None] for n, word in enumerate(words)},
-        tensors=tensors,
+        tensors={} if local is None else {"local": local.cpu()},
         training={
             "encoder": {
                 "name": encoder.name,
@@ -88,6 +76,30 @@ def encode_elite(
         encoder=encoder,
         pictures=small_copies([pictures]),
     )
+
+
+def _mapped(
+    encoder: EliteEncoder, clip_vision: Any, pictures: Sequence[Tensor], masks: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """The five words (5, d), and the local features of the first picture (P, d), None without a
+    local stage.
+
+    pictures: (H, W, C) each; masks: (N, 1, H, W)
+    """
+    seen, stage = torch.stack([plain_pixels(picture) for picture in pictures]), encoder.local_stage
+    if stage is not None:  # it sees the first picture once more, without what lies beside its mask
+        first = seen[:1]
+        if masks is not None:
+            first = first * rearrange(masks[:1], "b 1 h w -> b h w 1").to(seen)
+        seen = torch.cat([seen, first])
+    features = layer_features(clip_vision, seen, read_layers(encoder.vision))
+    words = map_words(encoder.global_stage.mapper, features[:, : len(pictures)]).mean(dim=0)
+    if stage is None:
+        return words, None
+    local = map_patches(stage.mapper, features[:, len(pictures) :])
+    if masks is not None:
+        local = mask_patches(local, masks[:1].to(local))
+    return words, local[0]
 
 
 def check_vision(encoder: EliteEncoder, clip_vision: Any) -> None:

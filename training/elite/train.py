@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from ...concepts.elite import EliteEncoder
 from ...concepts.errors import TrainingError
+from ...concepts.vision import VisionShape
 from ...host.backbone import Backbone
 from ...host.denoiser import CELL
 from ...host.versions import host_versions
@@ -154,13 +155,8 @@ def train_elite(
         backbone.session((min(batches.size, config.at_once), 4, cells, cells)),
         batches.working(threads),
     ):
-        fingerprint = backbone.fingerprint()
-        if config.stage is TrainingStage.LOCAL and start is not None:
-            learner = LocalElite(config, backbone, start)
-        elif config.stage is TrainingStage.ALIGN:
-            learner = AlignedElite(config, backbone, shape, start)
-        else:
-            learner = GlobalElite(config, backbone, shape, start)
+        fingerprint = backbone.fingerprint()  # of the weights as they are before a stage opens them
+        learner = _learner(config, backbone, shape, start)
         if config.stage is not TrainingStage.ALIGN:  # no UNet takes part in it
             config = fitted(config, backbone, learner.parameters)
         descent = Descent(
@@ -174,15 +170,32 @@ def train_elite(
         training = Training(learner, config, backbone, batches, descent=descent)
         keeper: StateKeeper = NoStates()
         if states is not None:
-            key = training_key(
-                *(config.identity(), subjects.identity(), fingerprint),
-                *(start.digest if start else "", [__version__, host_versions()]),
-            )
+            key = _key(config, subjects, fingerprint, start)
             keeper = FirstProcessSaves(StateFolder(states, key), processes)
         if resume:
             training.resume(keeper)
         losses = training.run(keeper, on_step)
         return TrainedElite(learner.to_encoder(training.optimizer.average_of), losses)
+
+
+def _learner(
+    config: EliteConfig, backbone: Backbone, shape: VisionShape, start: EliteEncoder | None
+) -> AlignedElite | GlobalElite | LocalElite:
+    if config.stage is TrainingStage.LOCAL:
+        assert start is not None  # `check_stage`
+        return LocalElite(config, backbone, start)
+    stage = AlignedElite if config.stage is TrainingStage.ALIGN else GlobalElite
+    return stage(config, backbone, shape, start)
+
+
+def _key(
+    config: EliteConfig, subjects: Subjects, fingerprint: list[str], start: EliteEncoder | None
+) -> str:
+    """Names the folder of a training by all that decides its result."""
+    return training_key(
+        *(config.identity(), subjects.identity(), fingerprint),
+        *(start.digest if start else "", [__version__, host_versions()]),
+    )
 
 
 def check_stage(config: EliteConfig, subjects: Subjects, start: EliteEncoder | None) -> None:

@@ -74,11 +74,13 @@ def check_blocks(model: ProjectionPairs, encoder: ProjectionPairs) -> None:
 
 
 def by_block(weights: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """(to_k, to_v) by transformer block, from weights by the path of their layer."""
     paths = [path.removesuffix(".attn2.to_k") for path in weights if path.endswith(".attn2.to_k")]
     return {path: (weights[f"{path}.attn2.to_k"], weights[f"{path}.attn2.to_v"]) for path in paths}
 
 
 def by_weight(projections: Mapping[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
+    """The inverse of `by_block`."""
     return {
         f"{path}.attn2.to_{letter}": weight
         for path, pair in projections.items()
