@@ -130,7 +130,8 @@ def test_in_the_global_stage_a_target_is_encoded_once_and_alone(encoded):
 
 def test_in_the_local_stage_a_target_changes(encoded):
     made = batches("local")
-    made(0, None), made(1, None)
+    for number in (0, 1):
+        made(number, None)
     assert [given for given in encoded if given[0] < 10] == [[1.0, 2.0], [3.0, 4.0]]
 
 
