@@ -109,14 +109,13 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return result
     own = {id(t.inner): t for t in played}  # of operations in place
     wrap = lambda t: Played(t) if isinstance(t, Tensor) else t  # noqa: E731
-    with _as_the_viewed(func, args):
+    with _as_the_detached(func, args):
         return tree_map(lambda t: own[id(t)] if id(t) in own else wrap(t), result)
 
 
-def _as_the_viewed(func: Any, args: Any) -> AbstractContextManager[Any]:
-    """In inference mode a view of an ordinary tensor is an ordinary one, too."""
-    view = any(given.alias_info and not given.alias_info.is_write for given in func._schema.returns)
-    ordinary = view and isinstance(args[0], Tensor) and not args[0].is_inference()
+def _as_the_detached(func: Any, args: Any) -> AbstractContextManager[Any]:
+    """What is detached of an ordinary tensor is ordinary in inference mode, too."""
+    ordinary = func.name() == "aten::detach" and not args[0].is_inference()
     return torch.inference_mode(False) if ordinary else nullcontext()
 
 
