@@ -13,6 +13,7 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -54,18 +55,44 @@ PAGE = ROOT / "docs" / "gpu.md"
 TESTS = "tests -m 'host and not (server or browser or slow)'"
 
 
+# Seconds, estimated from what an H200 took for trainings through a server (an earlier version):
+# 25 steps of batch 8 in 4.9 s, 100 of batch 1 in 15.5 s, both with all around them.
+MODELS = 25.0  # to make them
+SERVER = 18.0  # to start, and to load the checkpoint the first time
+WORKFLOW = 1.6  # beside the steps of a training
+STEP = 0.16
+METHODS = 7  # the stages of ELITE are two
+
+
 @dataclass(frozen=True)
 class Part:
-    """need: seconds that are kept free for it while the parts before it run."""
+    """need: seconds that are kept free for it while the parts before it run
+
+    servers, workflows, steps: how many of them, from which its time is estimated
+    """
 
     name: str
     about: str
     run: Callable[[Bench], None]
     need: float = 0.0
+    servers: int = 0
+    workflows: int = 0
+    steps: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return self.need + self.servers * SERVER + self.workflows * WORKFLOW + self.steps * STEP
 
 
-def parts(tests: str, latents: int) -> list[Part]:
+def estimate(chosen: Sequence[Part]) -> float:
+    """Seconds of the whole command."""
+    return MODELS + sum(part.seconds for part in chosen)
+
+
+def parts(tests: str, latents: int, steps: tuple[int, int] = (FEW, MANY)) -> list[Part]:
     """In the order of what matters most; where time ends, the rest is not reached."""
+    few, many = (METHODS * count for count in steps)
+    once = {"servers": 1, "workflows": METHODS}
     flags = {
         "dynamic off": ("--disable-dynamic-vram",),
         "lowvram": ("--lowvram", "--disable-dynamic-vram"),  # it does nothing beside dynamic VRAM
@@ -73,19 +100,35 @@ def parts(tests: str, latents: int) -> list[Part]:
         "fp8": ("--fp8_e4m3fn-unet",),
     }
     servers = [
-        Part(name, f"every method once, with {' '.join(words)}", other_server(*words))
+        Part(
+            name,
+            f"every method once, with {' '.join(words)}",
+            other_server(*words),
+            **once,
+            steps=few,
+        )
         for name, words in flags.items()
     ]
     default = (
         "every method twice with the host's defaults, the models before and after it, cancelled "
         "and resumed, bf16 and fp32; Segment Anything"
     )
+    # once, again with two previews of 20 steps each, the models, and cancelled and resumed; types
+    workflows = 2 + METHODS * (1 + 1 + 1 + 2) + 1 + 2 * METHODS
+    replayed = "every method once, steps replayed as CUDA graphs"
     return [
-        Part("default", default, default_server),
-        Part("replayed", "every method once, steps replayed as CUDA graphs", replayed_server),
+        Part(
+            "default",
+            default,
+            default_server,
+            servers=1,
+            workflows=workflows,
+            steps=3 * many + 2 * few + 40 * METHODS // 3,
+        ),
+        Part("replayed", replayed, replayed_server, **once, steps=many),
         *servers,
-        Part("tests", f"pytest {tests}", host_tests(tests), 100),
-        Part("bench", "make bench at 512 px", training_bench(latents, 3), 45),
+        Part("tests", f"pytest {tests}", host_tests(tests), 60),
+        Part("bench", "make bench at 512 px", training_bench(latents, 3), 40),
     ]
 
 
@@ -98,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
     add("--minutes", type=float, default=MINUTES)
     add("--only", nargs="+", metavar="PART", help="some of the parts")
     add("--tests", default=TESTS, help="which ones, as pytest is told")
-    add("--steps", type=int, nargs=2, default=(FEW, MANY), help="of a training; of a resumed one")
+    add("--steps", type=int, nargs=2, default=(FEW, MANY), help="of trainings; of timed ones")
     add("--output", type=Path, default=PAGE, help="the page to write")
     add("--models", type=Path, help="a folder for the base directory, with models kept in it")
     add("--packed", type=Path, help="what pack_gpu made, on a machine that has nothing of ours")
@@ -128,12 +171,13 @@ def plan(chosen: Sequence[Part], minutes: float) -> str:
     """What the command would do on a machine that has a GPU."""
     lines = [f"torch sees no GPU here. With one this would, within {minutes:g} minutes:"]
     lines += ["- make an SD1.5 checkpoint, a CLIP vision encoder and a SAM with random weights"]
-    lines += [f"- {part.name}: {part.about}" for part in chosen]
+    lines += [f"- {part.name}: {part.about} (about {part.seconds:.0f} s)" for part in chosen]
+    lines.append(f"about {estimate(chosen):.0f} s in all, as far as a CPU can tell,")
     return "\n".join([*lines, f"and write {PAGE.relative_to(ROOT)}. --cpu --tiny tries it here."])
 
 
 def measure(chosen: Sequence[Part], options: argparse.Namespace, size: Size) -> int:
-    """Run the parts; the page is written after each table, so that it is there whatever happens."""
+    """Run the parts; the page is written after each row, so that it is there whatever happens."""
     clock = Clock(60 * options.minutes)
     host = find_host()
     if host is None:
@@ -144,21 +188,27 @@ def measure(chosen: Sequence[Part], options: argparse.Namespace, size: Size) -> 
     prepare_host(True, base, host)  # this process makes models on the CPU and leaves the GPU alone
     bench = Bench(host, base, size, clock, more=server_arguments(), steps=tuple(options.steps))
 
+    left = [part.name for part in chosen]
+
     def write() -> None:
         shapes = f"{size.title}, {size.pixels} px"
-        text = report.page(known, bench.tables, shapes, clock.used / 60)
+        text = report.page(known, bench.tables, shapes, clock.used / 60, left)
         report.write(options.output, text)
 
-    bench.on_table = write
+    bench.on_row = write
+    ended = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers end with it
     try:
+        write()
         size.make(base / "models")
         known.append(f"models made after {clock.used:.0f} s")
         print(known[-1], flush=True)
         for n, part in enumerate(chosen):
             bench.kept = sum(later.need for later in chosen[n + 1 :])
+            left.remove(part.name)
             attempt(part, bench)
             write()
     finally:
+        signal.signal(signal.SIGTERM, ended)
         if options.models is None:
             shutil.rmtree(base, ignore_errors=True)
     print(f"written: {options.output}", flush=True)

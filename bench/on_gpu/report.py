@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -18,12 +18,12 @@ with what it had learned.
 
 {summary}
 
-- **ms a step**: from the first step that the node told of to the last; batch 1
+- **ms a step**: of the second half of the steps that the node told of; batch 1
 - **GiB**: what torch had allocated at the peak of the whole workflow, training and drawing
 - **s before**, **s after**: from queueing to the first step that was told of, with all that is
   loaded and encoded, and from the last one to the end, with the saved file and the drawn picture
 - **again**: the same training once more, with previews in between, against the first
-{tables}
+{tables}{left}
 """
 
 
@@ -49,6 +49,7 @@ class Table:
     columns: tuple[str, ...]
     rows: list[Row] = field(default_factory=list)
     note: str = ""
+    on_row: Callable[[], None] = lambda: None
 
     def add(self, *cells: str, failed: bool = False, skipped: bool = False) -> None:
         """A row; cells that are not given are dashes."""
@@ -56,6 +57,7 @@ class Table:
         told = tuple(" ".join(cell.split()).replace("|", "/") for cell in cells)
         self.rows.append(Row(told + ("-",) * (len(self.columns) - len(told)), state))
         print(f"{state.value:8}{self.title}: {', '.join(told)}", flush=True)
+        self.on_row()
 
     def lines(self) -> list[str]:
         head = [f"## {self.title}", ""] + ([self.note, ""] if self.note else [])
@@ -65,8 +67,14 @@ class Table:
         return head + [f"| {' | '.join(cells)} |" for cells in lines]
 
 
-def page(facts: Iterable[str], tables: Iterable[Table], size: str, minutes: float) -> str:
-    """The whole page, in Markdown."""
+def page(
+    facts: Iterable[str],
+    tables: Iterable[Table],
+    size: str,
+    minutes: float,
+    left: Iterable[str] = (),
+) -> str:
+    """The whole page, in Markdown. left: parts that were not begun."""
     tables = list(tables)
     rows = [row for table in tables for row in table.rows]
     counts = {state: sum(row.state is state for row in rows) for state in State}
@@ -77,7 +85,11 @@ def page(facts: Iterable[str], tables: Iterable[Table], size: str, minutes: floa
         summary += f"\nFailed under *{table.title}*: {'; '.join(failed)}." if failed else ""
     text = "\n".join("\n".join(["", *table.lines()]) for table in tables)
     listed = "\n".join(f"- {fact}" for fact in facts)
-    return PAGE.format(facts=listed, tables=text, size=size, minutes=minutes, summary=summary)
+    rest = ", ".join(left)
+    rest = f"\nNot begun when this page was written: {rest}." if rest else ""
+    return PAGE.format(
+        facts=listed, tables=text, size=size, minutes=minutes, summary=summary, left=rest
+    )
 
 
 def write(file: Path, text: str) -> None:

@@ -14,7 +14,8 @@ from ...cli.client import ClientError, Message, Run, RunError, Workflow
 from ...cli.comfyui import wants_cpu
 from ...tools.server.server import ComfyServer, ServerError
 
-PATIENCE = {"gpu": 120.0, "cpu": 900.0}  # seconds for one workflow
+PATIENCE = {"gpu": 120.0, "cpu": 900.0}  # seconds for one workflow, at most
+LEAST = 10.0  # where time is up
 NONCES = itertools.count(1)
 Tensors = dict[str, Any]
 
@@ -51,11 +52,12 @@ class StepClock:
 
     @property
     def step(self) -> float | None:
-        """Milliseconds of a step, None when fewer than two were seen."""
-        seen = [value for value in self.told if value > 0]
+        """Milliseconds of a step, None when fewer than two were seen; of more than four, those of
+        the second half, when libraries and graphs are ready."""
+        seen = sorted(value for value in self.told if value > 0)
         if len(seen) < 2:
             return None
-        first, last = min(seen), max(seen)
+        first, last = seen[len(seen) // 2 if len(seen) > 4 else 0], seen[-1]
         return 1000 * (self.told[last] - self.told[first]) / (last - first)
 
     def around(self, began: float, ended: float) -> tuple[float, float] | None:
@@ -68,9 +70,15 @@ def run(
     server: ComfyServer,
     workflow: Workflow,
     on_message: Callable[[Message], None] = lambda message: None,
+    *,
+    left: float = float("inf"),
 ) -> Outcome:
-    """Run a workflow. A server that hangs or died is started again for the next one."""
+    """Run a workflow. A server that hangs or died is started again for the next one.
+
+    left: seconds of the bench, which neither of it may take longer than
+    """
     clock, began = StepClock(), time.perf_counter()
+    patience = max(LEAST, min(PATIENCE["cpu" if wants_cpu() else "gpu"], left))
 
     def listen(message: Message) -> None:
         clock(message)
@@ -78,7 +86,6 @@ def run(
 
     try:
         _peak(server)
-        patience = PATIENCE["cpu" if wants_cpu() else "gpu"]
         done = server.client.run(workflow, listen, patience)
         ended = time.perf_counter()
         told = _read(done, ended - began, clock.step, _peak(server))
@@ -86,7 +93,7 @@ def run(
     except RunError as error:
         return Outcome(_sentence(error), interrupted=error.run.interrupted)
     except (TimeoutError, OSError, ClientError) as error:
-        return Outcome(_sentence(error) + _revive(server))
+        return Outcome(_sentence(error) + _revive(server, patience))
 
 
 def _read(done: Run, seconds: float, step: float | None, peak: float | None) -> Outcome:
@@ -102,12 +109,12 @@ def _peak(server: ComfyServer) -> float | None:
     return json.loads(server.client.get("/bench/memory"))["peak"]
 
 
-def _revive(server: ComfyServer) -> str:
+def _revive(server: ComfyServer, seconds: float) -> str:
     """Start the server again after a workflow that it did not survive."""
     died = "" if server.running else " The server ended."
     try:
         server.kill()
-        server.start()
+        server.start(seconds)
     except ServerError as error:
         return f"{died} It did not start again: {_sentence(error)}"
     return died

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -18,16 +19,17 @@ from unittest import mock
 from ...cli.client import Message
 from ...cli.comfyui import ROOT, wants_cpu
 from ...cli.workflows import ObjectInfo
-from ...tools.server.server import ComfyServer, ServerError, ctrl_c
+from ...tools.server.server import START_SECONDS, ComfyServer, ServerError, ctrl_c
 from . import workflows
 from .models import CHECKPOINT, Size
 from .report import Table
-from .runs import NONCES, Outcome, difference, run
+from .runs import LEAST, NONCES, Outcome, difference, run
 
 PACKS = {"personalize": ROOT, "bench": ROOT / "bench" / "on_gpu" / "pack"}
-FEW, MANY = 10, 30  # steps of a training that is only to work, and of one that is cancelled
+FEW, MANY = 6, 10  # steps of a training that is only to work, and of one that is looked at
 LEFT_OUT = "not reached in time"
 REPLAY = "PERSONALIZE_REPLAY"  # as training/replay.py has it, which this process does not import
+NOT_RUN = Outcome("there is none that ran through")
 TOO_SHORT = "not tried: it ended before the cancel reached it"
 COLUMNS = ("method", "result", "ms a step", "GiB", "s", "s before", "s after")
 
@@ -59,14 +61,27 @@ class Bench:
     more: tuple[str, ...] = ()  # arguments of every server
     steps: tuple[int, int] = (FEW, MANY)
     tables: list[Table] = field(default_factory=list)
-    on_table: Callable[[], None] = lambda: None
+    on_row: Callable[[], None] = lambda: None
 
     def table(self, title: str, columns: Sequence[str], note: str = "") -> Table:
-        self.tables.append(Table(title, tuple(columns), note=note))
+        self.tables.append(Table(title, tuple(columns), note=note, on_row=lambda: self.on_row()))
         return self.tables[-1]
 
+    @property
+    def left(self) -> float:
+        """Seconds for what comes now."""
+        return self.clock.left - self.kept
+
     def in_time(self, seconds: float = 0.0) -> bool:
-        return self.clock.left - self.kept > seconds
+        return self.left > seconds
+
+    def run(
+        self,
+        server: ComfyServer,
+        workflow: workflows.Workflow,
+        on_message: Callable[[Message], None] = lambda message: None,
+    ) -> Outcome:
+        return run(server, workflow, on_message, left=self.left)
 
     @contextmanager
     def server(self, table: Table, *arguments: str) -> Iterator[tuple[ComfyServer, ObjectInfo]]:
@@ -76,7 +91,7 @@ class Bench:
         )
         try:
             try:
-                server.start()
+                server.start(max(LEAST, min(START_SECONDS, self.left)))
                 info = server.client.object_info()
             except (ServerError, OSError) as error:
                 table.add("server", " ".join(str(error).split())[-300:], failed=True)
@@ -94,43 +109,47 @@ class Skipped(Exception):
 
 
 def default_server(bench: Bench) -> None:
-    """Every method twice, models before and after, cancel and resume, then other types."""
-    table = bench.table("The host's defaults", (*COLUMNS, "again", "models after it"))
+    """Every method with the host's defaults: once, again, cancelled and resumed; in other types."""
+    table = bench.table("The host's defaults", COLUMNS)
+    repeated = bench.table(
+        "Repeated", ("method", "again", "models after it"),
+        "The models: what they draw without the pack, against the same picture before all this.",
+    )  # fmt: skip
     cancelled = bench.table(
         "Cancelled and resumed", ("method", "result"), "Against a training that ran through."
     )
     types = {name: bench.table(f"precision {name}", COLUMNS) for name in ("bf16", "fp32")}
     with bench.server(table) as (server, info):
-        before = [run(server, workflows.stock(bench.size, next(NONCES))) for _ in range(2)]
-        for method, make in methods(info, bench.size):
-            if not bench.in_time():
-                table.add(method, LEFT_OUT, skipped=True)
-                continue
-            first = run(server, make({"steps": bench.steps[0]}))
-            again = Outcome("the first failed")
-            if first.ok:
-                previews = {"preview_every": bench.steps[0] // 2}
-                again = run(server, make({"steps": bench.steps[0], **previews}))
-            after = run(server, workflows.stock(bench.size, next(NONCES)))
-            repeats, same = compared(first, again), unchanged(before, after)
-            wrong = not (first.ok and again.ok and same == "equal")
-            told = (*cells(first), *("-",) * len(COLUMNS))[: len(COLUMNS) - 1]
-            table.add(method, *told, repeats, same, failed=wrong)
-            bench.on_table()
-        extras(bench, server, info, table)
-        for method, make in methods(info, bench.size):
-            if bench.in_time():
-                told = resumed(server, make, bench.steps[1])
-                cancelled.add(method, told, failed=told not in ("equal", TOO_SHORT))
-            else:
-                cancelled.add(method, LEFT_OUT, skipped=True)
+        before = [bench.run(server, workflows.stock(bench.size, next(NONCES))) for _ in range(2)]
+        firsts = each_method(bench, server, info, table, {"steps": bench.steps[1]})
+        again(bench, server, info, repeated, firsts, before)
+        resumed(bench, server, info, cancelled, firsts)
+        segmented(bench, server, info, table)
         for precision, part in types.items():
             each_method(bench, server, info, part, {"precision": precision})
 
 
-def extras(bench: Bench, server: ComfyServer, info: ObjectInfo, table: Table) -> None:
+def again(
+    bench: Bench,
+    server: ComfyServer,
+    info: ObjectInfo,
+    table: Table,
+    firsts: dict[str, Outcome],
+    before: Sequence[Outcome],
+) -> None:
+    """The same trainings once more, with previews; and what the models draw then."""
+    steps = bench.steps[1]
+    for method, make in reached(bench, info, table):
+        second = bench.run(server, make({"steps": steps, "preview_every": steps // 2}))
+        after = bench.run(server, workflows.stock(bench.size, next(NONCES)))
+        same = unchanged(before, after)
+        told = compared(firsts.get(method, NOT_RUN), second)
+        table.add(method, told, same, failed=not second.ok or same != "equal")
+
+
+def segmented(bench: Bench, server: ComfyServer, info: ObjectInfo, table: Table) -> None:
     """What computes beside the trainers."""
-    done = run(server, workflows.segmented(info, bench.size, next(NONCES)))
+    done = bench.run(server, workflows.segmented(info, bench.size, next(NONCES)))
     table.add("Segment Subject", *cells(done), failed=not done.ok)
 
 
@@ -153,19 +172,28 @@ def replayed_server(bench: Bench) -> None:
         table = bench.table(f"{REPLAY}=1", COLUMNS)
         if bench.in_time(20):
             with bench.server(table) as (server, info):
-                each_method(bench, server, info, table, {})
+                each_method(bench, server, info, table, {"steps": bench.steps[1]})
 
 
 def each_method(
     bench: Bench, server: ComfyServer, info: ObjectInfo, table: Table, changes: dict[str, Any]
-) -> None:
+) -> dict[str, Outcome]:
+    """Every method once; what became of each."""
+    done: dict[str, Outcome] = {}
+    for method, make in reached(bench, info, table):
+        outcome = bench.run(server, make({"steps": bench.steps[0], **changes}))
+        table.add(method, *cells(outcome), failed=not outcome.ok)
+        done[method] = outcome
+    return done
+
+
+def reached(bench: Bench, info: ObjectInfo, table: Table) -> Iterator[tuple[str, Make]]:
+    """The methods that there is time for; the others get their row."""
     for method, make in methods(info, bench.size):
-        if not bench.in_time():
+        if bench.in_time():
+            yield method, make
+        else:
             table.add(method, LEFT_OUT, skipped=True)
-            continue
-        done = run(server, make({"steps": bench.steps[0], **changes}))
-        table.add(method, *cells(done), failed=not done.ok)
-    bench.on_table()
 
 
 Make = Callable[[dict[str, Any]], workflows.Workflow]
@@ -187,19 +215,25 @@ def methods(info: ObjectInfo, size: Size) -> Iterator[tuple[str, Make]]:
             yield name, lambda c, t=trainer: workflows.training(info, t, size, next(NONCES), c)
 
 
-def resumed(server: ComfyServer, make: Make, steps: int) -> str:
-    """Cancel a training at its first step, go on, and compare with one that ran through."""
+def resumed(
+    bench: Bench, server: ComfyServer, info: ObjectInfo, table: Table, firsts: dict[str, Outcome]
+) -> None:
+    """Cancel each training at its first step, go on, and compare with the one that ran through."""
 
     def cancel(message: Message) -> None:
         if message.kind == "progress" and message.data.get("node") == "train":
             server.client.interrupt()
 
-    settings = {"steps": steps, "train_seed": 1}  # another training than the other tables'
-    stopped = run(server, make({**settings, "resume": True}), cancel)
-    if not stopped.interrupted:
-        return stopped.error or TOO_SHORT
-    rest = run(server, make({**settings, "resume": True}))
-    return compared(run(server, make({**settings, "resume": False})), rest)
+    # states of the trainings that ran through, which would be gone on with
+    shutil.rmtree(bench.base / "output" / "personalize" / "training", ignore_errors=True)
+    for method, make in reached(bench, info, table):
+        settings = {"steps": bench.steps[1], "resume": True}
+        stopped = bench.run(server, make(settings), cancel)
+        told = stopped.error or TOO_SHORT
+        if stopped.interrupted:
+            rest = bench.run(server, make(settings))
+            told = compared(firsts.get(method, NOT_RUN), rest)
+        table.add(method, told, failed=told not in ("equal", TOO_SHORT))
 
 
 def cells(outcome: Outcome) -> tuple[str, ...]:
@@ -239,13 +273,13 @@ def host_tests(arguments: str) -> Callable[[Bench], None]:
     def part(bench: Bench) -> None:
         device = "the CPU" if wants_cpu() else "the GPU"
         table = bench.table(f"Tests on {device}", ("tests", "result"))
-        seconds = bench.clock.left - bench.kept
+        seconds = bench.left
         if seconds < 15:
             return
         line = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-rfE", *shlex.split(arguments)]
         line += ["--continue-on-collection-errors"]  # a bare machine lacks what some tests import
         if find_spec("xdist") is not None:
-            line += ["-n", str(min(8, os.cpu_count() or 1)), "--dist", "loadfile"]
+            line += ["-n", str(min(12, os.cpu_count() or 1)), "--dist", "loadfile"]
         own = {"PERSONALIZE_DEVICE": "cpu" if wants_cpu() else "cuda"}
         code, out = timed(line, seconds, own)
         failed = [text for text in out if text.startswith(("FAILED ", "ERROR "))]
@@ -262,7 +296,7 @@ def training_bench(latents: int, rounds: int) -> Callable[[Bench], None]:
 
     def part(bench: Bench) -> None:
         table = bench.table("make bench", ("its page",))
-        seconds = bench.clock.left - bench.kept
+        seconds = bench.left
         if seconds < 20:
             return
         checkpoint = bench.base / "models" / "checkpoints" / CHECKPOINT

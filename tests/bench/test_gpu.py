@@ -1,5 +1,7 @@
 """The GPU bench in small, on the CPU: the same way as on a GPU."""
 
+import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -8,13 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 from personalize.bench import gpu
-from personalize.bench.on_gpu import bare, stages
+from personalize.bench.on_gpu import bare, runs, stages
+from personalize.bench.on_gpu.models import Size
 from personalize.bench.on_gpu.report import State, Table, page
 from personalize.bench.on_gpu.runs import StepClock, difference, run
 from personalize.bench.on_gpu.stages import Bench, Clock, Skipped, timed
 from personalize.cli.client import Message
 from personalize.cli.comfyui import DEVICE, has_gpu
 from personalize.tools import pack_gpu
+from personalize.tools.server.server import ServerError
 from safetensors.torch import save_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +54,7 @@ def test_the_whole_way_in_small(monkeypatch, tmp_path):
         "--tiny",
         "--steps",
         "3",
-        "5",
+        "6",
         "--minutes",
         "60",
         "--only",
@@ -61,12 +65,88 @@ def test_the_whole_way_in_small(monkeypatch, tmp_path):
     assert gpu.main([*words, "--tests", tests, "--output", str(file)]) == 0, file.read_text()
     text = file.read_text(encoding="utf-8")
     for name in SOME:
-        row = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
-        cells = [cell.strip() for cell in row.strip("|").split("|")]
-        assert cells[1] == "works" and cells[-2:] == ["equal", "equal"], row
-        assert f"| {name} | equal |" in text  # cancelled and resumed
+        assert text.count(f"| {name} | works |") == 3  # as it is, bf16, fp32
+        assert f"| {name} | equal | equal |" in text  # again, and the models after it
+        assert f"| {name} | equal |\n" in text  # cancelled and resumed
     assert "## precision bf16" in text and "| 1 passed" in text
-    assert ", 0 failed, 0 were not reached in time." in text
+    assert ", 0 failed, 0 were not reached in time." in text and "Not begun" not in text
+
+
+def test_it_takes_no_longer_than_promised_by_its_own_estimate():
+    assert gpu.estimate(gpu.parts(gpu.TESTS, 64)) <= 60 * gpu.MINUTES
+
+
+@pytest.mark.server
+def test_the_estimate_knows_how_many_methods_there_are(server):
+    assert len(list(stages.methods(server.client.object_info(), gpu.TINY))) == gpu.METHODS
+
+
+@pytest.mark.host
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_the_page_is_there_whatever_ends_the_bench(monkeypatch, tmp_path, host_base):
+    def ends(bench):
+        table = bench.table("One", ("what",))
+        table.add("measured")
+        signal.raise_signal(signal.SIGTERM)
+        table.add("never")
+
+    several = [gpu.Part(name, "", ends) for name in ("one", "two", "three")]
+    monkeypatch.setattr(gpu, "parts", lambda *_: several)
+    monkeypatch.setattr(gpu, "prepare_host", lambda *_: None)
+    monkeypatch.setattr(Size, "make", lambda *_: None)
+    file, before = tmp_path / "gpu.md", signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        gpu.main(["--cpu", "--tiny", "--output", str(file)])
+    text = file.read_text(encoding="utf-8")
+    assert "| measured |" in text and "never" not in text
+    assert "Not begun when this page was written: two, three." in text
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(("left", "wanted"), [(0.0, 10.0), (50.0, 50.0), (1e4, 600.0)])
+def test_a_server_that_hangs_takes_no_longer_than_there_is_time(
+    monkeypatch, tmp_path, left, wanted
+):
+    waited = []
+
+    class Hanging:
+        def __init__(self, *_):
+            pass
+
+        def start(self, seconds):
+            waited.append(seconds)
+            raise ServerError("No answer.")
+
+        def stop(self):
+            pass
+
+    monkeypatch.setattr(stages, "ComfyServer", Hanging)
+    bench = Bench(tmp_path, tmp_path, gpu.TINY, Clock(left + 5), kept=5)
+    with pytest.raises(Skipped), bench.server(bench.table("part", ("what", "error"))):
+        pass
+    assert waited == [pytest.approx(wanted, abs=1)]
+
+
+def test_a_workflow_that_hangs_takes_no_longer_either(monkeypatch):
+    asked = []
+
+    class Silent:
+        running, client = True, None
+
+        def run(self, workflow, on_message, patience):
+            asked.append(patience)
+            raise TimeoutError("nothing heard")
+
+        get = staticmethod(lambda path: b'{"peak": 1.0}')
+        kill = staticmethod(lambda: None)
+        start = staticmethod(asked.append)
+
+    silent = Silent()
+    silent.client = silent
+    monkeypatch.setattr(runs, "wants_cpu", lambda: False)
+    for left in (0.0, 33.0, 1e4):
+        assert run(silent, {}, left=left).error == "nothing heard"
+    assert asked == [10.0, 10.0, 33.0, 33.0, 120.0, 120.0]
 
 
 @pytest.mark.server
@@ -87,7 +167,7 @@ class ServerWithMemory:
     def kill(self):
         self.ended = True
 
-    def start(self):
+    def start(self, seconds):
         pass
 
 
@@ -144,6 +224,8 @@ def test_a_step_is_timed_between_the_first_and_the_last_message(monkeypatch):
     assert clock.step == pytest.approx(500.0)
     assert clock.around(9.0, 14.0) == pytest.approx((1.0, 2.5))
     assert StepClock().step is StepClock().around(0.0, 1.0) is None
+    clock.told = {1: 0.0, 2: 9.0, 3: 18.0, 4: 19.0, 5: 20.0, 6: 21.0}  # slow until it is warm
+    assert clock.step == pytest.approx(1000.0)
 
 
 @pytest.mark.host
