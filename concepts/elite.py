@@ -115,11 +115,17 @@ def encoder_digest(global_stage: str, local_stage: str) -> str:
 
 def stage_tensors(stage: EliteStage) -> dict[str, Tensor]:
     """All tensors of a stage by name, as our file has them."""
-    tensors = dict(stage.mapper)
-    for path, (to_k, to_v) in stage.projections.items():
-        tensors[f"{path}.attn2.to_k.weight"] = to_k
-        tensors[f"{path}.attn2.to_v.weight"] = to_v
-    return tensors
+    weights = by_path(stage.projections).items()
+    return {**stage.mapper, **{f"{path}.weight": weight for path, weight in weights}}
+
+
+def by_path(projections: ProjectionPairs) -> dict[str, Tensor]:
+    """Keys' and values' weights by the host's path of their layer, ``<block>.attn2.to_k``."""
+    return {
+        f"{block}.attn2.to_{letter}": weight
+        for block, pair in projections.items()
+        for letter, weight in zip("kv", pair, strict=True)
+    }
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..concepts.concept import Concept
-from ..concepts.elite import EliteEncoder, ProjectionPairs, encoder_reference
+from ..concepts.elite import EliteEncoder, by_path, encoder_reference
 from ..concepts.errors import BaseModelError, PersonalizeError
 from ..concepts.local_features import local_features
 from ..host.weights import add_differences, own_projections
@@ -78,15 +78,6 @@ def _differences(model: "ModelPatcher", encoder: EliteEncoder) -> dict[str, Tens
     wanted = by_path(encoder.global_stage.projections)
     _check_blocks(own, wanted, encoder)
     return {path: weight.to("cpu", torch.float32) - own[path] for path, weight in wanted.items()}
-
-
-def by_path(projections: ProjectionPairs) -> dict[str, Tensor]:
-    """Pairs of to_k and to_v by block as weights by the path of their layer."""
-    return {
-        f"{block}.attn2.to_{letter}": weight
-        for block, pair in projections.items()
-        for letter, weight in zip("kv", pair, strict=True)
-    }
 
 
 def _check_blocks(

@@ -230,6 +230,19 @@ def test_parts_of_a_word_are_its_vectors_in_order(suffix, tmp_path):
     assert torch.equal(concept.words[""], wanted)
 
 
+@pytest.mark.parametrize(
+    ("keys", "method"),
+    [
+        (["28017_v0", "28017_v1"], methods.CROSS_INIT),
+        (["28017_v0", "28017_v1", "28017_v2"], methods.TEXTUAL_INVERSION),
+        (["<cat>", "<cat>_1"], methods.TEXTUAL_INVERSION),
+    ],
+)
+def test_two_numbered_versions_are_of_cross_initializations_program(keys, method, tmp_path):
+    path = write({key: random(1024) for key in keys}, tmp_path / "cat.bin")
+    assert load_concept(path).method is method
+
+
 def test_the_official_cross_initialization_file():
     path = OFFICIAL / "cross_init_28017_learned_embeds.bin"
     if not path.is_file():

@@ -19,7 +19,7 @@ from personalize.samplers.apply import with_text
 from personalize.samplers.mentions import MENTIONS
 from personalize.samplers.prompt_words import AppliedConcept
 from personalize.samplers.strength import Strength
-from personalize.tests.devices import close, same, there
+from personalize.tests.devices import close, here, same, there
 from personalize.training.catversion import CatVersion, CatVersionConfig
 from personalize.training.cross_init import CrossInitConfig, initial_words
 from personalize.training.prompts import PromptTable
@@ -146,6 +146,22 @@ def test_gradients_reach_a_words_vectors_in_both_encoders(clip):
     assert all(part.abs().sum(dim=1).all() for part in text.split(of_rows))
     narrow, wide = text.split(of_pooled)
     assert not narrow.any() and wide.abs().sum(dim=1).all()
+
+
+def test_each_encoder_has_its_own_layers_and_its_own_size_of_words(clip):
+    text = text_of(clip)
+    assert text.last_layers == [TextLayer("clip_l", 2), TextLayer("clip_g", 3)]  # of 4 and 5
+    for (width, norm), tower in zip(text.word_sizes(), text.towers, strict=True):
+        table = here(tower.text_model.embeddings.token_embedding.weight.detach()).float()
+        assert width == table.shape[1]
+        assert norm == pytest.approx(table[::16].norm(dim=1).mean().item(), rel=1e-5)
+
+
+def test_the_embedding_of_a_prompt_is_what_the_last_encoder_pools(clip):
+    with torch.no_grad():
+        text = text_of(clip)
+        prompts = text.prompts(["a dog", "a photo of a cat"])
+        assert same(text.embedding(prompts), text.encode(prompts).pooled)
 
 
 def test_each_encoder_has_its_own_padding(clip):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...concepts.elite import (
     EliteEncoder,
+    by_path,
     map_patches,
     map_words,
     mask_patches,
@@ -26,7 +27,6 @@ from .config import EliteConfig
 from .global_stage import EliteBatch
 from .weights import (
     by_block,
-    by_weight,
     check_blocks,
     elite_stage,
     projections_to_train,
@@ -59,11 +59,11 @@ class LocalElite:
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        return {**self.mapper, **by_weight(self.projections)}
+        return {**self.mapper, **by_path(self.projections)}
 
     @property
     def shares(self) -> dict[str, float]:
-        return dict.fromkeys(by_weight(self.projections), self.config.projections_share)
+        return dict.fromkeys(by_path(self.projections), self.config.projections_share)
 
     def loss(self, backbone: Backbone, batch: EliteBatch) -> dict[str, Tensor]:
         """L_LDM where the picture is visible + 0.0001 mean |V_l|, with lambda = 1 (eq. 7)."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Generator, Tensor
 
-from ...concepts.elite import LINEAR, EliteStage, ProjectionPairs, mapper_shapes
+from ...concepts.elite import LINEAR, EliteStage, ProjectionPairs, by_path, mapper_shapes
 from ...concepts.errors import BaseModelError
 from ...concepts.vision import VisionShape
 from ...host.backbone import Backbone
@@ -52,7 +52,7 @@ def projections_to_train(backbone: Backbone, stage: EliteStage | None) -> dict[s
     if stage is not None:
         check_blocks(by_block(weights), stage.projections)
         with torch.no_grad():
-            for path, weight in by_weight(stage.projections).items():
+            for path, weight in by_path(stage.projections).items():
                 weights[path].copy_(weight)
     return weights
 
@@ -74,18 +74,9 @@ def check_blocks(model: ProjectionPairs, encoder: ProjectionPairs) -> None:
 
 
 def by_block(weights: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """(to_k, to_v) by transformer block, from weights by the path of their layer."""
+    """Undoes `by_path`: (to_k, to_v) by transformer block."""
     paths = [path.removesuffix(".attn2.to_k") for path in weights if path.endswith(".attn2.to_k")]
     return {path: (weights[f"{path}.attn2.to_k"], weights[f"{path}.attn2.to_v"]) for path in paths}
-
-
-def by_weight(projections: Mapping[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
-    """The inverse of `by_block`."""
-    return {
-        f"{path}.attn2.to_{letter}": weight
-        for path, pair in projections.items()
-        for letter, weight in zip("kv", pair, strict=True)
-    }
 
 
 def elite_stage(

@@ -103,6 +103,16 @@ def test_each_row_is_of_its_example(stage, encoded):
     assert batch.t.tolist() == [4, 5]  # of 10 timesteps
 
 
+def test_processes_take_their_batches_in_turns():
+    def numbers(index, batch):
+        processes = SimpleNamespace(index=index, count=2)
+        made = EliteBatches(Made("global"), toy_backbone(), "vae", "vision", processes)
+        return list(made.numbers(batch))
+
+    assert [numbers(index, batch) for batch in (0, 1) for index in (0, 1)] == [[0], [1], [2], [3]]
+    assert list(batches("global").numbers(2)) == [4, 5]
+
+
 def test_the_last_timestep_is_the_last_there_is(encoded, monkeypatch):
     made = batches("global")
     late = SimpleNamespace(**vars(example(0)) | {"moment": 1 - 2**-60})

@@ -73,6 +73,9 @@ def test_an_example_is_a_function_of_seed_and_number(stage):
     assert first.visible.shape == (1, SIZE // 8, SIZE // 8)
     assert first.noise.shape == first.sampling.shape == (4, SIZE // 8, SIZE // 8)
     assert not torch.equal(first.noise, first.sampling)
+    # a resumed training must find these numbers again
+    generator = example_generator(1, 5)
+    assert torch.equal(other.noise, torch.randn(other.noise.shape, generator=generator))
 
 
 def test_noise_does_not_depend_on_what_becomes_of_the_picture():

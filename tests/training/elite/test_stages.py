@@ -3,7 +3,13 @@ frozen, and what the losses are made of."""
 
 import pytest
 import torch
-from personalize.concepts.elite import EliteEncoder, map_patches, map_words, mask_patches
+from personalize.concepts.elite import (
+    EliteEncoder,
+    by_path,
+    map_patches,
+    map_words,
+    mask_patches,
+)
 from personalize.concepts.vision import VisionShape
 from personalize.tests.elite_models import random_stage
 from personalize.tests.training.toy import WIDTH, ToyDenoiser, toy_backbone
@@ -11,7 +17,6 @@ from personalize.training.elite.alignment import SCALE, AlignedElite, AlignmentB
 from personalize.training.elite.config import EliteConfig
 from personalize.training.elite.global_stage import EliteBatch, GlobalElite
 from personalize.training.elite.local_stage import LocalElite, LocalTerm
-from personalize.training.elite.weights import by_weight
 from torch.nn.functional import cross_entropy, normalize
 
 pytestmark = pytest.mark.host
@@ -44,7 +49,7 @@ class Noted(ToyDenoiser):
 
 
 def backbone():
-    own = {path: torch.nn.Parameter(w.clone()) for path, w in by_weight(pairs(0)).items()}
+    own = {path: torch.nn.Parameter(w.clone()) for path, w in by_path(pairs(0)).items()}
     made = toy_backbone(denoiser=Noted(), open_projections=lambda: own)
     made.own = own
     return made
@@ -123,13 +128,13 @@ def test_the_local_stage_learns_on_a_frozen_global_one():
     host, start = backbone(), encoder()
     before = copies(start)
     learner = LocalElite(config("local", projections_share=0.1), host, start)
-    own = by_weight(learner.projections)
+    own = by_path(learner.projections)
     assert learner.parameters == {**learner.mapper, **own}
     assert learner.shares == dict.fromkeys(own, 0.1)
     assert all(tensor.is_leaf and tensor.requires_grad for tensor in learner.parameters.values())
-    for path, weight in by_weight(start.global_stage.projections).items():
+    for path, weight in by_path(start.global_stage.projections).items():
         assert torch.equal(host.own[path], weight) and not host.own[path].requires_grad
-    for path, weight in by_weight(start.local_stage.projections).items():
+    for path, weight in by_path(start.local_stage.projections).items():
         assert torch.equal(own[path], weight)
     made = learner.to_encoder()
     assert made.global_stage is start.global_stage and made.name == "start"
@@ -139,8 +144,8 @@ def test_the_local_stage_learns_on_a_frozen_global_one():
 
 def test_a_first_local_stage_starts_from_the_global_projections():
     host, start = backbone(), encoder(local=False)
-    own = by_weight(LocalElite(config("local"), host, start).projections)
-    for path, weight in by_weight(start.global_stage.projections).items():
+    own = by_path(LocalElite(config("local"), host, start).projections)
+    for path, weight in by_path(start.global_stage.projections).items():
         assert torch.equal(own[path], weight) and own[path] is not host.own[path]
 
 
@@ -197,8 +202,8 @@ def test_to_align_prompts_of_five_words_and_of_one_are_compared():
         for table in learner.tables
     ]
     assert terms["contrast"].item() == pytest.approx(sum(c.item() for c in contrasts) / 2)
-    kept = by_weight(learner.to_encoder().global_stage.projections)
-    for path, weight in by_weight(start.global_stage.projections).items():
+    kept = by_path(learner.to_encoder().global_stage.projections)
+    for path, weight in by_path(start.global_stage.projections).items():
         assert torch.equal(kept[path], weight)  # not the model's own
 
 

@@ -4,13 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from personalize.concepts.elite import EliteStage, mapper_shapes
+from personalize.concepts.elite import EliteStage, by_path, mapper_shapes
 from personalize.concepts.errors import BaseModelError
 from personalize.concepts.vision import VisionShape
 from personalize.training.elite.config import EliteConfig
 from personalize.training.elite.weights import (
     by_block,
-    by_weight,
     check_blocks,
     elite_stage,
     projections_to_train,
@@ -72,14 +71,14 @@ def test_keys_and_values_keep_their_places():
     blocks = by_block(weights)
     assert blocks.keys() == {BLOCK}
     assert all(map(torch.equal, blocks[BLOCK], pair()))
-    again = by_weight(blocks)
+    again = by_path(blocks)
     assert again.keys() == weights.keys()
     assert all(torch.equal(again[path], weight) for path, weight in weights.items())
 
 
 def opened(start=0.0):
     """A backbone that opens the model's own keys and values."""
-    own = by_weight({BLOCK: pair(start)})
+    own = by_path({BLOCK: pair(start)})
     parameters = {path: torch.nn.Parameter(weight.clone()) for path, weight in own.items()}
     return SimpleNamespace(open_projections=lambda: parameters)
 
