@@ -144,10 +144,15 @@ def test_the_trash_gives_back_and_a_concept_is_shared(page, folder):
     page.find("[role=dialog]").get_by_role("button", name="Delete").click()
     page.find(".personalize-card[data-name='my-dog.safetensors']").wait_for(state="detached")
     page.find(".personalize-top button[title='Trash']").click()
-    page.find("button[title='Restore my-dog.safetensors']").click()
+    restore = page.find("button[title='Restore my-dog.safetensors']")
+    restore.wait_for()
+    heading, row = page.find(".personalize-shelf h2"), page.find(".personalize-cards")
+    assert heading.inner_text() == "Trash" and "Deleted " in row.inner_text()
+    restore.click()
     page.find(".personalize-state").get_by_text("The trash is empty.").wait_for()
     page.find(".personalize-top button[title='Trash']").click()
     page.find(".personalize-card[data-name='my-dog.safetensors']").wait_for()
+    assert heading.inner_text() == "Concepts"
     assert (folder / "my-dog.safetensors").is_file()
 
 

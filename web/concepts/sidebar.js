@@ -49,7 +49,8 @@ function newPanel() {
   const bin = newButton("pi-trash", text("trash"), () => openTrash(!inTrash))
   const refresh = newButton("pi-refresh", text("refresh"), refreshShelf)
   const tools = newElement("div", { class: "personalize-actions" }, stars, bin, refresh)
-  const header = newElement("header", {}, newElement("h2", {}, text("title")), tools)
+  const heading = newElement("h2", {}, text("title"))
+  const header = newElement("header", {}, heading, tools)
   const top = newElement("div", { class: "personalize-top" }, header, search, choices, state)
   const attributes = { class: "personalize-shelf", "aria-label": text("title") }
   const element = newElement("section", attributes, top, cards)
@@ -91,6 +92,7 @@ function newPanel() {
   function update() {
     const mine = ++updates
     search.hidden = choices.hidden = inTrash
+    heading.textContent = text(inTrash ? "trash" : "title")
     stars.setAttribute("aria-pressed", String(wishes.favourites))
     bin.setAttribute("aria-pressed", String(inTrash))
     if (inTrash) return showTrash(cards, state, () => mine === updates)

@@ -19,7 +19,7 @@ export async function showTrash(list, state, isWanted) {
 }
 
 function newRow({ name, changed }) {
-  const when = new Date(changed).toLocaleString()
+  const when = text("deleted_at", { time: new Date(changed).toLocaleString() })
   const lines = newElement("span", { class: "personalize-lines" }, newElement("strong", {}, name), newElement("span", {}, when))
   const restore = newButton("pi-undo", text("restore", { name }), () => attempt(() => restoreConcept(name)))
   const main = newElement("div", { class: "personalize-main" }, lines)
