@@ -149,6 +149,8 @@ Places = dict[str, tuple[Tensor, int]]
 
 def _read_header(file: BinaryIO) -> tuple[dict[str, str], Places]:
     size = file.seek(0, os.SEEK_END) - 8
+    if size < 0:
+        raise ValueError("it holds nothing")
     file.seek(0)
     (length,) = struct.unpack("<Q", file.read(8))
     if length > size:

@@ -197,7 +197,7 @@ def with_word(word):
 
 
 BAD_FILES = {
-    "empty": (b"", "no whole safetensors file.*copy or download"),
+    "empty": (b"", "no whole safetensors file .it holds nothing.*copy or download"),
     "text": (b"404 not found" * 9, "no whole safetensors file.*copy or download"),
     "a web page": (b"<html>404 not found</html>" * 9, "is a web page.*download it again"),
     "cut off": (described()[:-9], "no whole safetensors file.*copy or download"),
