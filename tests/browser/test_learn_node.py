@@ -44,6 +44,25 @@ LEARN = """async ([status, steps, atOnce]) => {
 """What the server tells of a training, one message a frame, which is more often than it does."""
 
 LOW = 620  # pixels: a Learn node fits a screen at 100 %, its four sockets and panel included
+WIDTHS = (400, 100)  # of a node in a template, and less than any node can have
+LONG = {"step": 340, "steps": 4800, "rate": 0.5, "left": 8920, "stage": "running", "start": 0}
+CUT = """async ([id, width, status]) => {
+    const { api } = await import("/scripts/api.js")
+    const node = app.canvas.graph.getNodeById(id)
+    node.setSize([width, node.size[1]])
+    const losses = { loss: Array(status.step).fill(1) }
+    api.dispatchCustomEvent("personalize.live", { ...status, losses })
+    for (let n = 0; n < 8; n++) await new Promise(requestAnimationFrame)
+    const panel = document.querySelector(".personalize-live")
+    const { left, right } = panel.getBoundingClientRect()
+    const isCut = one => {
+        const box = one.getBoundingClientRect()
+        return one.scrollWidth > one.clientWidth || box.left < left - 1 || box.right > right + 1
+    }
+    const shown = [...panel.querySelectorAll(".controls > *")].filter(one => one.offsetWidth)
+    return [shown.length, shown.filter(isCut).map(one => one.textContent)]
+}"""
+"""What stands above the curve: how many things, and those that are not read whole."""
 WIDGETS = """id => Object.fromEntries(
     app.canvas.graph.getNodeById(id).widgets.map(w => [w.name, w.value])
 )"""
@@ -139,6 +158,19 @@ def test_presets_are_seen_and_advanced_inputs_are_folded(page, renderer):
     assert (read()["preset"], read()["steps"]) == ("custom", 26)
 
 
+def test_how_long_it_takes_is_read_whole_however_narrow_the_node_is(page):
+    train = page.add_node("PersonalizeTrainDETEX", (0, 0))
+    page.load(page.tab.evaluate("window.app.rootGraph.serialize()"))
+    page.center_on(train, 0.8)
+    workflow = page.tab.evaluate("String(app.rootGraph.id)")
+    status = STATUS | LONG | {"workflow": workflow, "node": str(train)}
+    for width in WIDTHS:
+        shown, cut = page.tab.evaluate(CUT, [train, width, status | {"prompt": f"at {width}"}])
+        assert panel(page).get_by_text("2:28:40 left").is_visible()
+        assert shown >= 4 and not cut, (width, cut)
+        page.screenshot(f"width-{width}-{page.renderer.value}")
+
+
 def test_previews_large_an_earlier_step_kept_saved_and_a_failure(page, server):
     prompts = "a photo of {}\n{} on the beach"
     studio = Studio(page, steps=9, preview_every=3, resolution=64, preview_prompt=prompts)
@@ -171,7 +203,10 @@ def test_previews_large_an_earlier_step_kept_saved_and_a_failure(page, server):
         "[...document.querySelectorAll('.personalize-grid img')].every(i => i.naturalWidth > 0)"
     )
     page.screenshot(f"previews-{page.renderer.value}")
+    page.hold_answers("/live/keep")
     keep.click()
+    assert keep.is_disabled()
+    page.release_answer(0)
     wait_for_stage(page, "Kept")
     panel(page).get_by_text("step 6 of 9").wait_for()
     assert grid.locator("th[scope=col]").all_inner_texts() == ["3", "6", "9"]

@@ -104,7 +104,8 @@ export function makeGrid(onKeep) {
   }
 
   function keepShown() {
-    cellOf(shown)?.focus() // the button will be disabled, and would lose the focus to the page
+    cellOf(shown)?.focus() // the button is disabled, and would lose the focus to the page
+    keep.disabled = true // at once: other prompts may be before it in the queue, and one click is enough
     onKeep(shown.step)
   }
 
