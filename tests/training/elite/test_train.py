@@ -26,7 +26,12 @@ from personalize.training.elite.encoding import encode_elite
 from personalize.training.elite.folders import PictureFolder
 from personalize.training.elite.global_stage import GlobalElite
 from personalize.training.elite.local_stage import LocalElite
-from personalize.training.elite.train import EliteModels, GivenSubjects, train_elite
+from personalize.training.elite.train import (
+    EliteModels,
+    FirstProcessSaves,
+    GivenSubjects,
+    train_elite,
+)
 from personalize.training.templates import parse_templates
 from personalize.training.zoom import visible_mean
 from PIL import Image
@@ -268,6 +273,48 @@ def test_processes_share_the_very_examples_of_one(stage, models, subjects):
             same = torch.equal if torch.is_tensor(value) else operator.eq
             assert same(value, getattr(other, name)), name
     assert len({example.moment for example in alone}) == 8
+
+
+def test_the_first_process_reads_and_writes_states_for_all():
+    sent, saved = [], []
+
+    class Process:
+        def __init__(self, index):
+            self.index = index
+
+        def from_first(self, value):
+            if self.index == 0:
+                sent.append(value)
+            return sent[-1]
+
+    def keeper(index):
+        asked = {"latest": lambda up_to, check: f"{index} up to {up_to}", "save": saved.append}
+        states = SimpleNamespace(**asked, steps=lambda: [index])
+        return FirstProcessSaves(states, Process(index))
+
+    keepers = [keeper(index) for index in range(2)]
+    assert [one.latest(7, None) for one in keepers] == ["0 up to 7"] * 2
+    for number, one in enumerate(keepers):
+        one.save(number)
+    assert saved == [0] and keepers[0].steps() == [0]
+
+
+def test_given_subjects_are_pictures_with_their_masks():
+    given = GivenSubjects([pictures()], [masks()])
+    for n, (picture, mask) in enumerate(zip(pictures(), masks(), strict=True)):
+        subject = given.load(n, None)
+        assert torch.equal(subject.picture, picture) and torch.equal(subject.mask, mask)
+    assert len(given) == 3 and given.with_masks and given.first is given.load(0, None)
+    cut_out = GivenSubjects([torch.cat([pictures(1), masks(1)[..., None]], dim=-1)])
+    assert cut_out.with_masks and torch.equal(cut_out.first.mask, masks()[0])
+    plain = GivenSubjects([pictures()])
+    assert not plain.with_masks and plain.first.mask is None
+    others = [
+        plain,
+        GivenSubjects([pictures()], [torch.ones(3, 64, 64)]),
+        GivenSubjects([pictures(2)]),
+    ]
+    assert len({str(one.identity()) for one in (given, *others)}) == 4
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
