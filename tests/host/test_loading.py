@@ -3,6 +3,7 @@
 import gc
 import logging
 import shutil
+from typing import Any
 
 import pytest
 import torch
@@ -125,7 +126,7 @@ def models_there():
     """Every model that the host holds on the played device."""
     from comfy import model_management
 
-    loaded = model_management.current_loaded_models
+    loaded: Any = model_management.current_loaded_models
     return [one.real_model() for one in loaded if one.device == PLAYED]
 
 

@@ -1,6 +1,7 @@
 """Load, Save and Apply as the host runs them, in this process."""
 
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 import pytest
@@ -22,7 +23,7 @@ from safetensors.torch import save_file
 pytestmark = pytest.mark.host
 
 
-def run(node, **inputs):
+def run(node, **inputs) -> Any:
     """Execute a node as the host does, under inference mode, and return its NodeOutput."""
     with torch.inference_mode():
         return node.PREPARE_CLASS_CLONE(None).EXECUTE_NORMALIZED(**inputs)

@@ -2,6 +2,7 @@
 
 import types
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -82,7 +83,7 @@ def test_several_prompts_of_a_batch_name_several_concepts(rows):
         {(options["cond_or_uncond"][n], options["uuids"][n]): at for n, at in rows.items()},
         {(0, "b"): (7,)},
     ]
-    patch = None
+    patch: Any = None
     for name, where in zip(("<rex>", "<cup>"), named_in, strict=True):
         part = LocalPart(named(name), features, Details(0.8), 0.8)
         options[part.key] = where

@@ -52,10 +52,11 @@ class LocalElite:
         if stage is not None:
             check_blocks(own, stage.projections)
             own = stage.projections
-        self.projections = {
-            path: tuple(_leaf(w, backbone).requires_grad_(True) for w in pair)
+        leaves = {
+            path: [_leaf(weight, backbone).requires_grad_(True) for weight in pair]
             for path, pair in own.items()
         }
+        self.projections = {path: (to_k, to_v) for path, (to_k, to_v) in leaves.items()}
 
     @property
     def parameters(self) -> dict[str, Tensor]:
