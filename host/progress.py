@@ -20,7 +20,11 @@ TOLD = "personalize.told"
 
 
 class NodeProgress:
-    """The bar, the line of text and the preview picture of one node."""
+    """The bar and the line of text of one node.
+
+    No preview: Nodes 2.0 would go on showing the last one in the place of the pictures that the
+    node gives (frontend 1.47).
+    """
 
     def __init__(self, total: int, node_id: str | None) -> None:
         self._bar = ProgressBar(total, node_id=node_id)
@@ -34,11 +38,6 @@ class NodeProgress:
         if moved != self._moved:
             self._moved = moved
             self._bar.update_absolute(value)
-
-    def show_picture(self, value: int, picture: Tensor) -> None:
-        """Move the bar and show a picture (1, H, W, 3) in 0..1 on the node."""
-        pixels = (picture[0].clamp(0, 1) * 255).round().byte().cpu().numpy()
-        self._bar.update_absolute(value, preview=("JPEG", Image.fromarray(pixels), PREVIEW_PIXELS))
 
     def show_text(self, text: str) -> None:
         """Show a line on the node, in the tab that queued it."""

@@ -171,7 +171,7 @@ def _drawn(
                 scheduler=values.get("scheduler", "normal"),
             )
             done += 1
-            progress.show_picture(done, picture)
+            progress.update(done)
             yield picture
 
 

@@ -1,11 +1,11 @@
-"""What a node shows while it works: a bar in few moves, a picture, a line for the right tab."""
+"""What a node shows while it works: a bar in few moves, a line for the right tab."""
 
 import io
 
 import pytest
 import torch
 from personalize.host import progress
-from personalize.host.progress import MOVES, PREVIEW_PIXELS, TOLD, NodeProgress, jpeg, show_on_node
+from personalize.host.progress import MOVES, TOLD, NodeProgress, jpeg, show_on_node
 from PIL import Image
 
 pytestmark = pytest.mark.host
@@ -48,14 +48,6 @@ def test_a_short_one_moves_with_each_step(bar, total, moves):
     for step in range(total + 1):
         shown.update(step)
     assert [value for value, _ in bar[1:]] == moves
-
-
-def test_a_picture_is_shown_in_the_range_that_a_picture_has(bar):
-    picture = torch.tensor([-1.0, 0.3 / 255, 0.7 / 255, 2.0]).view(1, 2, 2, 1).expand(1, 2, 2, 3)
-    NodeProgress(10, "7").show_picture(4, picture)
-    value, (kind, image, size) = bar[-1]
-    assert (value, kind, size) == (4, "JPEG", PREVIEW_PIXELS)
-    assert [image.getpixel((x, y))[0] for y in (0, 1) for x in (0, 1)] == [0, 0, 1, 255]
 
 
 def test_a_line_goes_to_the_tab_that_asked(lines, bar):

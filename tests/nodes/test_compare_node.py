@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from comfy.utils import ProgressBar
 from personalize.concepts.errors import BaseModelError, EvaluationError, PersonalizeError
 from personalize.host.sampling import text_to_image
 from personalize.nodes import compare
@@ -59,6 +60,15 @@ def test_every_concept_strength_and_prompt(tiny_sd1):
     assert torch.equal(images, torch.cat(expected))
     assert report.shape[0] == 1 and report.shape[1] > report.shape[2] > 256
     assert output.ui.as_dict()["images"]
+
+
+def test_no_preview_is_left_in_the_place_of_the_report(tiny_sd1, monkeypatch):
+    """Nodes 2.0 would go on showing the last one."""
+    told = []
+    tell = lambda bar, value, total=None, preview=None: told.append((value, preview))  # noqa: E731
+    monkeypatch.setattr(ProgressBar, "update_absolute", tell)
+    compare_on(tiny_sd1, make_concept(tiny_sd1), prompts=["a {}"])
+    assert told == [(1, None), (2, None)]
 
 
 def test_strength_0_shows_the_class_word(tiny_sd1):
