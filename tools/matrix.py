@@ -8,6 +8,7 @@ one in CI.
     python tools/run.py matrix                                the oldest, one between, the pinned
     python tools/run.py matrix 0.16.3 0.27.0                  some
     python tools/run.py matrix --all -- tests/host -k sam     all that can be had, other tests
+    python tools/run.py matrix --frontend 1.58.1              a newer page on the pinned version
 """
 
 from __future__ import annotations
@@ -24,15 +25,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..cli.comfyui import ROOT, checkout_version
-from .get_host import SDISTS, get_version
+from .get_host import SDISTS, VERSION, get_host, get_version
+from .server.server import FRONTEND
 from .setup import PYTHON
 
 FOLDER = ROOT / ".host" / "versions"
+FRONTENDS = ROOT / ".host" / "frontends"
 CHOSEN = ("0.16.3", "0.24.1", "0.30.0")
 TESTS = (
     *("tests/host", "tests/nodes", "tests/samplers", "tests/training", "tests/segment"),
     *("-m", "host and not (server or browser or slow)"),
 )
+PAGES = ("tests/browser", "-m", "browser")
+"""Tests of another frontend."""
 NOT_NEEDED = re.compile(r"comfyui-|torch(vision|audio)?\b|#")
 """Requirements of a host that these tests do without, or have from the .venv."""
 
@@ -77,15 +82,35 @@ def checkout(version: str) -> Path:
     return place if checkout_version(place) == version else get_version(version, place)
 
 
+def frontend(version: str) -> Path:
+    """The page that a version of the frontend's package holds, downloaded when it is not there."""
+    folder = FRONTENDS / version
+    if not folder.is_dir():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
+        subprocess.run([*pip, f"comfyui-frontend-package=={version}"], check=True)
+    return folder / "comfyui_frontend_package" / "static"
+
+
 def run(version: str, tests: Sequence[str]) -> Outcome:
     host = checkout(version)
-    command = [environment(version, host), "-m", "pytest", "-q", "--tb=line", *tests]
+    return _run(version, environment(version, host), tests, {"COMFYUI_PATH": str(host)})
+
+
+def run_frontend(version: str, tests: Sequence[str]) -> Outcome:
+    """Tests of a page on the host that all other tests run on."""
+    told = f"{VERSION} with frontend {version}"
+    own = {"COMFYUI_PATH": str(get_host()), FRONTEND: str(frontend(version))}
+    return _run(told, PYTHON, tests, {**own, "PERSONALIZE_BROWSER": "required"})
+
+
+def _run(version: str, python: Path, tests: Sequence[str], own: dict[str, str]) -> Outcome:
+    """Run tests with a Python and what our own variables say."""
+    command = [python, "-m", "pytest", "-q", "--tb=line", *tests]
     print(f"== ComfyUI {version}", flush=True)
     begun, last = time.monotonic(), ""
     process = subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "COMFYUI_PATH": str(host)},
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        command, cwd=ROOT, env={**os.environ, **own}, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     for line in process.stdout:
         print(line, end="", flush=True)
@@ -97,12 +122,16 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="matrix", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("versions", nargs="*", metavar="VERSION", help=f"of {', '.join(SDISTS)}")
     parser.add_argument("--all", action="store_true", help="every version that can be had")
+    parser.add_argument("--frontend", metavar="VERSION", help="tests of the browser on its page")
     own, tests = _parted(arguments)
     options = parser.parse_args(own)
     versions = options.versions or (list(SDISTS) if options.all else list(CHOSEN))
     if unknown := [version for version in versions if version not in SDISTS]:
         parser.error(f"PyPI has no ComfyUI {', '.join(unknown)}. Set COMFYUI_PATH to a checkout")
-    outcomes = [run(version, tests or TESTS) for version in versions]
+    if options.frontend:
+        outcomes = [run_frontend(options.frontend, tests or PAGES)]
+    else:
+        outcomes = [run(version, tests or TESTS) for version in versions]
     print("\n" + "\n".join(map(str, outcomes)))
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 

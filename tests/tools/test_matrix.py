@@ -3,6 +3,7 @@
 import pytest
 from personalize.cli.comfyui import ROOT
 from personalize.tools import get_host, matrix
+from personalize.tools.server.server import FRONTEND, ComfyServer
 
 
 def test_the_oldest_supported_and_the_pinned_one_are_run():
@@ -35,3 +36,22 @@ def test_what_follows_a_double_dash_goes_to_pytest(monkeypatch):
     assert matrix.main(["0.16.3", "--", "tests/host", "-k", "sam"]) == 0
     assert matrix.main(["0.27.0"]) == 1
     assert ran == [("0.16.3", ["tests/host", "-k", "sam"]), ("0.27.0", list(matrix.TESTS))]
+
+
+def test_another_frontend_is_tested_on_the_pinned_version(monkeypatch, tmp_path):
+    (tmp_path / "1.58.1").mkdir()
+    monkeypatch.setattr(matrix, "FRONTENDS", tmp_path)
+    monkeypatch.setattr(matrix, "get_host", lambda: tmp_path)
+    told = {}
+
+    def run(version, python, tests, own):
+        told.update(own, tests=tuple(tests))
+        return matrix.Outcome(version, True, "1 passed", 0.0)
+
+    monkeypatch.setattr(matrix, "_run", run)
+    assert matrix.main(["--frontend", "1.58.1"]) == 0
+    page = tmp_path / "1.58.1" / "comfyui_frontend_package" / "static"
+    assert told["tests"] == matrix.PAGES and told[FRONTEND] == str(page)
+    server = ComfyServer(tmp_path, tmp_path, {}, environment={FRONTEND: str(page)})
+    command = server._command()
+    assert command[command.index("--front-end-root") + 1] == str(page)

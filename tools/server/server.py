@@ -19,7 +19,8 @@ from ...cli.comfyui import wants_cpu
 
 START_SECONDS = 600.0  # a busy processor is slow, and a server that fails ends before
 STOP_SECONDS = 60.0
-
+FRONTEND = "COMFYUI_FRONTEND"
+"""Environment variable: a folder with another frontend than the host's own, for tests of it."""
 
 MODEL_FOLDERS = (
     *("checkpoints", "clip_metrics", "clip_vision", "concepts", "elite", "embeddings"),
@@ -158,6 +159,7 @@ class ComfyServer:
             ),
             *("--base-directory", str(self.base_directory), "--disable-api-nodes"),
             *("--disable-auto-launch", "--database-url", "sqlite:///:memory:"),
+            *(("--front-end-root", named) if (named := self._environment.get(FRONTEND)) else ()),
             *self._arguments,
         ]
 
