@@ -65,13 +65,20 @@ class AttentionReader:
         """How much each pixel looks at some words, mean over heads and layers, of the last pass.
 
         places: (B, n) columns of words in the prompts of the first B rows of the batch
-        Returns (B, n, side, side) in fp32. Gradients reach queries and keys.
+        Returns (B, n, side, side) in fp32. Gradients reach queries and keys. Raises BaseModelError
+        when the host went by the layers that make them.
         """
         maps = [
             word_attention(s.queries[: len(places)], s.keys[: len(places)], s.heads, places)
             for s in self.seen.values()
             if s.queries is not None and s.keys is not None
         ]
+        if not maps:
+            raise BaseModelError(
+                "Expected the UNet to make queries and keys by its layers to_q and to_k, but it "
+                "called none of them: this ComfyUI or another pack computes cross attention in "
+                "another way. Train without attention maps, or bypass that pack."
+            )
         mean = torch.stack(maps).mean(dim=0)
         return rearrange(mean, "b n (h w) -> b n h w", h=isqrt(mean.shape[-1]))
 

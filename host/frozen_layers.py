@@ -17,7 +17,7 @@ from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-Forward = Callable[[Tensor], Tensor]
+Forward = Callable[..., Tensor]
 
 _OURS = "frozen_by_personalize"  # attribute of our own patches
 
@@ -105,8 +105,10 @@ def _is_patched(layer: nn.Module) -> bool:
 def _frozen(layer: Any, forward: Forward) -> Forward:
     passed = _Convolution if isinstance(layer, nn.Conv2d) else _Linear
 
-    def run(x: Tensor) -> Tensor:
+    def run(x: Tensor, *more: Any, **options: Any) -> Tensor:
         weight = layer.weight
+        if more or options:  # a host that lets a layer do a neighbour's work, too
+            return forward(x, *more, **options)
         # a frozen linear layer of the computing type keeps nothing of its own anyway
         free = weight.dtype == x.dtype and passed is _Linear and not _is_quantised(weight)
         if free or weight.requires_grad or not (x.requires_grad and torch.is_grad_enabled()):

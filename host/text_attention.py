@@ -43,11 +43,16 @@ class OpenSelfAttention:
         self.forward, self.attn, self.layer = forward, attn, layer
 
     def __call__(
-        self, x: Tensor, mask: Tensor | None = None, optimized_attention: Any = None
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        optimized_attention: Any = None,
+        **more: Any,
     ) -> Tensor:
+        """more: what hosts may hand to a layer beside these; it reaches the layer's own"""
         attend = (_ACTIVE.get() or {}).get(self.layer)
         if attend is None or mask is None:
-            return self.forward(x, mask, optimized_attention)
+            return self.forward(x, mask, optimized_attention, **more)
         return attend(self.attn, x, mask, optimized_attention)
 
 

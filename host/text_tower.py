@@ -5,7 +5,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import torch
-from comfy import ops
 from comfy.ldm.modules.attention import optimized_attention_for_device
 from comfy.sd import CLIP
 from torch import Tensor
@@ -61,7 +60,7 @@ class TowerEncoder:
     def hidden(self, embeds: Tensor, stop: int) -> Tensor:
         """Hidden state that enters layer `stop`, (B, 77, d)."""
         position = self.text_model.embeddings.position_embedding.weight
-        x = embeds + ops.cast_to(position, dtype=torch.float32, device=embeds.device)
+        x = embeds + position.to(embeds.device, torch.float32)
         return self._run(x, 0, stop, {})
 
     def finish(

@@ -37,6 +37,7 @@ PRIVATE_NAMES: dict[str, str] = {
     "comfy.model_patcher.ModelPatcher.get_key_patches": "weights.py",
     "comfy.model_patcher.ModelPatcher.get_model_object": "text_attention.py",
     "comfy.model_patcher.ModelPatcher.is_dynamic": "loading.py",
+    "comfy.ops.disable_weight_init": "frozen_layers.py",
     "comfy.quant_ops.QuantizedTensor": "autograd.py",
     "comfy.samplers.CFGGuider": "noisy_passes.py",
     "comfy.sd.CLIP.encode_from_tokens_scheduled": "sampling.py",
