@@ -23,6 +23,7 @@ except ImportError:  # Windows, where a file that is open cannot be removed anyw
 _MARK, _UNFINISHED = ".personalize-", ".tmp"  # name of a file that is being written
 _YOUNG = 10.0  # seconds in which an unfinished file is left alone
 _WAITS = (0.02, 0.05, 0.1, 0.2, 0.4)  # seconds; a virus scanner lets go of a file by then
+_MAPPED = 1224  # ERROR_USER_MAPPED_FILE
 _RENAME_KEEPS = os.name == "nt"  # there a rename overwrites nothing, and an open file stays
 
 Stamp = tuple[int, int, int, int]
@@ -157,10 +158,19 @@ def _gone(path: Path) -> None:
 def _patiently(action: Callable[..., Any], *paths: Path) -> None:
     """On Windows a file that anything has open can be neither replaced, moved nor deleted."""
     for wait in _WAITS:
-        with suppress(PermissionError):
+        try:
             return action(*paths)
+        except OSError as error:
+            if not _is_in_use(error):
+                raise
         time.sleep(wait)
     return action(*paths)
+
+
+def _is_in_use(error: OSError) -> bool:
+    """Windows has an error of its own for a file that is mapped, which Python calls no permission
+    but EINVAL."""
+    return isinstance(error, PermissionError) or getattr(error, "winerror", None) == _MAPPED
 
 
 def _flush(*folders: Path) -> None:
@@ -203,6 +213,8 @@ def _told(path: Path, done: str = "written", to: Path | None = None) -> Iterator
 def _reason(error: OSError, path: Path) -> str:
     if path.is_dir():
         return "there is a folder of that name. Choose another name."
+    if _is_in_use(error):
+        return _REASONS[errno.EACCES]
     if error.errno in _REASONS:
         return _REASONS[error.errno]
     if len(str(path)) >= 260 and isinstance(error, FileNotFoundError):  # as Windows puts it

@@ -8,6 +8,8 @@ files move at once and whole, found without this program, and without a package 
 not bring.
 """
 
+import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from .folders import TRASH, concept_path, file_in, folder_of, numbered, saved_co
 
 PICTURES = {"thumbnail": thumbnail_of, "sheet": sheet_of}
 """Kinds of pictures that a concept may have, and how each is found."""
+
+_MOVES_LEAVE_NO_TIME = os.name == "nt"
 
 
 def shelf() -> list[dict[str, Any]]:
@@ -81,7 +85,23 @@ def to_trash(name: str) -> Path:
     target = move_to_free_name(path, place)
     if target is None:
         raise ConceptFileError(f"The trash has too many files named '{path.name}'. Empty it.")
+    _note_deletion(target)
     return target
+
+
+def _note_deletion(path: Path) -> None:
+    with suppress(OSError):  # a file of someone else's: its time alone is wrong
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+
+
+def deleted_at(path: Path) -> int:
+    """When a file came into the trash, in ns.
+
+    Elsewhere a move changes a time of the file itself; what Windows has in its place is when the
+    file was made. There it is the time of the last access, which nothing in the trash has.
+    """
+    stat = path.lstat()
+    return stat.st_atime_ns if _MOVES_LEAVE_NO_TIME else stat.st_ctime_ns
 
 
 def known_path(name: str) -> Path:

@@ -12,7 +12,7 @@ import folder_paths
 from ..concepts.errors import ConceptFileError
 from ..concepts.files import SUFFIXES
 from .folders import CONCEPTS, TRASH
-from .shelf import move_to_free_name
+from .shelf import deleted_at, move_to_free_name
 
 
 def trash() -> list[dict[str, Any]]:
@@ -20,7 +20,7 @@ def trash() -> list[dict[str, Any]]:
     entries = []
     for name, path in _files().items():
         with suppress(OSError):  # gone since it was listed
-            entries.append({"name": name, "changed": path.lstat().st_ctime_ns // 10**6})
+            entries.append({"name": name, "changed": deleted_at(path) // 10**6})
     return sorted(entries, key=lambda entry: -entry["changed"])
 
 

@@ -153,6 +153,24 @@ def test_a_file_that_stays_in_use_is_told_and_nothing_is_half_done(windows, tmp_
 
 
 @linux
+def test_a_mapped_file_is_told_by_an_error_of_its_own(tmp_path, monkeypatch):
+    """ERROR_USER_MAPPED_FILE, of which Python makes an OSError with EINVAL."""
+    path, asked = tmp_path / "dog", []
+    path.write_bytes(b"1")
+
+    def replace(*paths):
+        asked.append(paths)
+        error = OSError(errno.EINVAL, "a file with a user-mapped section open")
+        error.winerror = 1224
+        raise error
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(disk, "_WAITS", (0, 0))
+    with pytest.raises(DiskError, match="dog' cannot be written: another program has it open"):
+        write_whole(b"2", path)
+    assert len(asked) == 3 and path.read_bytes() == b"1" and names(tmp_path) == ["dog"]
+
+
 def test_a_long_path_is_told(windows, tmp_path):
     path = tmp_path / ("x" * (LONGEST_PATH - len(str(tmp_path))))
     with pytest.raises(DiskError, match="too long for this system. Choose a shorter name."):

@@ -1,6 +1,7 @@
 """The shelf of saved concepts: what it lists, and that no name leads out of its folders."""
 
 import multiprocessing
+import os
 import sys
 import zipfile
 from contextlib import suppress
@@ -303,6 +304,16 @@ def test_nothing_behind_a_link_is_listed_as_deleted(folders, tmp_path, link):
     (folders[1] / ".trash").rename(tmp_path / "trash of old")
     link(folders[1] / ".trash", tmp_path / "outside")
     assert [entry["name"] for entry in trash()] == ["my-dog.safetensors"]
+
+
+def test_the_time_of_a_deletion_where_a_move_leaves_none(output, monkeypatch):
+    """On Windows, where a file knows when it was made, and not when it was moved."""
+    monkeypatch.setattr(shelf_module, "_MOVES_LEAVE_NO_TIME", True)
+    path = put(output)
+    os.utime(path, (1000, 2000))
+    place = to_trash("my-dog.safetensors")
+    (entry,) = trash()
+    assert entry["changed"] > 10**12 and place.stat().st_mtime == 2000
 
 
 def test_what_is_put_back_overwrites_nothing(output):
