@@ -14,6 +14,7 @@ const ALWAYS = "Comfy.Node.AlwaysShowAdvancedWidgets"
  */
 export function makeFolding(node) {
   for (const widget of node.widgets ?? []) if (widget.options?.advanced) fold(node, widget)
+  leaveOut(node)
   const more = button(text("more"), text("more_title"), () => toggle(node))
   more.className = "more"
   const draw = () => more.setAttribute("aria-expanded", String(isOpen(node)))
@@ -28,6 +29,16 @@ function fold(node, widget) {
   const isLinked = () => node.inputs?.some((input) => input.widget?.name === widget.name && input.link != null)
   const get = () => !isOpen(node) && !isLinked()
   Object.defineProperty(widget, "hidden", { get, set: () => {}, configurable: true })
+}
+
+/**
+ * Let no folded input take room. From 1.58 on the frontend draws no advanced input that is folded, and still makes a
+ * node as high as if it did, at each drawing.
+ */
+function leaveOut(node) {
+  const laidOut = node.getLayoutWidgets
+  if (!laidOut) return
+  node.getLayoutWidgets = () => laidOut.call(node).filter((widget) => !widget.hidden)
 }
 
 const isOpen = (node) => Boolean(node.showAdvanced || app.extensionManager.setting.get(ALWAYS))
