@@ -14,12 +14,11 @@ export PYTHONDONTWRITEBYTECODE :=
 setup:
 	@$(PYTHON) tools/run.py setup
 
-# A process more than there are cores, up to four, each with its own host and server. A file's tests
-# stay together; the dearest files come first (tests/order.py).
+# A process more than there are cores, up to four, each with its own host and server
+# (tests/conftest.py); a file's tests stay together.
 # make test ARGS="-m 'not server' -k concept"
 test: setup
-	@$(BIN)/pytest -q --tb=short --durations=10 --numprocesses auto --maxprocesses 4 \
-		--dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest -q --tb=short --durations=10 --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 demo: setup
 	@$(BIN)/python tools/run.py demo $(ARGS)

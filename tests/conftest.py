@@ -50,7 +50,6 @@ hypothesis_settings.load_profile("patient")
 runpy.run_path(str(ROOT / "cli" / "run.py"))["register_pack"]()
 
 from personalize.cli.comfyui import HostError, find_host, prepare_host, wants_cpu  # noqa: E402
-from personalize.tests.order import dearest_first  # noqa: E402
 from personalize.tools.server.server import ComfyServer, make_base_directory  # noqa: E402
 
 HOST = find_host()
@@ -87,11 +86,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if counts:
         told = "; ".join(f"{count} because {reason}" for reason, count in counts.most_common())
         reporter.write_line(f"{counts.total()} SKIPPED: {told}", yellow=True)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        items[:] = dearest_first(items)
 
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
