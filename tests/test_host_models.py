@@ -70,6 +70,20 @@ def test_vae_encodes_to_f8_latents_and_back(every_tiny):
     assert every_tiny.vae.decode(latents).shape == images.shape
 
 
+def test_only_the_tiny_vaes_are_narrow(tiny_sd1, host_base):
+    from comfy.sd import VAE
+    from comfy.taesd.taesd import TAESD
+    from personalize.tests.host_models.narrow_vae import WIDTH
+
+    def widths(model):
+        return {weight.shape[0] for weight in model.parameters() if weight.ndim == 4}
+
+    whole = TAESD()
+    as_read = VAE({key: weight.clone() for key, weight in whole.state_dict().items()})
+    assert widths(as_read.first_stage_model) == widths(whole) == {64, 4, 3}
+    assert widths(tiny_sd1.vae.first_stage_model) == {WIDTH, 4, 3}
+
+
 def test_same_seed_same_file(tmp_path):
     from personalize.tests.host_models import make_checkpoint
 

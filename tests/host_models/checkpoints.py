@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .families import FAMILIES, V_PREDICTION_KEY, ZERO_SNR_KEY
+from .narrow_vae import narrow
 
 UNET_SHAPE = {
     "image_size": 32,
@@ -50,7 +51,7 @@ def make_checkpoint(
     parts = {
         "model.diffusion_model.": config.get_model({}).diffusion_model,
         **_text_encoders(config),
-        "first_stage_model.": TAESD(),
+        "first_stage_model.": narrow(TAESD()),
     }
     tensors = {
         prefix + key: _random_weight(prefix + key, weight.shape, generator).to(dtype)
