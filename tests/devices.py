@@ -27,9 +27,6 @@ TOLERANCES = {
 add up in theirs, and TF32 is off."""
 
 
-NO_RANDOM = "it has no random numbers of its own"  # which ancestral samplers draw
-
-
 def is_played() -> bool:
     return PLAYED_RUN in os.environ
 

@@ -79,6 +79,13 @@ def _with_tensors(index: Any) -> Any:
     return torch.tensor(index) if isinstance(index, list) else index
 
 
+class _Generator(torch.Generator):
+    """A generator of whatever device, the played one, too: its numbers are the CPU's."""
+
+    def __new__(cls, device: Any = "cpu") -> "_Generator":
+        return super().__new__(cls, CPU if torch.device(device).type == PLAYED.type else device)
+
+
 class _PlayedOperations(TorchDispatchMode):
     """Sees also what makes a tensor of the played device from nothing or from the CPU's."""
 
@@ -109,13 +116,17 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if not to_played:
         return result
     own = {id(t.inner): t for t in played}  # of operations in place
-    with _as_the_detached(name, args):
+    with _as_the_viewed(func, args):
         return _there(result, own)
 
 
-def _as_the_detached(name: str, args: Any) -> AbstractContextManager[Any]:
-    """What is detached of an ordinary tensor is ordinary in inference mode, too."""
-    ordinary = name == "aten::detach" and not args[0].is_inference()
+def _as_the_viewed(func: Any, args: Any) -> AbstractContextManager[Any]:
+    """In inference mode a view of an ordinary tensor is an ordinary one, too. Of one that was made
+    in inference mode and moved outside of it there is none, as on every device."""
+    if not torch.is_inference_mode_enabled() or func.name().startswith("aten::to."):
+        return nullcontext()  # which returns its tensor as it is
+    view = any(given.alias_info and not given.alias_info.is_write for given in func._schema.returns)
+    ordinary = view and isinstance(args[0], Tensor) and not args[0].is_inference()
     return torch.inference_mode(False) if ordinary else nullcontext()
 
 
@@ -178,6 +189,7 @@ def played_device() -> Iterator[torch.device]:
 
     with (
         mock.patch.object(torch, "tensor", tensor),
+        mock.patch.object(torch, "Generator", _Generator),  # that samplers make their noise with
         # torch's checkpoints ask a module of the device's name for its random state
         mock.patch.object(torch, "lazy", types.ModuleType("lazy"), create=True),
         _PlayedOperations(),

@@ -17,7 +17,7 @@ from personalize.concepts.files import load_concept, save_concept, save_embeddin
 from personalize.host.backbone import Backbone, Precision
 from personalize.host.weights import weight_key
 from personalize.samplers.apply import apply_concept
-from personalize.tests.devices import NO_RANDOM, close, device, here, is_played, not_played, same
+from personalize.tests.devices import close, device, here, same
 from personalize.tests.stock import assert_differ, assert_same, encode
 from personalize.tests.training.test_learn import (
     Stop,
@@ -356,8 +356,6 @@ def test_the_hosts_uniform_ddim_schedule_is_the_programs(tiny_sd1):
 
 
 def self_made(tiny, pictures, folder, counts=None, **changes):
-    if is_played():
-        pytest.skip(f"not on the played device: {NO_RANDOM}")
     told = counts if counts is not None else []
     material = {"prior_folder": folder, "on_prior": lambda *count: told.append(count)}
     settings = {"prior_count": 6, "steps": 1} | changes
@@ -454,7 +452,6 @@ def test_another_model_class_size_or_seed_has_its_own_pictures(
         assert len(list(tmp_path.iterdir())) == before + 1
 
 
-@not_played(NO_RANDOM)
 def test_a_cancel_while_class_pictures_are_made(tiny_sd1, pictures, tmp_path, monkeypatch):
     monkeypatch.setitem(SAMPLING, "steps", 1)
 

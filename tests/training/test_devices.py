@@ -55,9 +55,12 @@ def test_the_played_device_refuses_what_a_device_refuses():
             there.double()
         with pytest.raises(RuntimeError, match="shares no memory"):
             torch.empty(0, device=device).set_(there.untyped_storage(), 0, (2, 2))
+        drawn = torch.randn(2, device=device, generator=torch.Generator(device).manual_seed(1))
+        assert drawn.device == device and not torch.equal(drawn.cpu(), here[0])
         leaf = torch.ones(2, device=device, requires_grad=True)
         with torch.inference_mode():
             assert not leaf.detach().is_inference() and (leaf + 1).is_inference()
+            assert not leaf[1:].is_inference()
         assert torch.autograd.grad((leaf * leaf).sum(), [leaf])[0].device == device
 
 

@@ -297,6 +297,7 @@ def test_a_large_state_is_not_saved_more_often_than_asked(
 
 
 @torch.inference_mode()
+@torch.inference_mode()  # as nodes run: the host moves weights here
 def sample(tiny, text, model=None, clip=None):
     from nodes import CLIPTextEncode, KSampler
 

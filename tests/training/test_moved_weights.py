@@ -7,7 +7,7 @@ from personalize.host.devices import on_device
 from personalize.host.sam import load_sam, predict_masks
 from personalize.samplers.apply import apply_concept
 from personalize.tests.conftest import load_tiny
-from personalize.tests.devices import NO_RANDOM, not_played
+from personalize.tests.devices import not_played
 from personalize.tests.elite_models import clip_vision, random_encoder
 from personalize.tests.moving_host import move, sampled, weights_of
 from personalize.tests.sam_models import save_sam
@@ -54,7 +54,7 @@ def test_a_preview_may_load_and_patch_what_it_likes(fresh_sd1, moves, trainer):
     assert not any(is_hybrid(weight) for weight in weights_of(fresh_sd1))
 
 
-@not_played(NO_RANDOM)
+@not_played("the moves are played here, and its weights take no new memory")
 @pytest.mark.parametrize("trainer", ["custom diffusion", "detex"])
 def test_the_model_makes_pictures_of_the_class_before_it_learns(
     fresh_sd1, tiny_sd1, moves, trainer
