@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-_NO_DROPOUT = ("aten::_fused_sdp_choice", "aten::_scaled_dot_product_flash_attention_for_cpu")
-"""They would draw for a dropout, which no model of the host has."""
+_ATTENTION = ("attention", "sdp")
+"""In names of operations that would draw for a dropout, which no model of the host has."""
 
 _COPIES = ("aten::to.device", "aten::to.dtype", "aten::_to_copy")
 
@@ -30,7 +30,8 @@ class NoWaiting(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.name() == "aten::_local_scalar_dense":
             raise Waited("A number was read from the device.")
-        if torch.Tag.nondeterministic_seeded in func.tags and func.name() not in _NO_DROPOUT:
+        attends = any(part in func.name() for part in _ATTENTION)
+        if torch.Tag.nondeterministic_seeded in func.tags and not attends:
             raise Waited(f"{func.name()} drew numbers that another device draws otherwise.")
         given = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
         copied = self.copies and func.name() in (
