@@ -8,7 +8,7 @@ from typing import Any
 from comfy.taesd import taesd
 from torch import nn
 
-WIDTH = 16
+WIDTH = 32
 _FIRST = "taesd_encoder.0.weight"
 
 
