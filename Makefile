@@ -16,9 +16,9 @@ setup:
 
 # A process more than there are cores, up to four, each with its own host and server
 # (tests/conftest.py); a file's tests stay together.
-# make test ARGS="-m 'not server' -k concept"
+# make test ARGS="-m 'not server' -k concept"; ARGS="-m nightly" for the dearest, which it leaves out otherwise.
 test: setup
-	@$(BIN)/pytest -q --tb=short --durations=10 --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -q --tb=short --durations=10 --numprocesses auto --maxprocesses 4 --dist loadfile -m "not nightly" $(ARGS)
 
 demo: setup
 	@$(BIN)/python tools/run.py demo $(ARGS)

@@ -81,6 +81,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     PLAYED.close()
     shutil.rmtree(BASE_DIRECTORY, ignore_errors=True)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and config.option.markexpr == "not nightly":
+        reporter.write_line('left out, as dear: make test ARGS="-m nightly"')
     skipped = reporter.stats.get("skipped", []) if reporter is not None else []
     counts = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
     if counts:

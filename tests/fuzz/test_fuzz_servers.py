@@ -15,7 +15,7 @@ from personalize.tests.conftest import HOST, NO_HOST, ROOT
 from personalize.tests.fuzz.mutations import hostile
 from PIL import Image, ImageDraw
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.nightly]
 
 TRAINERS = {
     "textual inversion": "PersonalizeTrainTextualInversion",

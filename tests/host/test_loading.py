@@ -137,8 +137,17 @@ def models_in_memory(tiny):
     return sum(type(one) in kinds for one in gc.get_objects())
 
 
-@METHODS
-@pytest.mark.parametrize("file", ["there", "gone", "never told"])
+@pytest.mark.parametrize(
+    ("trainer", "file"),
+    [
+        ("textual inversion", "there"),
+        ("textual inversion", "gone"),
+        ("textual inversion", "never told"),
+        ("custom diffusion", "there"),
+        pytest.param("custom diffusion", "gone", marks=pytest.mark.nightly),
+        pytest.param("custom diffusion", "never told", marks=pytest.mark.nightly),
+    ],
+)
 def test_trains_beside_a_dynamic_model(on_cpu, dynamic, monkeypatch, caplog, trainer, file):
     before, read = sampled(dynamic), reads(monkeypatch)
     if file == "gone":

@@ -33,6 +33,7 @@ def test_the_file_is_small_and_free(miniature):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly  # of the weights, which change once a release
 def test_unseen_individuals_are_nearer_than_their_class_word_and_keep_the_class(miniature):
     from personalize.miniature.subjects import Jury, prompts_for
     from personalize.studies.elite_study import (
