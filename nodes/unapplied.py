@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from ..concepts.cards import Card
@@ -34,6 +35,20 @@ class Unapplied:
     text: str
     words: tuple[str, ...]
 
+    event = UNAPPLIED_EVENT
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"prompt of node {self.node}: {', '.join(self.words)} stays plain text, since its CLIP "
+            "does not come from an Apply Concept with that concept."
+        )
+
+    @property
+    def news(self) -> dict[str, Any]:
+        """For the page."""
+        return {"node": self.node, "text": self.text, "unknown": self.words}
+
 
 @dataclass(frozen=True)
 class PastModel:
@@ -42,27 +57,27 @@ class PastModel:
     node: str
     words: tuple[str, ...]
 
+    event = PAST_MODEL_EVENT
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"node {self.node}: the weights of {', '.join(self.words)} are missing, since the "
+            "MODEL does not come from the Apply Concept that the prompt's CLIP comes from."
+        )
+
+    @property
+    def news(self) -> dict[str, Any]:
+        """For the page."""
+        return {"node": self.node, "words": self.words}
+
 
 def look_at(prompt: Mapping[str, Mapping[str, Any]], page: str, saved: Saved) -> None:
     """Tell of each such word in the log and to the page."""
     queued, saved = Queued(prompt), cache(saved)
-    for one in unapplied(queued, saved):
-        logging.warning(
-            "Personalize, prompt of node %s: %s stays plain text, since its CLIP does not come "
-            "from an Apply Concept with that concept.",
-            one.node,
-            ", ".join(one.words),
-        )
-        news = {"node": one.node, "text": one.text, "unknown": one.words}
-        tell_browsers(UNAPPLIED_EVENT, news, page=page)
-    for other in past_model(queued, saved):
-        logging.warning(
-            "Personalize, node %s: the weights of %s are missing, since the MODEL does not come "
-            "from the Apply Concept that the prompt's CLIP comes from.",
-            other.node,
-            ", ".join(other.words),
-        )
-        tell_browsers(PAST_MODEL_EVENT, {"node": other.node, "words": other.words}, page=page)
+    for one in chain(unapplied(queued, saved), past_model(queued, saved)):
+        logging.warning("Personalize, %s", one.sentence)
+        tell_browsers(one.event, one.news, page=page)
 
 
 def unapplied(queued: Queued, saved: Saved) -> Iterator[Unapplied]:
