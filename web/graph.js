@@ -96,7 +96,8 @@ function holderOf(subgraph) {
  * Change a graph so that one undo takes all of it back, and one redo brings it again.
  *
  * The frontend takes note of the graph only when new nodes have been drawn: Nodes 2.0 measures them then, and what it
- * measured would be a step of its own, which a click between undo and redo would turn into the last one.
+ * measured would be a step of its own, which a click between undo and redo would turn into the last one. A key that
+ * is pressed sooner may be an undo, which takes back only what is noted.
  * @param {any} graph
  * @param {() => void} act
  */
@@ -107,8 +108,13 @@ export function inOneStep(graph, act) {
   } finally {
     graph.updateExecutionOrder() // as the graph will have it after a redo: else that is a change, too
     graph.afterChange()
-    void drawn().then(takeNote)
+    void Promise.race([drawn(), keyPressed()]).then(takeNote)
   }
+}
+
+/** Resolves before the frontend acts on the key, which it does a frame later. */
+function keyPressed() {
+  return new Promise((resolve) => window.addEventListener("keydown", resolve, { capture: true, once: true }))
 }
 
 function takeNote() {

@@ -35,6 +35,17 @@ STEPS = """() => {
     const { undoQueue, redoQueue } = app.extensionManager.workflow.activeWorkflow.changeTracker
     return [undoQueue.length, redoQueue.length]
 }"""
+APPLY_AND_UNDO = """() => {
+    [...document.querySelectorAll(".personalize-hints button")].at(-1).click()
+    const nodes = app.graph.nodes.length
+    document.activeElement.blur() // of a text, the browser itself takes back what was typed
+    window.dispatchEvent(new KeyboardEvent("keydown", { key: "z", ctrlKey: true }))
+    return nodes
+}"""
+UNDONE = """() => {
+    const tracker = app.extensionManager.workflow.activeWorkflow.changeTracker
+    return app.graph.nodes.length === 5 && !tracker._restoringState
+}"""
 BOXES = "app.graph.nodes.map(n => [n.pos[0], n.pos[1] - 30, n.size[0], n.size[1] + 30])"
 FIND = """async texts => {
     const { mentionsIn } = await import("/extensions/personalize/concepts/mentions.js")
@@ -144,7 +155,12 @@ def test_a_typo_is_corrected_and_a_concept_applied_where_it_is_written(page):
     page.tab.evaluate("document.activeElement.blur()")
     page.find("#graph-canvas").focus()
     page.tab.keyboard.press("Control+z")
-    page.tab.wait_for_function("app.graph.nodes.length === 5")
+    page.tab.wait_for_function(UNDONE)
+    assert studio.links == before
+
+    # also in the moment of the click, before the new nodes are drawn
+    assert page.tab.evaluate(APPLY_AND_UNDO) == 7
+    page.tab.wait_for_function(UNDONE)
     assert studio.links == before
 
     # the second concept is chained behind the first, in front of all that the first fed
