@@ -6,6 +6,7 @@ import shutil
 import pytest
 from personalize.concepts.files import load_concept
 from personalize.host.progress import MOVES
+from personalize.tests.browser.renderers import CANVAS_AT_NIGHT
 from personalize.tests.browser.test_late_answers import STATUS
 from personalize.tests.browser.test_live_training import (
     SEEDS,
@@ -86,6 +87,7 @@ def counted(devtools):
     return {one["name"]: one["value"] for one in metrics}
 
 
+@CANVAS_AT_NIGHT
 def test_the_page_does_not_grow_over_a_thousand_steps(page):
     base = page.add_node("CheckpointLoaderSimple", (0, 0), ckpt_name="tiny_sd1.safetensors")
     pictures = page.add_node("MiniatureSubject", (0, 200), kind="thing", number=0)

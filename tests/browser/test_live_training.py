@@ -9,6 +9,7 @@ import pytest
 import torch
 from personalize.miniature.files import CHECKPOINT
 from personalize.miniature.subjects import Jury, prompts_for, thing
+from personalize.tests.browser.renderers import CANVAS_AT_NIGHT
 from PIL import Image
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
@@ -220,6 +221,7 @@ def test_the_side_panel_leaves_what_is_on_the_nodes_as_it_is(page):
         assert [one.bounding_box()["width"] for one in ours] == widths
 
 
+@CANVAS_AT_NIGHT
 def test_two_trainings_one_in_a_subgraph_and_a_hidden_tab(page):
     studio = Studio(page, steps=30, preview_every=0)
     other = studio.add_training((400, 700), steps=20, preview_every=5, placeholder="<cup>")

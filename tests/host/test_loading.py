@@ -142,7 +142,7 @@ def models_in_memory(tiny):
     [
         ("textual inversion", "there"),
         ("textual inversion", "gone"),
-        ("textual inversion", "never told"),
+        pytest.param("textual inversion", "never told", marks=pytest.mark.nightly),
         ("custom diffusion", "there"),
         pytest.param("custom diffusion", "gone", marks=pytest.mark.nightly),
         pytest.param("custom diffusion", "never told", marks=pytest.mark.nightly),

@@ -9,7 +9,9 @@ pytestmark = pytest.mark.host
 SETTINGS = Settings(resolution=64, steps=36, batch_size=2, learning_rate=0.02, every=4)
 
 
-@pytest.fixture(scope="module", params=["tiny_sd1", "tiny_sd2v"])
+@pytest.fixture(
+    scope="module", params=["tiny_sd1", pytest.param("tiny_sd2v", marks=pytest.mark.nightly)]
+)
 def curves(request):
     tiny = request.getfixturevalue(request.param)
     with torch.inference_mode():  # as in a node
