@@ -10,6 +10,7 @@ Needs only what ComfyUI itself needs (aiohttp). Blocking, for one thread.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import struct
 import time
@@ -83,8 +84,13 @@ class Run:
 
 
 class ComfyClient:
+    """base_url: such as http://127.0.0.1:8188; without `http://` it is taken for that.
+
+    A server that cannot be reached, or that falls silent, raises ConnectionError with a sentence.
+    """
+
     def __init__(self, base_url: str, timeout: float = 120.0):
-        self.base_url = base_url
+        self.base_url = (base_url if "://" in base_url else f"http://{base_url}").rstrip("/")
         self.client_id = uuid.uuid4().hex
         self._timeout = timeout
         self._socket: _Socket | None = None
@@ -101,7 +107,10 @@ class ComfyClient:
         """Open the websocket; messages are kept from here on. `queue` does it when needed."""
         if self._socket is None:
             address = f"{self.base_url.replace('http', 'ws', 1)}/ws?clientId={self.client_id}"
-            self._socket = _Socket(address)
+            try:
+                self._socket = _Socket(address)
+            except (OSError, aiohttp.ClientError) as error:
+                raise self._silent(error) from error
 
     def close(self) -> None:
         """Close the websocket and forget unread messages."""
@@ -124,7 +133,8 @@ class ComfyClient:
         """Follow a queued workflow to its end; raise RunError unless it succeeded.
 
         `on_message` gets every message of the run and may call `interrupt`; what it raises leaves
-        the run as it is. A lost message cannot block: in silence the history is asked.
+        the run as it is. A lost message cannot block: in silence the history is asked, and the
+        queue, from which a workflow may have been deleted. Then ClientError is raised.
         """
         self.connect()
         deadline = time.monotonic() + timeout
@@ -138,6 +148,11 @@ class ComfyClient:
                 run = self._ended(prompt_id, patience=5.0 if ended else 0.0)
                 if run is not None:
                     return _succeeded(run)
+                if not ended and self._is_gone(prompt_id):
+                    raise ClientError(
+                        f"The workflow {prompt_id} is neither in the queue nor in the history: it "
+                        "was deleted there, or the server was started anew."
+                    )
         raise TimeoutError(f"The workflow {prompt_id} did not end within {timeout:.0f} s.")
 
     def run(
@@ -191,9 +206,24 @@ class ComfyClient:
             run = self.history(prompt_id)
         return run
 
+    def _is_gone(self, prompt_id: str) -> bool:
+        """Does it neither wait nor run, nor has it ended?
+
+        The history is asked last: what ends meanwhile goes from the queue into the history.
+        """
+        queue = self._json("/api/queue")
+        known = (entry[1] for part in ("queue_running", "queue_pending") for entry in queue[part])
+        return prompt_id not in known and self.history(prompt_id) is None
+
     def _json(self, path: str, body: Any = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
-        return json.loads(self._request(path, data, "application/json"))
+        answer = self._request(path, data, "application/json")
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise ClientError(
+                f"Expected JSON from {self.base_url}{path}, got {answer[:40]!r}. Is that a ComfyUI?"
+            ) from error
 
     def _request(self, path: str, data: bytes | None = None, content_type: str = "") -> bytes:
         headers = {"Content-Type": content_type} if content_type else {}
@@ -204,6 +234,12 @@ class ComfyClient:
         except urllib.error.HTTPError as error:
             text = error.read().decode("utf-8", "replace")
             raise ClientError(f"{path}: {error.code} {error.reason}\n{text}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise self._silent(error) from error
+
+    def _silent(self, error: Exception) -> ConnectionError:
+        reason = getattr(error, "reason", None) or error
+        return ConnectionError(f"The ComfyUI at {self.base_url} does not answer: {reason}")
 
 
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
@@ -215,14 +251,22 @@ class _Socket:
 
     def __init__(self, address: str):
         self._loop = asyncio.new_event_loop()
-        self._session, self._socket = self._loop.run_until_complete(self._open(address))
+        try:
+            self._session, self._socket = self._loop.run_until_complete(self._open(address))
+        except BaseException:
+            self._loop.close()
+            raise
 
     @staticmethod
     async def _open(
         address: str,
     ) -> tuple[aiohttp.ClientSession, aiohttp.ClientWebSocketResponse[Any]]:
         session = aiohttp.ClientSession()
-        return session, await session.ws_connect(address, max_msg_size=0)
+        try:
+            return session, await session.ws_connect(address, max_msg_size=0)
+        except BaseException:
+            await session.close()
+            raise
 
     def receive(self, timeout: float) -> Message | None:
         """The next message, None when none came in time or the connection is gone."""
