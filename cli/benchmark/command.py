@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ...concepts.errors import DiskError, PersonalizeError
 from ..client import ClientError, ComfyClient, Message, Run, RunError, Workflow
 from ..workflows import ObjectInfo
 from .data import CLASSES_FILE, DataError, Prompts, Subject, read_prompts, read_subjects
@@ -100,7 +101,14 @@ class Benchmark:
                 for seed in self._plan.seeds:
                     cell = Cell(subject.name, method.name, seed)
                     if self._run_cell(_Job(cell, subject, method, files, masks)):
-                        self.report()
+                        self._report_so_far()
+
+    def _report_so_far(self) -> None:
+        """What another program has open, such as a table, is written with the next cell."""
+        try:
+            self.report()
+        except DiskError as error:
+            print(f"    {error}", flush=True)
 
     def report(self) -> Path:
         """Write the table and the page of what is there."""
@@ -184,6 +192,8 @@ class Benchmark:
             return before, False
         self._screen.begin(f"{cell}: {template}")
         run = self._ask(workflow, self._screen.hear)
+        # other pictures come into its place: stopped now, they would be taken for those it tells of
+        drawn_path(self._output, cell, number).unlink(missing_ok=True)
         scores, means = scores_of(run, self._settings)
         drawn = Drawn(
             made_by=digest(workflow),
@@ -304,9 +314,11 @@ class Screen:
 
 
 def options_of(info: ObjectInfo, node: str, name: str) -> list[str]:
-    """What a combo of a node offers."""
+    """What a combo of a node offers. Raises DataError for a node without it."""
     groups = info[node]["input"]
-    entry = groups.get("required", {}).get(name) or groups.get("optional", {})[name]
+    entry = groups.get("required", {}).get(name) or groups.get("optional", {}).get(name)
+    if entry is None:
+        raise DataError(f"The node {node} of this ComfyUI has no input {name}.")
     return list(entry[0] if isinstance(entry[0], list) else entry[1]["options"])
 
 
@@ -315,7 +327,7 @@ def _listed_name(path: str, names: Sequence[str]) -> str:
     parts = PurePosixPath(path.replace("\\", "/")).parts
     fitting = [n for n in names if PurePosixPath(n.replace("\\", "/")).parts == parts[-_depth(n) :]]
     if not fitting:
-        raise DataError(f"The server saved {path}, but does not list it in Load Concept.")
+        raise ClientError(f"The server saved {path}, but does not list it in Load Concept.")
     return max(fitting, key=len)
 
 
@@ -459,7 +471,7 @@ def lacking(method: MethodNode, subjects: Sequence[Subject], settings: Settings)
 
 
 def check_names(info: ObjectInfo, settings: Settings) -> None:
-    """Raise DataError for a model that the server does not list, before anything is done."""
+    """Raise DataError for what the server does not list, before anything is done."""
     wanted = {
         "checkpoint": ("CheckpointLoaderSimple", "ckpt_name", settings.checkpoint),
         "clip": ("PersonalizeEvaluate", "clip_folder", settings.clip),
@@ -468,7 +480,14 @@ def check_names(info: ObjectInfo, settings: Settings) -> None:
         "identity": ("PersonalizeEvaluate", "identity_folder", settings.identity),
         "clip-vision": (settings.clip_vision_loader, "clip_name", settings.clip_vision),
         "elite-global": ("PersonalizeLoadELITE", "global_mapper", settings.elite_global),
+        "elite-local": (
+            "PersonalizeLoadELITE",
+            "local_mapper",
+            settings.elite_local if settings.elite_global else "",
+        ),
         "sam": ("PersonalizeLoadSAM", "sam_name", settings.sam),
+        "sampler": ("KSampler", "sampler_name", settings.sampler),
+        "scheduler": ("KSampler", "scheduler", settings.scheduler),
     }
     for option, (node, name, value) in wanted.items():
         if not value:
@@ -485,7 +504,7 @@ def check_names(info: ObjectInfo, settings: Settings) -> None:
 def main(arguments: Sequence[str] = ()) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
-    client = ComfyClient(options.address.rstrip("/"))
+    client = ComfyClient(options.address)
     again = "Run the same command again to go on: what is done is kept."
     try:
         return _run(client, options)
@@ -494,8 +513,8 @@ def main(arguments: Sequence[str] = ()) -> int:
     except KeyboardInterrupt:
         print(f"\nStopped. {again}")
         return 130
-    except OSError as error:
-        print(f"\nThe ComfyUI at {options.address} does not answer: {error}\n{again}")
+    except (ClientError, PersonalizeError, OSError) as error:
+        print(f"\n{error}\n{again}")
         return 2
     finally:
         client.close()

@@ -117,8 +117,8 @@ def _classes(file: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
     head = _read(file).split("prompt_list")[0]
-    rows = re.findall(r"^([\w-]+),([\w -]+)$", head, re.MULTILINE)
-    return {name: word.strip() for name, word in rows if name != "subject_name"}
+    rows = re.findall(r"^([^,\n]+),([\w -]+)$", head, re.MULTILINE)
+    return {name.strip(): word.strip() for name, word in rows if name != "subject_name"}
 
 
 def _subject(folder: Path, classes: dict[str, str]) -> Subject:

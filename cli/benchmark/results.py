@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ...concepts.disk import write_whole
 from ..client import Workflow
 
 CELLS = "cells"
@@ -87,29 +89,28 @@ def digest(workflow: Workflow) -> str:
 
 def write(path: Path, result: LearnedConcept | Drawn) -> None:
     """All or nothing, whenever the process is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(asdict(result), indent=1))
 
 
 def write_text(path: Path, text: str) -> Path:
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(text, encoding="utf-8")
-    return unfinished.replace(path)
+    """All or nothing, too. Raises DiskError with a sentence."""
+    write_whole(text.encode(), path)
+    return path
 
 
 def read_learned(output: Path, cell: Cell) -> LearnedConcept | None:
-    content = _read(cell.folder(output) / "concept.json")
+    """The concept that a cell has learned, None if it has not."""
+    content = _read(cell.folder(output) / "concept.json", LearnedConcept)
     return LearnedConcept(**content) if content else None
 
 
 def read_drawn(output: Path, cell: Cell, number: int) -> Drawn | None:
     """What was drawn of a prompt, None if it was not, or if a picture is gone."""
-    content = _read(drawn_path(output, cell, number))
+    content = _read(drawn_path(output, cell, number), Drawn)
     if content is None:
         return None
-    fields: dict[str, Any] = dict(content)
-    fields |= {name: tuple(content[name]) for name in ("pictures", "scores")}
-    drawn = Drawn(**fields)
+    content |= {name: tuple(content[name]) for name in ("pictures", "scores")}
+    drawn = Drawn(**content)
     folder = cell.folder(output)
     return drawn if all((folder / name).is_file() for name in drawn.pictures) else None
 
@@ -121,16 +122,15 @@ def drawn_path(output: Path, cell: Cell, number: int) -> Path:
 def write_table(output: Path, results: Sequence[Result]) -> Path:
     """results.csv: a row a picture."""
     names = score_names(results)
-    path = output / "results.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([
-            *("subject", "method", "seed", "steps", "train_seconds"),
-            *("prompt_number", "prompt", "drawing_seed", "picture", *names),
-        ])  # fmt: skip
-        for result in results:
-            writer.writerows(_rows(result, names))
-    return path
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow([
+        *("subject", "method", "seed", "steps", "train_seconds"),
+        *("prompt_number", "prompt", "drawing_seed", "picture", *names),
+    ])  # fmt: skip
+    for result in results:
+        writer.writerows(_rows(result, names))
+    return write_text(output / "results.csv", table.getvalue())
 
 
 def score_names(results: Sequence[Result]) -> list[str]:
@@ -148,8 +148,11 @@ def _rows(result: Result, names: Sequence[str]) -> list[list[Any]]:
     ]
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, kind: type) -> dict[str, Any] | None:
+    """The fields of a result that was written whole, and by this version's kind of it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    whole = isinstance(content, dict) and content.keys() == {field.name for field in fields(kind)}
+    return content if whole else None

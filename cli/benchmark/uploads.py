@@ -1,7 +1,8 @@
 """Pictures and masks as they are sent to a server: what our reader sees, and any other sees alike.
 
-ComfyUI's Load Image knows neither EXIF's turns nor labels nor 16 bits. What it reads as we do is
-sent as it is; the rest as a PNG of what we read.
+ComfyUI's Load Image knows neither EXIF's turns nor labels nor 16 bits, and makes a batch of all
+frames of a picture that moves. What it reads as we do is sent as it is; the rest as a PNG of what
+we read.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def as_image(path: Path) -> Image.Image:
 
 def _content(path: Path, pixels: np.ndarray, mode: str) -> tuple[bytes, str]:
     with Image.open(path) as stored:
-        if stored.format in PLAIN and stored.mode in ("1", "L", "RGB"):
+        still = getattr(stored, "n_frames", 1) == 1
+        if still and stored.format in PLAIN and stored.mode in ("1", "L", "RGB"):
             seen = np.asarray(stored.convert(mode))
             if seen.shape == pixels.shape and np.array_equal(seen, pixels):
                 return path.read_bytes(), path.suffix

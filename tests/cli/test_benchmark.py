@@ -8,7 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from personalize.cli.benchmark.command import make_parser, parse_overrides, settings_of
+from personalize.cli.benchmark import command
+from personalize.cli.benchmark.command import (
+    Benchmark,
+    Plan,
+    check_names,
+    make_parser,
+    parse_overrides,
+    settings_of,
+)
 from personalize.cli.benchmark.data import DataError, Subject, read_prompts, read_subjects
 from personalize.cli.benchmark.jobs import (
     PLACEHOLDER,
@@ -32,6 +40,8 @@ from personalize.cli.benchmark.results import (
     write_table,
 )
 from personalize.cli.benchmark.uploads import mask_to_send, picture_to_send
+from personalize.cli.client import ClientError
+from personalize.concepts.errors import DiskError
 from PIL import Image
 
 DREAMBENCH = """Classes
@@ -82,6 +92,17 @@ def test_dreambench_reads(folder):
     assert prompts.of(subjects["duck_toy"]) == ("a {} in the jungle", "a red {}")
     assert prompts.of(subjects["dog6"]) == ("a {} wearing a red hat",)
     assert [s.name for s in read_subjects(folder, ["dog6"])] == ["dog6"]
+
+
+def test_the_row_that_an_error_asks_for_is_read(folder):
+    (folder / "dog6").rename(folder / "my dog (old)")
+    with pytest.raises(DataError) as told:
+        read_subjects(folder, ["my dog (old)"])
+    row = re.search("Add the row '(.+)' \\(or", str(told.value))[1]
+    file = folder / "prompts_and_classes.txt"
+    file.write_text(DREAMBENCH.replace("dog6,dog", row), encoding="utf-8")
+    (subject,) = read_subjects(folder, ["my dog (old)"])
+    assert subject.class_word == "dog"
 
 
 def test_plain_files_do_as_well(folder):
@@ -143,6 +164,11 @@ def test_what_is_sent_shows_what_we_read(tmp_path):
     lying.save(tmp_path / "turned.png", exif=exif)
     content, ending = picture_to_send(tmp_path / "turned.png")
     assert ending == ".png" and np.array_equal(opened(content), noise)
+    frames = [Image.fromarray(noise), Image.fromarray(noise[::-1])]
+    frames[0].save(tmp_path / "moves.png", save_all=True, append_images=frames[1:])
+    content, _ = picture_to_send(tmp_path / "moves.png")
+    with Image.open(io.BytesIO(content)) as sent:
+        assert getattr(sent, "n_frames", 1) == 1 and np.array_equal(np.asarray(sent), noise)
     labels = np.zeros((16, 20), np.uint8)
     labels[4:12, 5:15] = 1
     Image.fromarray(labels).save(tmp_path / "labels.png")
@@ -199,6 +225,32 @@ def test_every_setting_is_an_option():
     assert settings_of(make_parser().parse_args(["data", *given])) == Settings(
         checkpoint="sd", clip="c", dino="d", images=2, sam="s", guidance=5.0
     )
+
+
+def listing(**combos):
+    """A node whose combos offer these names."""
+    return {"input": {"required": {name: [list(names), {}] for name, names in combos.items()}}}
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"sampler": "dim"}, "--sampler dim: the server does not list it. It has: ddim"),
+        ({"scheduler": "norm"}, "--scheduler norm: the server does not list it. It has: normal"),
+        ({"elite_global": "g", "elite_local": "l"}, "--elite-local l: the server does not list it"),
+        ({"clip_vision": "v", "clip_vision_loader": "KSampler"}, "KSampler .* has no input clip_n"),
+    ],
+)
+def test_names_that_the_server_does_not_list_are_told_at_once(change, told):
+    info = {
+        "CheckpointLoaderSimple": listing(ckpt_name=["sd"]),
+        "PersonalizeEvaluate": listing(clip_folder=["c"]),
+        "PersonalizeLoadELITE": listing(global_mapper=["g"], local_mapper=["in the same file"]),
+        "KSampler": listing(sampler_name=["ddim"], scheduler=["normal"]),
+    }
+    check_names(info, Settings("sd", "c"))
+    with pytest.raises(DataError, match=told):
+        check_names(info, Settings("sd", "c", **change))
 
 
 # --- jobs -------------------------------------------------------------------------------------
@@ -373,6 +425,53 @@ def test_results_come_back_and_half_written_ones_do_not(tmp_path):
     write(path, one)
     (cell.folder(tmp_path) / one.pictures[1]).unlink()
     assert read_drawn(tmp_path, cell, 0) is None
+
+
+def test_results_of_another_version_are_made_anew(tmp_path):
+    cell = Cell("dog6", "CatVersion", 1)
+    for text in ('{"made_by": "x", "concept": "c", "more": 1}', "[1]", "null"):
+        (cell.folder(tmp_path)).mkdir(parents=True, exist_ok=True)
+        (cell.folder(tmp_path) / "concept.json").write_text(text)
+        assert read_learned(tmp_path, cell) is None
+
+
+def test_a_page_that_another_program_has_open_does_not_end_the_run(tmp_path, capsys, monkeypatch):
+    """It is written with the next cell; only the last time somebody must be told that it is not."""
+    told = []
+
+    def write_once(*_):
+        told.append(1)
+        if len(told) == 1:
+            raise DiskError("index.html is open elsewhere.")
+        return tmp_path / "index.html"
+
+    monkeypatch.setattr(command, "write_page", write_once)
+    monkeypatch.setattr(Benchmark, "_run_cell", lambda self, job: True)
+    plan = Plan([Subject("ball", "ball", ())], None, 0, [command.MethodNode("Untouched")], (0, 1))
+    monkeypatch.setattr(Plan, "jobs", lambda self: 2)
+    Benchmark(None, plan, SETTINGS, tmp_path).run()
+    assert len(told) == 2 and "index.html is open elsewhere." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        (ClientError("/api/object_info: 404 Not Found"), "/api/object_info: 404 Not Found"),
+        (DiskError("No room on the disk."), "No room on the disk."),
+        (
+            ConnectionError("The ComfyUI at http://x does not answer."),
+            "at http://x does not answer",
+        ),
+    ],
+)
+def test_what_ends_the_run_is_told_in_its_own_words(monkeypatch, capsys, error, told):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(command, "_run", fails)
+    assert command.main(["data", "--checkpoint", "sd", "--clip", "c"]) == 2
+    out = capsys.readouterr().out
+    assert told in out and "Run the same command again" in out
 
 
 def test_a_changed_workflow_is_another_one():
