@@ -17,16 +17,16 @@ from .results import Result, score_names, write_text
 from .uploads import as_image
 
 THUMBNAIL_SIDE = 128
-TEXT = "CLIP-T"
-IMAGE = ("CLIP-I(masked)", "CLIP-I(FG)", "DINO-I", "CLIP-I")
+TEXT, CUT_OUT, _OVERALL = "CLIP-T", "CLIP-I(masked)", "overall"
+IMAGE = (CUT_OUT, "CLIP-I(FG)", "DINO-I", "CLIP-I")
 """The scores of likeness, the most telling first: the plots show the first one that is there."""
 
 MEANINGS = {
-    "CLIP-T": "follows the prompt",
+    TEXT: "follows the prompt",
     "CLIP-I": "like the references, by CLIP",
     "CLIP-I(FG)": "like the subject alone, by CLIP (DETEX)",
-    "CLIP-I(masked)": "like the subject, both cut out, by CLIP (CatVersion)",
-    "overall": "geometric mean of CLIP-T and CLIP-I(masked)",
+    CUT_OUT: "like the subject, both cut out, by CLIP (CatVersion)",
+    _OVERALL: "geometric mean of CLIP-T and CLIP-I(masked), of their means",
     "DINO-I": "like the references, by DINO",
     "DINO-I(FG)": "like the subject alone, by DINO (DETEX)",
     "identity": "same individual, by a model of your choice",
@@ -116,7 +116,7 @@ def meaning_of(name: str) -> str:
 
 
 def _deviation(results: Sequence[Result], name: str) -> str:
-    each = [mean(values) for values in _by_cell(results, name)]
+    each = _of_each_cell(results, name)
     return f' <span class="soft">±{stdev(each):.3f}</span>' if len(each) > 1 else ""
 
 
@@ -138,7 +138,7 @@ def _plots(results: Sequence[Result]) -> str:
     if likeness:
         drawn.append(_cloud(results, likeness))
     for name in names:
-        groups = {m: [mean(v) for v in _by_cell(_of(results, m), name)] for m in methods}
+        groups = {m: _of_each_cell(_of(results, m), name) for m in methods}
         drawn.append(bars(name, {m: values for m, values in groups.items() if values}))
     seconds = {
         m: [r.learned.seconds for r in _of(results, m) if r.learned] or [0.0] for m in methods
@@ -243,15 +243,25 @@ def _values(results: Iterable[Result], name: str) -> list[float]:
     return [row[name] for r in results for row in r.drawn.scores if name in row]
 
 
-def _by_cell(results: Sequence[Result], name: str) -> list[list[float]]:
-    """The values of each subject and seed that has any."""
+def _of_each_cell(results: Sequence[Result], name: str) -> list[float]:
+    """The score of each subject and seed that has it."""
     cells = dict.fromkeys(r.cell for r in results)
-    each = ([_values([r], name) for r in results if r.cell == cell] for cell in cells)
-    return [found for parts in each if (found := [v for part in parts for v in part])]
+    each = (_score([r for r in results if r.cell == cell], name) for cell in cells)
+    return [score for score in each if score is not None]
 
 
 def _score(results: Sequence[Result], name: str) -> float | None:
-    """The mean over all pictures, None if none has this score."""
+    """The mean over all pictures, None if none has this score.
+
+    The overall score is not the mean of the pictures' own, but that of the means of its two parts,
+    as in the tables of CatVersion (Zhao et al. 2023).
+    """
+    base, bracket, clip = name.partition(" (")
+    if base == _OVERALL:
+        text, image = (_score(results, f"{part}{bracket}{clip}") for part in (TEXT, CUT_OUT))
+        if text is None or image is None:
+            return None
+        return (max(text, 0.0) * max(image, 0.0)) ** 0.5
     values = _values(results, name)
     return mean(values) if values else None
 

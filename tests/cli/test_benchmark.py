@@ -550,5 +550,25 @@ def test_scores_that_only_some_have(tmp_path, results, folder):
     assert "CLIP-I(FG)" in page.text and not page.open
 
 
+def test_the_overall_score_is_that_of_the_means(tmp_path, folder):
+    """As CatVersion's tables have it, and Evaluate Concept; of each CLIP its own."""
+    cell = Cell("dog6", "Untouched", 0)
+    some = drawn(cell, tmp_path)
+    rows = tuple(
+        {"CLIP-T": text, "CLIP-I(masked)": image, "overall": (text * image) ** 0.5,
+         "CLIP-T (b)": 2 * text, "CLIP-I(masked) (b)": image, "overall (b)": 0.0}
+        for text, image in ((0.1, 0.9), (0.3, 0.1))
+    )  # fmt: skip
+    one = Drawn(some.made_by, 0, "a {}", "a dog", 0, some.pictures, rows, rows[0])
+    results = [Result(cell, None, one)]
+    text = write_page(tmp_path, results, read_subjects(folder), SETTINGS).read_text("utf-8")
+    head, row = re.search("<table>(<tr>.*?</tr>)(<tr>.*?</tr>)", text, re.DOTALL).groups()
+    names = re.findall("<th[^>]*>([^<]*)</th>", head)
+    values = re.findall("<td[^>]*>(.*?)</td>", row)
+    found = dict(zip(names, values, strict=True))
+    assert found["overall"] == f"{(0.2 * 0.5) ** 0.5:.4f}"
+    assert found["overall (b)"] == f"{(0.4 * 0.5) ** 0.5:.4f}"
+
+
 def test_a_page_of_nothing(tmp_path):
     assert "0 pictures" in write_page(tmp_path, [], [], SETTINGS).read_text("utf-8")
