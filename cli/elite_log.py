@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..concepts.disk import remove, write_whole
 from ..host.sampling import text_to_image
 from ..pictures.masks import MaskMarks
 from ..samplers.apply import apply_concept
@@ -102,8 +104,7 @@ class Log:
         last = report.step == report.steps
         if self._logged is None:
             self._logged = report.step - 1
-            if report.step == 1:
-                self._table.unlink(missing_ok=True)  # of another training
+            self._keep_lines_before(report.step)
         if report.step % self._every == 0 or last:
             self._line(report)
         if self._sheets is not None and (report.step % self._sample_every == 0 or last):
@@ -122,13 +123,32 @@ class Log:
         told = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         print(f"step {report.step}/{report.steps}  {told}", flush=True)
 
+    def _keep_lines_before(self, step: int) -> None:
+        """A training that was killed had gone further than the state that it goes on from; at the
+        first step the table is another training's."""
+        if not self._table.exists():
+            return
+        with self._table.open(newline="", encoding="utf-8") as file:
+            head, *rows = [row for row in csv.reader(file) if row] or [[]]
+        kept = [row for row in rows if row[0].isdigit() and int(row[0]) < step]
+        if not kept:
+            remove(self._table)
+            return
+        table = io.StringIO(newline="")
+        csv.writer(table).writerows([head, *kept])
+        write_whole(table.getvalue().encode(), self._table)
+
     def _append(self, row: dict[str, float]) -> None:
+        """A table that another program holds, as spreadsheets do, does not end the training."""
         new = not self._table.exists()
-        with self._table.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        try:
+            with self._table.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(row))
+                if new:
+                    writer.writeheader()
+                writer.writerow(row)
+        except OSError as error:
+            print(f"step {row['step']} is not in the table, which is open elsewhere: {error}")
 
 
 def _mean(values: Sequence[float]) -> float:
