@@ -98,7 +98,24 @@ def main(arguments: list[str]) -> int:
         print(f"There is no command {name!r}. Without a name they are listed.", file=sys.stderr)
         return 2
     register_pack()
-    return importlib.import_module(f"personalize.{found[0]}").main(rest)
+    command = importlib.import_module(f"personalize.{found[0]}")
+    try:
+        return command.main(rest)
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not _is_a_sentence(error):
+            raise
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _is_a_sentence(error: Exception) -> bool:
+    """Does it say what was expected and what to do? Of any other error the whole trace is shown."""
+    host = importlib.import_module("personalize.cli.comfyui").HostError
+    ours = importlib.import_module("personalize.concepts.errors").PersonalizeError
+    return isinstance(error, (host, ours))
 
 
 if __name__ == "__main__":

@@ -117,7 +117,8 @@ def main(arguments: Sequence[str]) -> int:
     args = parser().parse_args(arguments)
     host = comfyui_folder(args.comfyui)
     if host is None:
-        print("There is no ComfyUI. Name its folder with --comfyui.", file=sys.stderr)
+        where = "" if args.comfyui is None else f" in {args.comfyui}"
+        print(f"There is no ComfyUI{where}. Name its folder with --comfyui.", file=sys.stderr)
         return 2
     processes = start_processes(wants_cpu())
     if processes is None:
@@ -134,6 +135,9 @@ def main(arguments: Sequence[str]) -> int:
     except (PersonalizeError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nStopped: the same command goes on with the next step.", file=sys.stderr)
+        return 130
     finally:
         if isinstance(processes, Accelerated):
             processes.end()
@@ -252,6 +256,16 @@ def as_written(encoder: EliteEncoder, args: argparse.Namespace) -> EliteEncoder:
     return as_type(named, torch.float16) if args.half else named
 
 
+def templates_of(file: Path | None) -> str:
+    """A prompt a line; empty for the stage's own. Raises TrainingError for what is no text."""
+    from ..concepts.errors import TrainingError
+
+    try:
+        return file.read_text(encoding="utf-8-sig") if file else ""
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{file} is no text in UTF-8: {error}. Save it as UTF-8.") from error
+
+
 def config_of_options(args: argparse.Namespace) -> EliteConfig:
     from ..training.elite.config import EliteConfig
 
@@ -263,7 +277,7 @@ def config_of_options(args: argparse.Namespace) -> EliteConfig:
         train_seed=args.seed,
         resolution=args.resolution,
         flip=not args.no_flip,
-        templates=args.templates.read_text(encoding="utf-8") if args.templates else "",
+        templates=templates_of(args.templates),
         weight_decay=args.weight_decay,
         precision=args.precision,
         gradient_checkpointing=args.gradient_checkpointing,

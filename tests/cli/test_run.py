@@ -6,7 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from personalize.cli import run
+from personalize.cli.comfyui import HostError
 from personalize.cli.run import FOLDERS, commands, listing, main, name_of
+from personalize.concepts.errors import PictureError
+from personalize.tools import published
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {module: line for found in commands().values() for module, line in found.items()}
@@ -35,6 +39,37 @@ def test_without_a_name_the_commands_are_listed(capsys):
 def test_an_unknown_name_is_told(capsys):
     assert main(["nonsense"]) == 2
     assert "There is no command 'nonsense'." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error, code, told",
+    [
+        (HostError("There is no ComfyUI."), 1, "There is no ComfyUI.\n"),
+        (PictureError("Paint the subject white."), 1, "Paint the subject white.\n"),
+        (KeyboardInterrupt(), 130, "\nStopped.\n"),
+    ],
+)
+def test_what_ends_a_command_is_a_sentence(monkeypatch, capsys, error, code, told):
+    monkeypatch.setattr(run, "register_pack", lambda: None)  # the tests have done so
+    monkeypatch.setattr(published, "main", ends_with(error), raising=False)
+    monkeypatch.setattr(run, "commands", lambda: {"tools": {"tools.published": "a line"}})
+    assert main(["published"]) == code
+    assert capsys.readouterr().err == told
+
+
+def test_an_error_that_nobody_wrote_a_sentence_for_is_shown_whole(monkeypatch):
+    monkeypatch.setattr(run, "register_pack", lambda: None)
+    monkeypatch.setattr(published, "main", ends_with(ZeroDivisionError()), raising=False)
+    monkeypatch.setattr(run, "commands", lambda: {"tools": {"tools.published": "a line"}})
+    with pytest.raises(ZeroDivisionError):
+        main(["published"])
+
+
+def ends_with(error):
+    def command(arguments):
+        raise error
+
+    return command
 
 
 @pytest.mark.parametrize("door", ["cli/run.py", "tools/run.py"])
