@@ -31,6 +31,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from ..cli.comfyui import ROOT, OnCpu, prepare_host
+from ..concepts.disk import write_whole
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -131,9 +132,7 @@ class Study:
         file = self._file(subject, way, self.prompts, LEAK_PROMPTS).with_suffix(".json")
         if not file.is_file():
             figures = self.measure(subject, way, self.concept(subject, way))
-            part = file.with_suffix(".part")
-            part.write_text(json.dumps(figures), encoding="utf-8")
-            part.rename(file)
+            write_whole(json.dumps(figures).encode(), file)
         return json.loads(file.read_text(encoding="utf-8"))
 
     def _file(self, subject: Subject, way: Way, *more: int) -> Path:

@@ -24,6 +24,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..cli.comfyui import ROOT, device_name, wants_cpu
+from ..concepts.disk import write_whole
 from ..miniature.files import CHECKPOINT, JUDGES, VISION, WEIGHTS, BadWeights
 from ..miniature.subjects import Jury, Scores, Subject, face, mean_scores, prompts_for, thing
 from .miniature_models import SIZE
@@ -183,9 +184,8 @@ class Trials:
             "judged_by": self._judges_of(trial.subject),
             "moments": [asdict(moment) for moment in moments],
         }
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-        part.rename(file)  # the last thing to happen: what is there is whole
+        # the last thing to happen: where there is one, its pictures are there, too
+        write_whole(json.dumps(kept, indent=1).encode(), file)
 
     def _file(self, trial: Trial) -> Path:
         recipe, subject = RECIPES[trial.recipe], subject_named(trial.subject)
