@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from ..cli.comfyui import device_name
+from ..miniature.files import WEIGHTS
 from ..miniature.subjects import Jury, Scores, mean_scores, prompts_for
 from . import claims, plans
 from .anchors import anchors, sentence
@@ -29,9 +30,12 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def methods_table(results: Results, plan: Plan) -> str:
-    """A table for things with each number of pictures, and one for faces."""
-    parts = []
+def methods_table(results: Results, plan: Plan, weights: Path = WEIGHTS) -> str:
+    """A table for things with each number of pictures, and one for faces.
+
+    weights: folder of the judges that say what other individuals reach
+    """
+    jury, parts = Jury.load(weights), []
     for kind in ("thing", "face"):
         for shots in plan.shots_of(kind):
             found = [
@@ -39,9 +43,9 @@ def methods_table(results: Results, plan: Plan) -> str:
             ]
             names = by_subject(results, "class", 0, kind) or by_subject(results, "ti", shots, kind)
             title = f"{len(names)} {kind}s, {counted(shots)} each"
-            bars = sentence(anchors(Jury.load(), [subject_named(name) for name in names]))
-            table = markdown(HEAD, [row for row in found if row])
-            parts.append(f"**{title}**\n\n{table}\n\n{bars}")
+            parts += [f"**{title}**", markdown(HEAD, [row for row in found if row])]
+            if names:
+                parts.append(sentence(anchors(jury, [subject_named(name) for name in names])))
     return "\n\n".join(parts)
 
 
@@ -178,12 +182,11 @@ SHOWN = 8
 """Prompts on a sheet: more are too many to look at."""
 
 
-def methods_sheet(results: Results, plan: Plan, kind: str) -> Image.Image:
+def methods_rows(results: Results, plan: Plan, kind: str) -> list[Row]:
     """The first two subjects of a kind, a row a method, learned from the most pictures."""
-    names = [name for name in plan.subjects if name.startswith(kind)][:2]
     shots = max(plan.shots_of(kind))
     rows = []
-    for name in names:
+    for name in shown_subjects(plan, kind):
         references = list(subject_named(name).references.first(shots).pictures)
         for key, recipe in RECIPES.items():
             found = by_subject(
@@ -192,7 +195,16 @@ def methods_sheet(results: Results, plan: Plan, kind: str) -> Image.Image:
             if name in found:
                 rows.append(sheet_row(recipe.title, found[name], references))
                 references = ()
-    prompts = [p.about("...") for p in prompts_for(subject_named(names[0]), plan.prompts)[:SHOWN]]
+    return rows
+
+
+def shown_subjects(plan: Plan, kind: str) -> list[str]:
+    return [name for name in plan.subjects if name.startswith(kind)][:2]
+
+
+def methods_sheet(rows: Sequence[Row], plan: Plan, kind: str) -> Image.Image:
+    first, shots = subject_named(shown_subjects(plan, kind)[0]), max(plan.shots_of(kind))
+    prompts = [p.about("...") for p in prompts_for(first, plan.prompts)[:SHOWN]]
     return draw_sheet(f"{kind}s learned from {counted(shots)}, ELITE from one", prompts, rows)
 
 
@@ -201,11 +213,17 @@ def sheet_row(title: str, outcome: Outcome, references: Sequence = ()) -> Row:
     return Row(title, list(outcome.pictures()[:SHOWN]), captions, references)
 
 
-def layers_sheet(results: Results, plan: Plan) -> Image.Image:
-    """A row for each pair of layers, for the first two things."""
+def layers_shown(results: Results) -> list[str]:
+    """The first two things that were run with residuals in every pair of layers."""
+    places = list(layer_places(results).values())
+    things = [name for name in (places[0] if places else ()) if name.startswith("thing")]
+    return [name for name in things if all(name in found for found in places)][:2]
+
+
+def layers_sheet(results: Results, plan: Plan, names: Sequence[str]) -> Image.Image:
+    """A row for each pair of layers, for each of these things."""
     places, rows = layer_places(results), []
-    names = [name for name in next(iter(places.values())) if name.startswith("thing")]
-    for name in names[:2]:
+    for name in names:
         references = list(subject_named(name).references.first(max(plan.shots)).pictures)
         for title, found in places.items():
             rows.append(sheet_row(f"{name}, {title}", found[name], references))
@@ -227,10 +245,11 @@ def curves_picture(results: Results, plan: Plan) -> Image.Image:
         lines = {}
         for variant in VARIANTS:
             outcomes = list(curves_of(results, variant).values())
-            lines[variant.title] = [
-                (moments[0].step, sum(map(value, moments)) / len(moments))
-                for moments in zip(*(o.moments for o in outcomes), strict=True)
-            ]
+            if outcomes:
+                lines[variant.title] = [
+                    (moments[0].step, sum(map(value, moments)) / len(moments))
+                    for moments in zip(*(o.moments for o in outcomes), strict=True)
+                ]
         panels.append(draw_panel(title, lines))
     width, height = panels[0].size
     picture = Image.new("RGB", (2 * width, 2 * height), "white")
@@ -241,9 +260,12 @@ def curves_picture(results: Results, plan: Plan) -> Image.Image:
 
 def pictures_of(results: Results, plan: Plan) -> dict[str, Image.Image]:
     """Every sheet whose trials were run, by name."""
-    made = {f"{kind}s": methods_sheet(results, plan, kind) for kind in ("thing", "face")}
-    if layer_places(results):
-        made["layers"] = layers_sheet(results, plan)
+    made = {}
+    for kind in ("thing", "face"):
+        if rows := methods_rows(results, plan, kind):
+            made[f"{kind}s"] = methods_sheet(rows, plan, kind)
+    if names := layers_shown(results):
+        made["layers"] = layers_sheet(results, plan, names)
     if any(curves_of(results, variant) for variant in VARIANTS):
         made["curves"] = curves_picture(results, plan)
     return made
@@ -325,7 +347,9 @@ another, each is told. {decided}
 """
 
 
-def write_report(results: Results, plan: Plan, digest: str, folder: Path) -> Path:
+def write_report(
+    results: Results, plan: Plan, digest: str, folder: Path, weights: Path = WEIGHTS
+) -> Path:
     """Write study.md and its pictures into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = pictures_of(results, plan)
@@ -348,7 +372,7 @@ def write_report(results: Results, plan: Plan, digest: str, folder: Path) -> Pat
         settings="; ".join(_settings(recipe) for recipe in RECIPES.values() if recipe.settings),
         curve_faces=len(curves_of(results, claims.TI)),
         curve_prompts=plan.curve_prompts,
-        methods_table=methods_table(results, plan),
+        methods_table=methods_table(results, plan, weights),
         margin_table=margin_table(results, plan),
         catversion_table=catversion_table(results, plan),
         layers_table=layers_table(results, plan),

@@ -130,6 +130,18 @@ def test_a_report_so_far_says_what_is_missing(results, tmp_path) -> None:
 
 
 @pytest.mark.host
+def test_a_report_of_the_very_first_trials_is_written(results, tmp_path) -> None:
+    """Whenever a study is looked at: no face yet, one pair of layers, one of the curves."""
+    things = {t: o for t, o in results.items() if t.subject.startswith("thing")}
+    first = {t: o for t, o in things.items() if t.recipe == "class"}
+    layer = next(t for t in things if dict(t.changes).get("last_layer"))
+    curve = next(t for t in results if t.at)
+    some = {**first, layer: results[layer], curve: results[curve]}
+    text = report.write_report(some, SMALL, "0" * 64, tmp_path).read_text(encoding="utf-8")
+    assert [f"study-{n}.webp" in text for n in ("things", "faces", "curves")] == [True, False, True]
+
+
+@pytest.mark.host
 def test_two_shares_are_the_whole(bench, wanted, results, capsys) -> None:
     run_all(bench, wanted, (0, 2))
     run_all(bench, wanted, (1, 2))
