@@ -5,6 +5,8 @@ The pack's own nodes say which settings there are: a recipe's inputs become the 
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,8 +39,10 @@ class Studio:
 
     @classmethod
     def open(cls, folder: Path, weights: Path = WEIGHTS) -> Studio:
-        """Start the host in this process and load the miniature."""
-        prepare_host(None, make_base_directory())
+        """Start the host in this process, on folders of its own, and load the miniature."""
+        base = make_base_directory()
+        atexit.register(shutil.rmtree, base, ignore_errors=True)
+        prepare_host(None, base)
         return cls(load_miniature(weights), folder)
 
     @staticmethod

@@ -17,7 +17,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+
+import torch
 
 from ..cli.comfyui import ROOT, OnCpu, prepare_host
 from ..miniature.files import WEIGHTS, BadWeights
@@ -66,9 +69,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--share", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--cpu", action=OnCpu)
     options = parser.parse_args(arguments)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # the workers hear of it when they start; here torch is there already
+    torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
     plan = SMALL if options.small else Plan()
     planned, table = PARTS[options.part or "claims"]
+    if table is report.methods_table:
+        table = partial(report.methods_table, weights=options.weights)
     try:
         trials = Trials(options.folder, options.weights)
         wanted = planned(plan, available(options.weights))
@@ -88,7 +94,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     print(f"\n{table(results, plan)}")
     if options.part is None:
-        print(f"\nwritten: {report.write_report(results, plan, trials.digest, options.docs)}")
+        page = report.write_report(results, plan, trials.digest, options.docs, options.weights)
+        print(f"\nwritten: {page}")
     return 0
 
 
