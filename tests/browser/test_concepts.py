@@ -11,6 +11,8 @@ from personalize.host.card_pictures import write_pictures
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 
+TAB = "personalize-concepts-tab-button"
+TAB_BUTTON = f".{TAB}, [data-testid={TAB}]"  # a class up to frontend 1.47 at least, then a test id
 HOSTILE = "<img src=x onerror=document.title='hacked'>"
 
 
@@ -33,7 +35,7 @@ def put(path, method, placeholder, class_word, attributes=()):
 
 
 def open_sidebar(page):
-    page.find(".personalize-concepts-tab-button").click()
+    page.find(TAB_BUTTON).click()
     page.find(".personalize-shelf").wait_for()
 
 

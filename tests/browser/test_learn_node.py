@@ -97,7 +97,7 @@ def test_the_page_does_not_grow_over_a_thousand_steps(page):
     for output, name in enumerate(("model", "clip", "vae")):
         page.link(base, output, train, name)
     page.link(pictures, 0, train, "images")
-    page.load(page.tab.evaluate("window.app.rootGraph.serialize()"))
+    page.load(page.saved())
     page.center_on(train, 0.8)
     devtools = page.tab.context.new_cdp_session(page.tab)
     devtools.send("Performance.enable")
@@ -136,7 +136,7 @@ def test_presets_are_seen_and_advanced_inputs_are_folded(page, renderer):
     page.set_widget(train, "preset", "fast")
 
     # an older workflow, whose steps were not those of its preset
-    saved = page.tab.evaluate("window.app.rootGraph.serialize()")
+    saved = page.saved()
     values = saved["nodes"][0]["widgets_values"]
     values[values.index(25)] = 320
     page.load(saved)
@@ -156,13 +156,13 @@ def test_presets_are_seen_and_advanced_inputs_are_folded(page, renderer):
         page.find("[data-testid=advanced-inputs-button]").click()
         page.find("[data-node-id]").get_by_text("templates").first.wait_for()
     page.set_widget(train, "steps", 26)
-    page.load(page.tab.evaluate("window.app.rootGraph.serialize()"))
+    page.load(page.saved())
     assert (read()["preset"], read()["steps"]) == ("custom", 26)
 
 
 def test_how_long_it_takes_is_read_whole_however_narrow_the_node_is(page):
     train = page.add_node("PersonalizeTrainDETEX", (0, 0))
-    page.load(page.tab.evaluate("window.app.rootGraph.serialize()"))
+    page.load(page.saved())
     page.center_on(train, 0.8)
     workflow = page.tab.evaluate("String(app.rootGraph.id)")
     status = STATUS | LONG | {"workflow": workflow, "node": str(train)}

@@ -10,6 +10,7 @@ import torch
 from personalize.miniature.files import CHECKPOINT
 from personalize.miniature.subjects import Jury, prompts_for, thing
 from personalize.tests.browser.renderers import CANVAS_AT_NIGHT
+from personalize.tests.browser.test_concepts import open_sidebar
 from PIL import Image
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
@@ -157,7 +158,7 @@ def test_learn_stop_go_on_save_and_draw(page, server):
     assert page.wait(first).status == "success"
     stopped = points(page)
     assert 8 <= stopped < STEPS and act(page).inner_text() == "Go on"
-    page.find(".personalize-concepts-tab-button").click()
+    open_sidebar(page)
     page.find(".personalize-card[data-name='mug.safetensors']").wait_for()
 
     # it goes on from there and is watched, and the sidebar follows
@@ -235,7 +236,7 @@ def test_two_trainings_one_in_a_subgraph_and_a_hidden_tab(page):
         }""",
         other,
     )
-    page.load(page.tab.evaluate("window.app.rootGraph.serialize()"))
+    page.load(page.saved())
     page.center_on(studio.train, 0.8)
     open_subgraph = "id => app.canvas.setGraph(app.rootGraph.getNodeById(id)?.subgraph)"
 

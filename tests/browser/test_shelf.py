@@ -158,7 +158,7 @@ def test_the_trash_gives_back_and_a_concept_is_shared(page, folder):
 
 def test_a_load_concept_with_a_missing_file_says_so(page):
     load = page.add_node("PersonalizeLoadConcept", (0, 0), concept_name="my-dog.safetensors")
-    saved = page.tab.evaluate("window.app.rootGraph.serialize()")
+    saved = page.saved()
     values = saved["nodes"][0]["widgets_values"]
     values[values.index("my-dog.safetensors")] = "gone.safetensors"
     page.load(saved)

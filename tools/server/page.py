@@ -134,13 +134,21 @@ class ComfyPage:
         self.tab.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
         self.wait_for_frames()
 
+    def saved(self) -> dict[str, Any]:
+        """The shown workflow as its file has it.
+
+        What has no value is left out there; between page and test it would come through as null,
+        which the frontend need not take.
+        """
+        return json.loads(self.tab.evaluate("JSON.stringify(window.app.rootGraph.serialize())"))
+
     def load_prompt(self, prompt: Workflow) -> dict[str, int]:
         """Open a workflow in the API format; return the number that each node has got."""
         ids = {key: number for number, key in enumerate(prompt, start=1)}
         numbered = {str(ids[key]): _linked(node, ids) for key, node in prompt.items()}
         self.tab.evaluate("prompt => window.app.loadApiJson(prompt, 'test')", numbered)
         # Only a graph that was saved and loaded has an id of its own, as those of users do.
-        self.load(self.tab.evaluate("window.app.rootGraph.serialize()"))
+        self.load(self.saved())
         return ids
 
     def queue(self) -> str:
