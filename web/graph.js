@@ -4,6 +4,7 @@ import { app } from "../../scripts/app.js"
 
 const GAP = 60
 const TITLE = 40 // pixels above a node's place that its title takes, and some air
+const FOOT = 50 // pixels that Nodes 2.0 may add under a node once it is drawn: a badge, a button for more inputs
 const MOST_HOPS = 100
 const FRAMES = 4 // until a new node has been drawn and measured
 
@@ -140,21 +141,26 @@ function drawn() {
  */
 export function freePlace(graph, size, wanted) {
   const [x, top] = wanted
-  const [width, height] = size
+  const width = size[0]
+  const height = size[1] + (LiteGraph.vueNodesMode ? FOOT : 0)
+  const boxes = graph.nodes.map((node) => [...node.pos, ...drawnSize(node)])
   let y = top
   for (;;) {
-    const inTheWay = graph.nodes.filter(
-      ({ pos, size: other }) =>
-        pos[0] < x + width + GAP / 2 && x < pos[0] + other[0] + GAP / 2 && pos[1] - TITLE < y + height && y - TITLE < pos[1] + other[1],
+    const inTheWay = boxes.filter(
+      ([left, up, wide, high]) =>
+        left < x + width + GAP / 2 && x < left + wide + GAP / 2 && up - TITLE < y + height && y - TITLE < up + high,
     )
     if (!inTheWay.length) return [x, y]
-    y = Math.max(...inTheWay.map(({ pos, size: other }) => pos[1] + other[1])) + TITLE + 10
+    y = Math.max(...inTheWay.map(([, up, , high]) => up + high)) + TITLE + 10
   }
 }
+
+/** As large as a node is seen: from frontend 1.58 on at the latest, Nodes 2.0 does not write that into `size`. */
+const drawnSize = (node) => node.renderingSize ?? node.size
 
 /**
  * The place to the right of a node.
  * @param {any} node
  * @returns {[number, number]}
  */
-export const besides = (node) => [node.pos[0] + node.size[0] + GAP, node.pos[1]]
+export const besides = (node) => [node.pos[0] + drawnSize(node)[0] + GAP, node.pos[1]]

@@ -16,6 +16,7 @@ from personalize.tests.browser.test_concepts import (
     put,
     suggestions,
 )
+from personalize.tools.server.page import Renderer
 
 __all__ = ["folder"]  # the fixture
 pytestmark = [pytest.mark.server, pytest.mark.browser]
@@ -47,7 +48,17 @@ UNDONE = """() => {
     const tracker = app.extensionManager.workflow.activeWorkflow.changeTracker
     return app.graph.nodes.length === 5 && !tracker._restoringState
 }"""
-BOXES = "app.graph.nodes.map(n => [n.pos[0], n.pos[1] - 30, n.size[0], n.size[1] + 30])"
+BOXES = """() => app.graph.nodes.map(({ id, pos, size }) => {
+    const drawn = document.querySelector(`[data-node-id="${id}"]`)
+    const width = Math.max(size[0], drawn?.offsetWidth ?? 0)
+    return [pos[0], pos[1] - 30, width, Math.max(size[1] + 30, drawn?.offsetHeight ?? 0)]
+})"""
+"""Of each node, its title included; Nodes 2.0 may draw it larger than its size."""
+MADE = "type => LiteGraph.createNode(type).size[1]"
+FREE = """async type => {
+    const { freePlace } = await import("/extensions/personalize/graph.js")
+    return freePlace(app.canvas.graph, LiteGraph.createNode(type).size, [0, 0])
+}"""
 FIND = """async texts => {
     const { mentionsIn } = await import("/extensions/personalize/concepts/mentions.js")
     return texts.map(text => mentionsIn(text).map(m => [m.start, m.end, m.word, m.weight, m.exact]))
@@ -107,6 +118,7 @@ def overlapping(page):
         (x, y, w, h), (x2, y2, w2, h2) = one, other
         return x < x2 + w2 and x2 < x + w and y < y2 + h2 and y2 < y + h
 
+    page.wait_for_frames(10)  # new nodes are drawn then
     return [pair for pair in combinations(page.tab.evaluate(BOXES), 2) if over(*pair)]
 
 
@@ -208,6 +220,15 @@ def test_an_insertion_between_linked_nodes_is_one_step_of_undo_and_of_redo(page)
         page.tab.keyboard.press("Control+y")
         page.tab.wait_for_function(f"({STEPS})()[1] === 0")
         assert click_beside() == (after, [steps + 1, 0])
+
+
+@pytest.mark.parametrize("renderer", [Renderer.NODES_2], indirect=True)
+def test_a_new_node_has_room_as_large_as_it_will_be_drawn(page):
+    """Only then is its size known; here it would just fit above another as large as it is made."""
+    page.add_node("KSampler", (0, page.tab.evaluate(MADE, "PersonalizeSaveConcept") + 41))
+    page.wait_for_frames(10)
+    page.add_node("PersonalizeSaveConcept", page.tab.evaluate(FREE, "PersonalizeSaveConcept"))
+    assert not overlapping(page)
 
 
 def test_apply_here_keeps_the_concepts_that_the_prompt_knows(page):
