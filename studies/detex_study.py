@@ -24,14 +24,16 @@ import argparse
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import cycle, islice, permutations
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from ..cli.comfyui import ROOT, OnCpu, prepare_host
 from ..concepts.disk import write_whole
+from .means import standard_error
+from .recipes import PLACEHOLDER
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from .miniature_models import Miniature
 
 FOLDER = ROOT / ".study"
-PLACEHOLDER, MAIN = "<it>", "DETEX"
+MAIN = "DETEX"
 LEAK_PROMPTS = 8
 TABLES = {
     "Five prompts": {
@@ -243,17 +245,29 @@ class Study:
         return torch.cat(pictures).clone()
 
 
-def config_of(subject: Subject, way: Way, settings: Mapping[str, Any]) -> Any:
+def config_type(way: Way) -> type[Any]:
+    """The class of a way's config, by its name: the ways are listed before the host is there."""
     from ..training.custom_diffusion import CustomDiffusionConfig
     from ..training.detex import DetexConfig
     from ..training.textual_inversion import TextualInversionConfig
 
     kinds = {c.__name__: c for c in (TextualInversionConfig, CustomDiffusionConfig, DetexConfig)}
+    return kinds[way.config]
+
+
+def changed(way: Way, tried: Mapping[str, Any]) -> Way:
+    """A way with other settings, as far as its method has them."""
+    known = {field.name for field in fields(config_type(way))} if way.config else set()
+    own = {name: value for name, value in tried.items() if name in known}
+    return replace(way, settings={**way.settings, **own}) if own else way
+
+
+def config_of(subject: Subject, way: Way, settings: Mapping[str, Any]) -> Any:
     noun = "init_word" if way.config == "TextualInversionConfig" else "class_word"
     own = {noun: subject.class_word}
     if way.has_attributes:
         own["pose_word"] = "view"  # the things of the world are rigid
-    return kinds[way.config](**{**settings, **own, **way.settings})
+    return config_type(way)(**{**settings, **own, **way.settings})
 
 
 def name_of(subject: Subject, way: Way) -> str:
@@ -344,11 +358,9 @@ def table(results: Results, columns: Mapping[str, str]) -> list[str]:
 
 
 def cell(values: Sequence[float]) -> str:
-    return f"{mean(values):.2f}" + (f" ± {error(values):.2f}" if len(values) > 1 else "")
-
-
-def error(values: Sequence[float]) -> float:
-    return stdev(values) / len(values) ** 0.5
+    """The mean, with its standard error where there are several."""
+    error = f" ± {standard_error(values):.2f}" if len(values) > 1 else ""
+    return f"{mean(values):.2f}{error}"
 
 
 def comparison(results: Results, one: str, other: str) -> list[str]:
@@ -357,7 +369,7 @@ def comparison(results: Results, one: str, other: str) -> list[str]:
     lines = [f"{one} minus {other}, mean and standard error of {len(results[one])} subjects:"]
     for name, key in keys.items():
         apart = [a[key] - b[key] for a, b in zip(results[one], results[other], strict=True)]
-        lines.append(f"- {name}: {mean(apart):+.3f} ± {error(apart):.3f}")
+        lines.append(f"- {name}: {mean(apart):+.3f} ± {standard_error(apart):.3f}")
     return lines
 
 
@@ -406,9 +418,7 @@ def main(arguments: Sequence[str]) -> int:
     subjects = [thing(number) for number in options.numbers or counted]
     for subject in subjects:
         for name in options.ways:
-            own = EVERY_WAY[name]
-            way = replace(own, settings={**own.settings, **tried}) if own.config else own
-            figures = study.figures(subject, way)
+            figures = study.figures(subject, changed(EVERY_WAY[name], tried))
             results[name].append(figures)
             shown = ", ".join(f"{k} {v:.2f}" for k, v in figures.items())
             print(f"{subject.name}, {name}: {shown}", flush=True)

@@ -15,10 +15,13 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from ..cli.comfyui import OnCpu, prepare_host
+from .means import standard_error
+from .recipes import FIVE_WORDS, PLACEHOLDER
+from .sheets import to_image
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
     from ..miniature.subjects import Jury, Prompt, Scores, Subject
     from .miniature_models import Miniature
 
-PLACEHOLDER = "<it>"
-FIVE = " ".join([PLACEHOLDER, *(f"<it:word{n}>" for n in range(1, 5))])
 EDIT, GENERATE = 0.6, 0.8  # lambda of the paper
 LAMBDAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
 SHOWN = 6  # individuals on a sheet
@@ -83,7 +84,7 @@ def ablation(encoder: EliteEncoder, models: Miniature, subject: Subject) -> Ways
         GLOBAL: Way(concept, PLACEHOLDER),
         NAMED: Way(concept, named),
         **(details if encoder.local_stage else {}),
-        ALL_WORDS: Way(concept, FIVE),
+        ALL_WORDS: Way(concept, FIVE_WORDS),
     }
 
 
@@ -93,17 +94,18 @@ def lambdas(encoder: EliteEncoder, models: Miniature, subject: Subject) -> Ways:
 
 
 def combinations(encoder: EliteEncoder, models: Miniature, subject: Subject) -> Ways:
-    """Each picture is encoded alone; words and details are combined in every way."""
-    if encoder.local_stage is None:
-        return word_combinations(encoder, models, subject)
+    """Each picture is encoded alone; words, and details where the encoder has some, are combined
+    in every way."""
     import torch
 
-    alone = [encoded(encoder, models, subject, n) for n in range(len(subject.references.pictures))]
+    alone = [encoded(encoder, models, subject, n) for n in range(len(subject.references))]
     first = alone[0]
     words = {
         "of the first": first.words,
         "mean": {k: torch.stack([c.words[k] for c in alone]).mean(0) for k in first.words},
     }
+    if encoder.local_stage is None:
+        return {f"words {a}": Way(replace(first, words=w), PLACEHOLDER) for a, w in words.items()}
     local = [concept.tensors["local"] for concept in alone]
     details = {
         "of the first": local[0],
@@ -116,19 +118,6 @@ def combinations(encoder: EliteEncoder, models: Miniature, subject: Subject) -> 
         )
         for a, w in words.items()
         for b, d in details.items()
-    }
-
-
-def word_combinations(encoder: EliteEncoder, models: Miniature, subject: Subject) -> Ways:
-    """The words of several pictures, of an encoder that has no details."""
-    import torch
-
-    alone = [encoded(encoder, models, subject, n) for n in range(len(subject.references.pictures))]
-    first = alone[0]
-    mean = {k: torch.stack([c.words[k] for c in alone]).mean(0) for k in first.words}
-    return {
-        "words of the first": Way(first, PLACEHOLDER),
-        "words mean": Way(replace(first, words=mean), PLACEHOLDER),
     }
 
 
@@ -222,7 +211,7 @@ def table(results: Sequence[Drawn]) -> list[str]:
         cells = []
         for column in COLUMNS.values():
             values = [of_subject(drawn, way, column) for drawn in results]
-            error = f" ± {spread(values):.3f}" if column == "likeness" else ""
+            error = f" ± {standard_error(values):.3f}" if column == "likeness" else ""
             cells.append(f"{mean(values):.3f}{error}")
         lines.append(f"| {way} | " + " | ".join(cells) + " |")
     return lines
@@ -234,14 +223,9 @@ def comparison(results: Sequence[Drawn], better: str, worse: str, column: str) -
     above = sum(gain > 0 for gain in gains)
     title = next(title for title, name in COLUMNS.items() if name == column)
     return (
-        f"{title}: '{better}' minus '{worse}' is {mean(gains):+.3f} ± {spread(gains):.3f}, above "
-        f"in {above} of {len(gains)}"
+        f"{title}: '{better}' minus '{worse}' is {mean(gains):+.3f} ± "
+        f"{standard_error(gains):.3f}, above in {above} of {len(gains)}"
     )
-
-
-def spread(values: Sequence[float]) -> float:
-    """Standard error of the mean."""
-    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
 
 
 CLAIMS = (
@@ -277,7 +261,6 @@ def report(what: str, encoder: EliteEncoder, results: Sequence[Drawn]) -> str:
 
 def sheet(results: Sequence[Drawn]) -> Image.Image:
     """A row a subject: the picture that was encoded, then each way, another prompt in each row."""
-    import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
     from .miniature_models import SIZE
@@ -296,8 +279,7 @@ def sheet(results: Sequence[Drawn]) -> Image.Image:
         pictures = [drawn.subject.references.pictures[0]]
         pictures += [drawn.pictures[way][which] for way in ways]
         for column, picture in enumerate(pictures):
-            pixels = (picture.clamp(0, 1) * 255).round().byte().numpy()
-            canvas.paste(Image.fromarray(np.asarray(pixels)), (column * (SIZE + gap), top))
+            canvas.paste(to_image(picture), (column * (SIZE + gap), top))
         text = _prompt_of(drawn, which)
         pen.text((0, top + SIZE + 2), text, "black", font)
     return canvas

@@ -15,6 +15,8 @@ from ..miniature.subjects import Subject
 from .miniature_models import GUIDANCE, SIZE, STEPS
 
 PLACEHOLDER = "<it>"
+FIVE_WORDS = " ".join([PLACEHOLDER, *(f"<it:word{n}>" for n in range(1, 5))])
+"""How a prompt names all that ELITE's encoder has made of a picture."""
 DRAWING = {"steps": STEPS, "cfg": GUIDANCE, "sampler": "euler", "scheduler": "normal"}
 """How every picture is sampled."""
 
@@ -119,7 +121,7 @@ RECIPES = {
     "elite-word": Recipe("ELITE, its word alone", details=0.0, part=True, **_ELITE),
     "elite-five": Recipe(
         "ELITE, all five words",
-        naming=" ".join([PLACEHOLDER, *(f"<it:word{n}>" for n in range(1, 5))]),
+        naming=FIVE_WORDS,
         details=0.0,
         part=True,
         **_ELITE,

@@ -17,6 +17,7 @@ from personalize.studies.detex_study import (
     WAYS,
     Study,
     Way,
+    changed,
     comparison,
     compression,
     leak_prompts,
@@ -58,6 +59,16 @@ def test_what_is_drawn_for_a_swap():
     asked = "photo of a <it> with <it:pose2> view in <it:background1> background"
     assert swap_prompt(subject, way, 1, 0) == swap_prompt(subject, POSE_NAMED, 1, 0) == asked
     assert swap_prompt(subject, Way(), 1, 0) == "photo of a mug"
+
+
+def test_what_is_tried_is_set_where_a_method_has_it():
+    """Nothing of a way is another, its kept outcomes neither, where nothing of it was tried."""
+    tried = {"steps": 3, "prior_weight": 0.0}
+    assert changed(WAYS[MAIN], tried).settings == {**WAYS[MAIN].settings, **tried}
+    words = WAYS["Textual Inversion"]
+    assert changed(words, tried).settings == {**words.settings, "steps": 3}
+    assert all(changed(way, {}) is way for way in {**WAYS, **VARIANTS}.values())
+    assert changed(Way(), tried) == Way()
 
 
 def test_a_way_that_prompts_say_otherwise_is_learned_once(monkeypatch, tmp_path):
