@@ -205,7 +205,9 @@ def curves_of(results: Results, variant: Variant) -> dict[str, Outcome]:
     }
 
 
-def at_the_end(value: Callable[[Outcome], float], better: Variant, worse: Variant) -> Callable:
+def at_the_end(
+    value: Callable[[Outcome], float], better: Variant, worse: Variant
+) -> Callable[[Results], Differences]:
     """A number of one variant's curve less that of another's, for each face."""
 
     def differences(results: Results) -> Differences:

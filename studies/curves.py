@@ -11,12 +11,9 @@ it. FOLDER is a custom node pack that knows the checkpoint's family, where the h
 from __future__ import annotations
 
 import argparse
-import asyncio
 import csv
-import importlib.util
 import io
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -277,7 +274,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         curves = learning_curves(*models, load_pictures(options.pictures), settings)
     finally:
         shutil.rmtree(base, ignore_errors=True)
-    options.output.mkdir(exist_ok=True)
+    options.output.mkdir(parents=True, exist_ok=True)
     draw_curves(curves).save(options.output / "curves.png", optimize=True)
     write_numbers(curves, options.output / "curves.csv")
     print(summary(curves))
@@ -286,31 +283,15 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 def load_models(checkpoint: Path | None, pack: Path | None, folder: Path) -> tuple[Any, Any, Any]:
     """MODEL, CLIP and VAE of a checkpoint; without one, of a tiny random model made in a folder."""
-    import torch
-    from comfy.sd import load_checkpoint_guess_config
+    from ..host.models import load_checkpoint, load_pack
 
     if pack is not None:
-        register_families(pack)
+        load_pack(pack)
     if checkpoint is None:
         from ..tests.host_models import make_checkpoint
 
         checkpoint = make_checkpoint(folder / "tiny_sd1.safetensors", "sd1")
-    with torch.inference_mode():
-        return load_checkpoint_guess_config(str(checkpoint))[:3]
-
-
-def register_families(pack: Path) -> None:
-    """Let a custom node pack tell the host its model families, as the host does at its start."""
-    spec = importlib.util.spec_from_file_location(
-        pack.name, pack / "__init__.py", submodule_search_locations=[str(pack)]
-    )
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(f"There is no custom node pack in {pack}.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[pack.name] = module
-    spec.loader.exec_module(module)
-    if hasattr(module, "comfy_entrypoint"):
-        asyncio.run(module.comfy_entrypoint())
+    return load_checkpoint(checkpoint)
 
 
 def draw_face(size: int = 256) -> bytes:
