@@ -9,6 +9,7 @@
 
 Compared, each in a process of its own so that each has its own memory peak, one step each in turn:
     ours        one step of training/ with Textual Inversion, as the node runs it
+    catversion  the same with CatVersion
     diffusers   the same step by plain diffusers and transformers, in fp32
     forward     the host's UNet once, without gradients, as its samplers call it
 and on a GPU
@@ -37,6 +38,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..cli.comfyui import ROOT, OnCpu, prepare_host
 from . import bench_detex, bench_elite, bench_growth, bench_memory
+from .bench_growth import ON_GPU
 from .costs import (
     as_diffusers_trains,
     conditions,
@@ -45,18 +47,15 @@ from .costs import (
     reset_peak,
     synchronize,
 )
-from .random_weights import make_sd15
+from .random_weights import make_sd15, random_latents
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..training.pictures import EncodedPictures
 
 WHAT = ("training", "elite", "detex", "memory", "growth")
 SEED = 0
 INIT_WORD = "dog"
 VARIANTS = ("ours", "catversion", "diffusers", "forward")
-ON_GPU = ("replayed", "channels last")  # beside these on CUDA
 Answer = dict[str, Any]
 
 
@@ -98,7 +97,7 @@ class Ours:
 
         self._session.close()
         self._session.enter_context(self.backbone.session((batch, 4, latents, latents)))
-        posterior = LatentPosterior(_randn(1, latents), torch.zeros(1, 4, latents, latents))
+        posterior = LatentPosterior(random_latents(1, latents), torch.zeros(1, 4, latents, latents))
         config, self.learner = self.start(EncodedPictures(posterior, None), batch)
         config = fitted(config, self.backbone, self.learner.parameters)
         self.training = Training(self.learner, config, self.backbone, self.draw)
@@ -193,7 +192,7 @@ class Diffusers:
         self.generator = torch.Generator().manual_seed(SEED)
 
     def shape(self, latents: int, batch: int) -> None:
-        self.latents = _randn(batch, latents).to(device_of_host()) * 0.18215
+        self.latents = random_latents(batch, latents).to(device_of_host()) * 0.18215
 
     def step(self) -> None:
         for _ in self.parts():
@@ -240,7 +239,7 @@ class Forward:
         import torch
 
         device = device_of_host()
-        self.x = _randn(batch, latents).to(device)
+        self.x = random_latents(batch, latents).to(device)
         self.context = torch.randn(batch, 77, 768).to(device)
         self.sigma = torch.ones(batch, device=device)
 
@@ -263,13 +262,6 @@ def _load(checkpoint: Path, text: bool = True) -> tuple[Any, Any]:
     return loaded[:2]
 
 
-def _randn(count: int, latents: int) -> Tensor:
-    import torch
-
-    generator = torch.Generator().manual_seed(SEED)
-    return torch.randn(count, 4, latents, latents, generator=generator)
-
-
 # --- a process a variant ----------------------------------------------------------------------
 
 
@@ -278,7 +270,6 @@ def serve(variant: str, checkpoint: Path, latents: int) -> None:
 
     Loading is not counted.
     """
-
     logging.disable(logging.INFO)
     kinds: dict[str, Callable[[Path, int, ExitStack], Variant]]
     kinds = {
@@ -316,18 +307,19 @@ def serve(variant: str, checkpoint: Path, latents: int) -> None:
 
 
 class Worker:
-    """A variant in its own process."""
+    """A variant in its own process. What it complains of is kept, and told when it ends early."""
 
     def __init__(self, variant: str, checkpoint: Path, latents: int) -> None:
         run = [sys.executable, str(ROOT / "tools" / "run.py"), "bench"]
         command = [*run, "--serve", variant, "--checkpoint", str(checkpoint)]
         # waiting threads sleep, so that processor seconds count work alone
         environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the worker
         self.process = subprocess.Popen(
             [*command, "--latents", str(latents)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._complaints,
             env=environment,
             text=True,
         )
@@ -338,7 +330,9 @@ class Worker:
         for line in self.process.stdout:
             if line.startswith("{"):
                 return json.loads(line)
-        raise RuntimeError(f"{self.process.args} ended early.")
+        self._complaints.seek(0)
+        told = self._complaints.read().decode("utf-8", "replace")
+        raise RuntimeError(f"{self.process.args} ended early:\n{told[-3000:]}")
 
     def ask(self, what: str) -> Answer:
         assert self.process.stdin is not None
@@ -348,6 +342,7 @@ class Worker:
 
     def close(self) -> None:
         self.process.communicate()
+        self._complaints.close()
 
 
 # --- the comparison ---------------------------------------------------------------------------
@@ -444,7 +439,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("training", "elite", "detex", "memory", "growth"),
+        choices=WHAT,
         default="training",
     )
     parser.add_argument("--latents", type=int, default=32, help="side in latents: pixels / 8")

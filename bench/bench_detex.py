@@ -20,7 +20,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from .costs import (
     as_diffusers_trains,
@@ -30,9 +30,7 @@ from .costs import (
     reset_peak,
     synchronize,
 )
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from .random_weights import random_latents
 
 CLASS_WORD, PICTURES = "dog", 4
 PLAIN, CUSTOM, DETEX, NO_MAPS = "diffusers", "custom diffusion", "detex", "detex, no maps"
@@ -105,7 +103,7 @@ def encoded(latents: int) -> Any:
     from ..training.pictures import EncodedPictures
 
     def some(seed: int) -> EncodedPictures:
-        means = randn(PICTURES, latents, seed)
+        means = random_latents(PICTURES, latents, seed)
         return EncodedPictures(LatentPosterior(means, torch.zeros_like(means)), None)
 
     embeddings = torch.randn(PICTURES, 768, generator=torch.Generator().manual_seed(2))
@@ -137,7 +135,7 @@ class Plain:
             if any(part in name for part in names)
         ]
         self.optimizer = torch.optim.AdamW([self.word, *self.weights], lr=1e-5, weight_decay=1e-2)
-        both = torch.cat([randn(1, latents, 0), randn(1, latents, 1)]) * 0.18215
+        both = torch.cat([random_latents(1, latents, seed) for seed in (0, 1)]) * 0.18215
         self.latents = both.to(device_of_host())
         self.generator = torch.Generator().manual_seed(0)
 
@@ -158,13 +156,6 @@ class Plain:
         self.optimizer.zero_grad()
 
 
-def randn(count: int, latents: int, seed: int) -> Tensor:
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, 4, latents, latents, generator=generator)
-
-
 # --- measuring --------------------------------------------------------------------------------
 
 
@@ -178,7 +169,7 @@ def measured(step: Callable[[], None]) -> Cost:
 
 
 def report(costs: dict[str, list[Cost]], latents: int, rounds: int) -> str:
-
+    """The medians of what each way took, as a table, and what the attention loss adds."""
     middle = {
         name: Cost(*(median(getattr(c, f) for c in many) for f in ("seconds", "processor", "gib")))
         for name, many in costs.items()

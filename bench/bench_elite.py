@@ -64,7 +64,6 @@ def compare(
 
     load: MODEL and CLIP, when they are needed
     """
-
     title = f"{latents * 8} px, prompt and negative, {conditions()}, medians of {rounds} rounds"
     lines = [title]
     if "attention" in parts:

@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any, Protocol
 
 BATCHES, PIXELS = (1, 2, 4, 8), (512, 768)
+ON_GPU = ("replayed", "channels last")  # variants of ours that CUDA alone has
 CELL = 8  # pixels of a latent
 WARM_UP = 6  # steps: a graph is captured with the third one, and checked until the fifth
 
@@ -27,7 +28,7 @@ class Asked(Protocol):
 
 def variants(device: str) -> tuple[str, ...]:
     """What is compared on a type of device."""
-    return ("ours", *(("replayed", "channels last") if device == "cuda" else ()), "diffusers")
+    return ("ours", *(ON_GPU if device == "cuda" else ()), "diffusers")
 
 
 def report(

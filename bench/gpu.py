@@ -16,7 +16,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -186,7 +185,7 @@ def measure(chosen: Sequence[Part], options: argparse.Namespace, size: Size) -> 
     known = facts(host)
     print("\n".join(known), flush=True)
     prepare_host(True, base, host)  # this process makes models on the CPU and leaves the GPU alone
-    bench = Bench(host, base, size, clock, more=server_arguments(), steps=tuple(options.steps))
+    bench = Bench(host, base, size, clock, more=server_arguments(base), steps=tuple(options.steps))
 
     left = [part.name for part in chosen]
 
@@ -227,11 +226,12 @@ def attempt(part: Part, bench: Bench) -> None:
         table.add(f"{type(error).__name__}: {error}"[:300], failed=True)
 
 
-def server_arguments() -> tuple[str, ...]:
-    """What a machine without the frontend's package needs."""
+def server_arguments(base: Path) -> tuple[str, ...]:
+    """What a machine without the frontend's package needs: an empty page, in the base directory."""
     if find_spec("comfyui_frontend_package") is not None:
         return ()
-    page = Path(tempfile.mkdtemp(prefix="personalize-page-"))
+    page = base / "page"
+    page.mkdir(exist_ok=True)
     (page / "index.html").write_text("<html></html>", encoding="utf-8")
     return "--front-end-root", str(page)
 

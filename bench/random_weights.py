@@ -1,4 +1,5 @@
-"""Models of real shapes with random weights, in fp16, well scaled: they cost what real ones do."""
+"""Models of real shapes with random weights, in fp16, well scaled: they cost what real ones do. And
+latents for them."""
 
 from __future__ import annotations
 
@@ -60,6 +61,14 @@ VAE_CONFIG = {
     "attn_resolutions": [],
     "dropout": 0.0,
 }
+
+
+def random_latents(count: int, side: int, seed: int = SEED) -> Tensor:
+    """Latents of unit spread, (count, 4, side, side), the same on every device."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 4, side, side, generator=generator)
 
 
 def make_sd15(path: Path, vae: bool = False) -> None:

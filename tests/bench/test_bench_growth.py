@@ -35,6 +35,11 @@ def test_only_cuda_has_graphs():
     assert set(bench_growth.variants("cuda")) == {"ours", "diffusers", *bench.ON_GPU}
 
 
+def test_a_variant_that_ends_early_says_why(tmp_path):
+    with pytest.raises(RuntimeError, match="(?s)ended early:.*invalid choice: 'nonsense'"):
+        bench.Worker("nonsense", tmp_path / "none.safetensors", 8)
+
+
 @pytest.mark.host
 def test_ours_goes_on_at_another_shape(tiny_sd1):
     with ExitStack() as stack:
