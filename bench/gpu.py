@@ -24,12 +24,11 @@ from pathlib import Path
 from ..cli.comfyui import (
     DEVICE,
     ROOT,
-    HostError,
     OnCpu,
     checkout_version,
     device_name,
-    find_host,
     has_gpu,
+    needed_host,
     prepare_host,
 )
 from ..tools.server.server import make_base_directory
@@ -178,9 +177,7 @@ def plan(chosen: Sequence[Part], minutes: float) -> str:
 def measure(chosen: Sequence[Part], options: argparse.Namespace, size: Size) -> int:
     """Run the parts; the page is written after each row, so that it is there whatever happens."""
     clock = Clock(60 * options.minutes)
-    host = find_host()
-    if host is None:
-        raise HostError("There is no ComfyUI: run `make setup`, or set COMFYUI_PATH to one.")
+    host = needed_host()
     base = make_base_directory(options.models)
     known = facts(host)
     print("\n".join(known), flush=True)

@@ -44,6 +44,14 @@ def find_host() -> Path | None:
     return CHECKOUT if checkout_version(CHECKOUT) else None
 
 
+def needed_host() -> Path:
+    """`find_host`, for what cannot do without one. Raises HostError where there is none."""
+    host = find_host()
+    if host is None:
+        raise HostError("There is no ComfyUI: run `make setup`, or set COMFYUI_PATH to one.")
+    return host
+
+
 def has_gpu() -> bool:
     """Does torch see a device that ComfyUI would compute on instead of the CPU?"""
     import torch
@@ -98,9 +106,7 @@ def prepare_host(
     its command line.
     Comes before any other import of it.
     """
-    host = host or find_host()
-    if host is None:
-        raise HostError("There is no ComfyUI: run `make setup`, or set COMFYUI_PATH to one.")
+    host = host or needed_host()
     sys.path.insert(0, str(host))
     from comfy.cli_args import args
 

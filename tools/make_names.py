@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from ..cli.comfyui import CHECKOUT, ROOT
+from ..cli.comfyui import ROOT, needed_host
 
 NAMES = ROOT / "training" / "names.txt"
 
@@ -63,10 +62,9 @@ def sort_out(
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("candidates", nargs="?", type=Path, help="a file, one name a line")
-    parser.add_argument("--host", type=Path, default=os.environ.get("COMFYUI_PATH", CHECKOUT))
     args = parser.parse_args(arguments)
     lines = (args.candidates or NAMES).read_text(encoding="utf-8").splitlines()
-    accepted, rejected = sort_out(filter(None, map(str.strip, lines)), clip_words(args.host))
+    accepted, rejected = sort_out(filter(None, map(str.strip, lines)), clip_words(needed_host()))
     if args.candidates:
         sys.stdout.writelines(f"{name}\n" for name in accepted)
     for name, reason in rejected:

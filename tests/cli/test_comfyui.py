@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 from personalize.cli import comfyui
-from personalize.cli.comfyui import DEVICE, HostError, OnCpu, checkout_version, find_host, wants_cpu
+from personalize.cli.comfyui import (
+    DEVICE,
+    HostError,
+    OnCpu,
+    checkout_version,
+    find_host,
+    needed_host,
+    wants_cpu,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,4 +72,7 @@ def test_a_folder_that_is_no_comfyui_is_told(monkeypatch, tmp_path):
     (tmp_path / "main.py").touch()
     (tmp_path / "comfyui_version.py").write_text('__version__ = "0.99.1"\n')
     assert checkout_version(tmp_path) == "0.99.1"
-    assert find_host() == tmp_path.resolve()
+    assert find_host() == needed_host() == tmp_path.resolve()
+    monkeypatch.setattr(comfyui, "find_host", lambda: None)
+    with pytest.raises(HostError, match="There is no ComfyUI: run `make setup`"):
+        needed_host()
