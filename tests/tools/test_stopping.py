@@ -1,10 +1,12 @@
 """A server ends when it is asked to, wherever the tests or the demo were started from."""
 
 import signal
+import subprocess
 import sys
 
 import pytest
 from personalize.bench.on_gpu.stages import timed
+from personalize.cli.client import ComfyClient
 from personalize.tools.server.server import ComfyServer, make_base_directory
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
@@ -40,6 +42,27 @@ def test_a_server_ends_when_asked(started_from, host, tmp_path):
     process = server._process
     server.stop()
     assert process.returncode not in (None, -signal.SIGKILL)
+
+
+def test_a_server_that_is_given_up_while_it_starts_ends_too(host, tmp_path, monkeypatch):
+    """Ctrl+C in the first minute, for one: nobody else knows of the process."""
+
+    def interrupted(client):
+        raise KeyboardInterrupt
+
+    server = ComfyServer(host, make_base_directory(tmp_path / "base"), {})
+    started = []
+
+    class Popen(subprocess.Popen):
+        def __init__(self, *words, **options):
+            super().__init__(*words, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    monkeypatch.setattr(ComfyClient, "alive", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        server.start()
+    assert started[0].poll() is not None and not server.running
 
 
 def test_a_command_ends_when_its_time_is_up(started_from):

@@ -100,15 +100,21 @@ class ComfyServer:
                 stderr=subprocess.STDOUT,
                 env=self._environment,
             )
+        try:
+            self._wait_for_an_answer(timeout)
+        except BaseException:  # Ctrl+C, too: nobody else would end it
+            self.kill()
+            raise
+        self.start_log = self.log()
+
+    def _wait_for_an_answer(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while not self.client.alive():
             if not self.running:
                 raise ServerError(f"The server ended before it answered.\n{self.log()[-3000:]}")
             if time.monotonic() > deadline:
-                self.kill()
                 raise ServerError(f"No answer within {timeout:.0f} s.\n{self.log()[-3000:]}")
             time.sleep(0.2)
-        self.start_log = self.log()
 
     def stop(self) -> None:
         """Ask the server to end, as Ctrl+C does; kill it when it does not."""
@@ -150,13 +156,8 @@ class ComfyServer:
 
     def _command(self) -> list[str]:
         return [
-            *(
-                sys.executable,
-                "main.py",
-                *(["--cpu"] if wants_cpu() else []),
-                "--port",
-                str(self.port),
-            ),
+            *(sys.executable, "main.py", "--port", str(self.port)),
+            *(["--cpu"] if wants_cpu() else []),
             *("--base-directory", str(self.base_directory), "--disable-api-nodes"),
             *("--disable-auto-launch", "--database-url", "sqlite:///:memory:"),
             *(("--front-end-root", named) if (named := self._environment.get(FRONTEND)) else ()),
