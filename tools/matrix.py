@@ -85,10 +85,11 @@ def checkout(version: str) -> Path:
 def frontend(version: str) -> Path:
     """The page that a version of the frontend's package holds, downloaded when it is not there."""
     folder = FRONTENDS / version
-    if not folder.is_dir():
+    page = folder / "comfyui_frontend_package" / "static"
+    if not page.is_dir():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
         subprocess.run([*pip, f"comfyui-frontend-package=={version}"], check=True)
-    return folder / "comfyui_frontend_package" / "static"
+    return page
 
 
 def run(version: str, tests: Sequence[str]) -> Outcome:

@@ -39,7 +39,9 @@ def test_what_follows_a_double_dash_goes_to_pytest(monkeypatch):
 
 
 def test_another_frontend_is_tested_on_the_pinned_version(monkeypatch, tmp_path):
-    (tmp_path / "1.58.1").mkdir()
+    page = tmp_path / "1.58.1" / "comfyui_frontend_package" / "static"
+    (tmp_path / "1.58.1").mkdir()  # as a download that was stopped leaves it
+    monkeypatch.setattr(matrix.subprocess, "run", lambda *_, **__: page.mkdir(parents=True))
     monkeypatch.setattr(matrix, "FRONTENDS", tmp_path)
     monkeypatch.setattr(matrix, "get_host", lambda: tmp_path)
     told = {}
@@ -50,7 +52,7 @@ def test_another_frontend_is_tested_on_the_pinned_version(monkeypatch, tmp_path)
 
     monkeypatch.setattr(matrix, "_run", run)
     assert matrix.main(["--frontend", "1.58.1"]) == 0
-    page = tmp_path / "1.58.1" / "comfyui_frontend_package" / "static"
+    assert page.is_dir()
     assert told["tests"] == matrix.PAGES and told[FRONTEND] == str(page)
     server = ComfyServer(tmp_path, tmp_path, {}, environment={FRONTEND: str(page)})
     command = server._command()
