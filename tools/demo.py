@@ -151,7 +151,7 @@ def defaults(info: ObjectInfo, class_type: str) -> dict[str, Any]:
 
 def drawing(source: str, prompt: str, key: str, seed: int) -> Workflow:
     """Stock text encode, KSampler, VAE decode and Save Image."""
-    clip = ["base" if source == "base" else source, 1]
+    clip = [source, 1]
     how = {
         "seed": seed,
         "steps": DRAWING["steps"],
@@ -331,6 +331,9 @@ def main(arguments: Sequence[str]) -> int:
         except RunError as error:
             print(f"{error}\n{server.log()[-3000:]}", file=sys.stderr)
             return 1
+    if not shown:
+        print(f"Nothing can be shown: {', '.join(options.methods)} cannot be run here.")
+        return 1
     file = base / "output" / "demo.png"
     sheet(shown, [prompts_for(t.subject, options.prompts) for t in tasks]).save(file)
     print(f"\n{table(shown)}\n\nsheet: {file}\nconcepts: {base / 'output' / 'concepts' / 'demo'}")

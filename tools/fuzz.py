@@ -105,7 +105,8 @@ def follow(runs: dict[str, subprocess.Popen[bytes]], table: Path) -> list[dict]:
     told = 0
     while True:
         ended = all(run.poll() is not None for run in runs.values())
-        lines = table.read_text(encoding="utf-8").splitlines() if table.is_file() else []
+        text = table.read_text(encoding="utf-8") if table.is_file() else ""
+        lines = text[: text.rfind("\n") + 1].splitlines()  # the last one may be half there
         for line in lines[told:]:
             kind = json.loads(line)
             print(f"{kind['name']}: {kind['held']} of {kind['tried']} held", flush=True)

@@ -16,5 +16,7 @@ def published(root: Path = ROOT) -> list[str]:
 
 def _git(root: Path, *options: str) -> set[str]:
     command = ["git", "ls-files", "-z", *options]
-    done = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        command, cwd=root, check=True, stdout=subprocess.PIPE, encoding="utf-8"
+    )  # as git writes names, whatever the system's own encoding is
     return set(done.stdout.split("\0")) - {""}

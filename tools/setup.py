@@ -50,7 +50,7 @@ def set_up() -> None:
         _run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options)
         STAMP.write_text(digest)
     if not BROWSER.is_file():
-        BROWSER.write_text(browser() or "none")
+        BROWSER.write_text(browser() or "none", encoding="utf-8")
 
 
 def browser() -> str | None:
