@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from comfy import ops
+from comfy import model_management, ops
 from comfy.ldm.modules import attention
 from personalize.concepts.bases import TextLayer
 from personalize.concepts.errors import BaseModelError
@@ -82,6 +82,25 @@ def _in_containers(self, x, context=None, value=None, mask=None, transformer_opt
 def test_a_training_is_the_same_where_attention_gets_containers(tiny_sd1, recomputed, monkeypatch):
     plain = step_with(tiny_sd1, gradient_checkpointing=recomputed)
     monkeypatch.setattr(attention.CrossAttention, "forward", _in_containers)
+    for ours, theirs in zip(
+        step_with(tiny_sd1, gradient_checkpointing=recomputed), plain, strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def _in_one_kernel(self, x):
+    """Of a neighbour and a linear layer, which has a backward pass only where the host trains."""
+    y = self.net(x)
+    return y if model_management.in_training else y.detach()
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+def test_a_training_is_the_same_where_kernels_ask_whether_the_host_trains(
+    tiny_sd1, recomputed, monkeypatch
+):
+    """`linear_input_act` of 0.38 does, for int8 weights and for sums in fp16."""
+    plain = step_with(tiny_sd1, gradient_checkpointing=recomputed)
+    monkeypatch.setattr(attention.FeedForward, "forward", _in_one_kernel)
     for ours, theirs in zip(
         step_with(tiny_sd1, gradient_checkpointing=recomputed), plain, strict=True
     ):
