@@ -14,6 +14,15 @@ def host_routes() -> Any:
     return None if server is None else server.routes
 
 
+def running_workflow() -> str:
+    """Id of the workflow that runs now, as its page has saved it; "" when none does or tells it."""
+    queue = getattr(getattr(PromptServer, "instance", None), "prompt_queue", None)
+    for _, _, _, extra, *_ in list(getattr(queue, "currently_running", {}).values()):
+        workflow = (extra.get("extra_pnginfo") or {}).get("workflow") or {}
+        return str(workflow.get("id") or "")
+    return ""
+
+
 def before_each_prompt(look: Callable[[dict[str, Any], str], None]) -> None:
     """Call `look` with every prompt that is queued, in the API format, and the id of its page."""
     server = getattr(PromptServer, "instance", None)

@@ -11,7 +11,7 @@ from comfy_execution.utils import get_executing_context
 from PIL import Image
 from torch import Tensor
 
-from .browsers import tell_browsers
+from .browsers import running_workflow, tell_browsers
 
 Cancelled = InterruptProcessingException
 PREVIEW_PIXELS = 512
@@ -44,15 +44,17 @@ class NodeProgress:
         show_on_node(self._node_id or "", text)
 
 
-def show_on_node(node: str, text: str) -> None:
+def show_on_node(node: str, text: str, *, failed: bool = False) -> None:
     """Show a line on a node of ours, in the tab that queued what runs now; "" takes it away.
 
     Not the host's own `send_progress_text`: Nodes 2.0 keeps some 40 listeners and their widget for
     each of its messages, until the page is closed (frontend 1.47).
     node: its execution id, "" for none
+    failed: the text says why the node failed
     """
     if node:
-        tell_browsers(TOLD, {"node": node, "text": text}, only_asking=True)
+        told = {"node": node, "text": text, "workflow": running_workflow(), "failed": failed}
+        tell_browsers(TOLD, told, only_asking=True)
 
 
 def jpeg(picture: Tensor, longest: int = PREVIEW_PIXELS) -> bytes:

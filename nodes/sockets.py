@@ -15,6 +15,7 @@ from comfy_api.latest import io
 from ..concepts.concept import Concept
 from ..concepts.elite import EliteEncoder
 from ..concepts.errors import PersonalizeError, shown
+from ..host.progress import current_node, show_on_node
 from ..host.sam import SamModel
 
 
@@ -72,12 +73,19 @@ leaves a link's value as it is."""
 
 
 class Node(io.ComfyNode):
-    """A node that does its work in `run`, which gets no value that its sockets do not take."""
+    """A node that does its work in `run`, which gets no value that its sockets do not take.
+
+    Why it failed is shown on it, where one looks; the host's page tells that under a button.
+    """
 
     @classmethod
     def execute(cls, *in_order: Any, **values: Any) -> io.NodeOutput:
         names = inspect.signature(cls.run).parameters
-        return cls.run(**cls.checked(dict(zip(names, in_order, strict=False)) | values))
+        try:
+            return cls.run(**cls.checked(dict(zip(names, in_order, strict=False)) | values))
+        except PersonalizeError as error:
+            show_on_node(current_node(), str(error), failed=True)
+            raise
 
     @classmethod
     def run(cls, **values: Any) -> io.NodeOutput:

@@ -1,10 +1,11 @@
 """What a node shows while it works: a bar in few moves, a line for the right tab."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 import torch
-from personalize.host import progress
+from personalize.host import browsers, progress
 from personalize.host.progress import MOVES, TOLD, NodeProgress, jpeg, show_on_node
 from PIL import Image
 
@@ -50,9 +51,18 @@ def test_a_short_one_moves_with_each_step(bar, total, moves):
     assert [value for value, _ in bar[1:]] == moves
 
 
-def test_a_line_goes_to_the_tab_that_asked(lines, bar):
+def test_a_line_goes_to_the_tab_that_asked(lines, bar, monkeypatch):
+    """And says of which workflow it is: that tab may show another one by now."""
+    page = {"extra_pnginfo": {"workflow": {"id": "of-a-page"}}}
+    queue = SimpleNamespace(currently_running={3: (1.0, "prompt", {}, page, ["7"], {})})
+    monkeypatch.setattr(
+        browsers.PromptServer, "instance", SimpleNamespace(prompt_queue=queue), raising=False
+    )
     NodeProgress(10, "12:7").show_text("Step 3")
-    assert lines == [(TOLD, {"node": "12:7", "text": "Step 3"}, {"only_asking": True})]
+    told = {"node": "12:7", "text": "Step 3", "workflow": "of-a-page", "failed": False}
+    assert lines == [(TOLD, told, {"only_asking": True})]
+    queue.currently_running = {3: (1.0, "prompt", {}, {}, ["7"], {})}  # queued by a program
+    assert browsers.running_workflow() == ""
     lines.clear()
     NodeProgress(10, None).show_text("nowhere")
     show_on_node("", "nowhere")

@@ -10,7 +10,7 @@ from personalize.concepts.concept import Concept
 from personalize.concepts.elite import EliteEncoder
 from personalize.concepts.errors import PersonalizeError
 from personalize.host.sam import SamModel
-from personalize.nodes import NODE_CLASS_MAPPINGS
+from personalize.nodes import NODE_CLASS_MAPPINGS, sockets
 from personalize.nodes.sockets import KINDS, Node
 from personalize.samplers.word_maps import LAYERS
 
@@ -56,6 +56,16 @@ def given(node, name=None, value=None):
         entry = [entry] if schema.is_input_list else entry
         values[one.id] = {"concept0": entry} if growing else entry
     return values
+
+
+def test_why_a_node_failed_is_shown_on_it(monkeypatch):
+    told = []
+    monkeypatch.setattr(sockets, "current_node", lambda: "12:7")
+    monkeypatch.setattr(sockets, "show_on_node", lambda *a, **more: told.append((*a, more)))
+    node = NODE_CLASS_MAPPINGS["PersonalizeSaveConcept"]
+    with pytest.raises(PersonalizeError) as raised:
+        node.PREPARE_CLASS_CLONE(None).EXECUTE_NORMALIZED(**given(node, "concept", "a text"))
+    assert told == [("12:7", str(raised.value), {"failed": True})]
 
 
 def names_of(node, kinds):
