@@ -204,6 +204,14 @@ def file_in(folder: Path, filename: str, suffix: str) -> Path:
     return path
 
 
+def name_in_prompts(filename: str) -> str:
+    """A user's name for an embedding as a prompt can say it.
+
+    The host reads what follows ``embedding:`` up to a space, and round brackets as weights.
+    """
+    return re.sub(r"[\s()]+", "-", filename.strip()).strip("-")
+
+
 def numbered(path: Path) -> Iterator[Path]:
     """A path and others like it: dog, dog-2, dog-3."""
     yield path

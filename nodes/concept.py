@@ -34,6 +34,7 @@ from ..host.folders import (
     elite_names,
     elite_path,
     embeddings_folder,
+    name_in_prompts,
     save_new,
 )
 from ..host.progress import NodeProgress
@@ -201,7 +202,8 @@ class SaveConcept(Node):
         paths = [path]
         if also_as_embedding:
             save = partial(save_embedding, concept, new=True)
-            paths.append(save_new(embeddings_folder(), filename, save, is_taken=is_taken))
+            name = name_in_prompts(filename)
+            paths.append(save_new(embeddings_folder(), name, save, is_taken=is_taken))
         try:
             write_pictures(path, preview, concept.pictures if keep_pictures else None)
         except DiskError as error:

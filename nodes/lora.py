@@ -11,8 +11,15 @@ from ..concepts.concept import Concept
 from ..concepts.disk import remove
 from ..concepts.lora import lora_metadata, lora_tensors, written_with_embeddings
 from ..concepts.tensor_files import write_tensors
+from ..host.browsers import CONCEPTS_CHANGED, tell_browsers
 from ..host.card_pictures import is_taken
-from ..host.folders import embeddings_folder, file_in, loras_folder, save_new
+from ..host.folders import (
+    embeddings_folder,
+    file_in,
+    loras_folder,
+    name_in_prompts,
+    save_new,
+)
 from ..host.progress import NodeProgress
 from ..samplers.differences import with_own_starts
 from .concept import ALIASES, CATEGORY, shown_size
@@ -38,7 +45,7 @@ class SaveLoRA(Node):
                 io.String.Input(
                     "filename", default="my-concept",
                     tooltip="Name of the LoRA and of the embedding, a sub-folder before it if you "
-                    "like: pets/my-dog",
+                    "like: pets/my-dog. Spaces and brackets become hyphens: prompts know none.",
                 ),
                 io.Int.Input(
                     "rank", default=32, min=0, max=1280,
@@ -74,7 +81,8 @@ class SaveLoRA(Node):
         def any_taken(lora: Path) -> bool:
             return any(map(is_taken, (lora, *embeddings(concept, lora).values())))
 
-        lora = save_new(loras_folder(), filename, save, is_taken=any_taken)
+        name = name_in_prompts(filename)
+        lora = save_new(loras_folder(), name, save, is_taken=any_taken)
         words = embeddings(concept, lora).values()
         written = written_with_embeddings(concept, names_of(concept, lora)).values()
         lost = f" with a relative error of {error:.1%}" if rank else ""
@@ -82,6 +90,7 @@ class SaveLoRA(Node):
             f"saved {lora} ({shown_size(lora)}){lost}, and its words to {embeddings_folder()}. "
             f"With Load LoRA at strength 1 write {', '.join(written)}"
         )
+        tell_browsers(CONCEPTS_CHANGED)  # Load LoRA lists it at once
         NodeProgress(1, cls.hidden.unique_id).show_text(text)
         return io.NodeOutput(ui={"text": [text], "files": [str(lora), *map(str, words)]})
 

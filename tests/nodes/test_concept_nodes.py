@@ -78,15 +78,16 @@ def test_save_load_apply(tiny_sd1):
 
 def test_also_as_an_embedding(tiny_sd1):
     concept = make_concept()
-    output = run(SaveConcept, concept=concept, filename="both", also_as_embedding=True)
+    output = run(SaveConcept, concept=concept, filename="my dog (both)", also_as_embedding=True)
     concept_file, _ = saved_paths(output)
-    assert "embedding:both.safetensors" in combo()
-    (loaded,) = result(LoadConcept, concept_name="embedding:both.safetensors")
+    assert concept_file.endswith("my dog (both).safetensors")
+    assert "embedding:my-dog-both.safetensors" in combo()  # a prompt cannot say the other name
+    (loaded,) = result(LoadConcept, concept_name="embedding:my-dog-both.safetensors")
     assert torch.equal(loaded.words[""], load_concept(concept_file).words[""])
     _, clip = result(
         ApplyConcept, model=tiny_sd1.model, clip=tiny_sd1.clip, concept=concept, **APPLY
     )
-    ours, stock = encode(clip, "a <my-dog>"), encode(tiny_sd1.clip, "a embedding:both")
+    ours, stock = encode(clip, "a <my-dog>"), encode(tiny_sd1.clip, "a embedding:my-dog-both")
     assert torch.equal(ours, stock)
 
 

@@ -43,7 +43,7 @@ def tiny(request):
 def test_at_full_rank_the_picture_is_that_of_apply_concept(tiny, strength):
     """Bit-equal weights: differences are fp16 already, and their product with 1 is exact."""
     concept = detex(tiny)
-    files, text = saved(concept, f"full/{tiny.kind}-{strength}")
+    files, text = saved(concept, f"full/{tiny.kind} ({strength})")  # as no prompt can say it
     assert "write embedding:full/" in text and text.count("embedding:") == 2
     name = f"full/{tiny.kind}-{strength}"
     models = with_lora(tiny, files[0], strength)
