@@ -123,6 +123,48 @@ def test_everything_is_reached_by_keys(page):
     assert log.get_attribute("aria-pressed") == "true"
 
 
+def focused(page):
+    return page.tab.evaluate(FOCUSED)[-1]
+
+
+def press_on(page, title):
+    page.find(f".personalize-shelf button[title^='{title}']").focus()
+    page.tab.keyboard.press("Enter")
+
+
+def wait_for_focus(page, title):
+    page.tab.wait_for_function("t => document.activeElement.title.startsWith(t)", arg=title)
+
+
+@pytest.mark.parametrize("renderer", [Renderer.CANVAS])  # the sidebar is the same in both
+def test_focus_comes_back_to_the_shelf(page):
+    """Rename, delete, favourite and restore by keys alone, without a way from the page's start."""
+    show_everything(page)
+    press_on(page, "Favourite: my-dog")
+    page.find("button[aria-pressed='true'][title^='Favourite: my-dog']").wait_for()
+    page.wait_for_frames(10)  # a changed setting draws the sidebar anew
+    assert focused(page) == "Favourite: my-dog.safetensors"
+
+    press_on(page, "Rename my-dog")
+    page.find("[role=dialog] input").wait_for()
+    page.tab.keyboard.press("Escape")
+    wait_for_focus(page, "Rename my-dog")
+    page.tab.keyboard.press("Enter")
+    page.find("[role=dialog] input").fill("rex")
+    page.tab.keyboard.press("Enter")
+    wait_for_focus(page, "Rename rex")
+
+    press_on(page, "Delete rex")
+    page.find("[role=dialog]").get_by_role("button", name="Delete").focus()
+    page.tab.keyboard.press("Enter")
+    page.tab.wait_for_function("document.activeElement.type === 'search'")  # no card is left
+    press_on(page, "Trash")
+    page.find("button[title^='Restore rex']").wait_for()
+    press_on(page, "Restore rex")
+    wait_for_focus(page, "Trash")
+    page.set_settings({"personalize.favourites": []})
+
+
 @pytest.mark.parametrize("renderer", [Renderer.CANVAS])  # the sidebar is the same in both
 def test_the_shelf_fits_a_narrow_sidebar(page):
     show_everything(page)

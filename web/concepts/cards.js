@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js"
 import { applyChosen } from "./choosing.js"
-import { newButton, newElement } from "./elements.js"
+import { newButton, newElement, onRelease } from "./elements.js"
 import { followFavourite, isFavourite, toggleFavourite } from "./favourites.js"
 import { stem } from "./listing.js"
 import { lookAgain } from "./marks.js"
@@ -42,8 +42,8 @@ function newCard(concept) {
   }
   actions.append(...sheetButton(concept, item))
   if (card) actions.append(starButton(name), newButton("pi-share-alt", text("share", { name }), () => share(name)))
-  actions.append(newButton("pi-pencil", text("rename", { name }), () => askForName(concept)))
-  actions.append(newButton("pi-trash", text("delete", { name }), () => askToDelete(concept)))
+  actions.append(onRelease(newButton("pi-pencil", text("rename", { name }), () => askForName(concept, item))))
+  actions.append(newButton("pi-trash", text("delete", { name }), () => askToDelete(concept, item)))
   const main = card ? insertButton(concept) : problemOf(name, problem)
   item.append(main, actions)
   return item
@@ -133,28 +133,41 @@ async function insert({ name, card: { write: word, placeholder } }) {
   tell("info", text(copied ? "copied" : "no_prompt_field", { word }))
 }
 
-async function askForName({ name }) {
+async function askForName({ name }, item) {
   const wanted = await app.extensionManager.dialog.prompt({
     title: text("rename_title"),
     message: text("rename_message"),
     defaultValue: stem(name),
   })
-  if (!wanted || wanted === stem(name)) return
-  await attempt(async () => {
-    const given = await renameConcept(name, wanted)
-    followRename(name, given)
-    await followFavourite(name, given)
+  let now = name
+  if (wanted && wanted !== stem(name)) await attempt(async () => {
+    now = await renameConcept(name, wanted)
+    followRename(name, now)
+    await followFavourite(name, now)
   })
+  focusCard(item, now, ".pi-pencil")
 }
 
-async function askToDelete({ name }) {
+async function askToDelete({ name }, item) {
   const sure = await app.extensionManager.dialog.confirm({
     title: text("delete_title"),
     message: text("delete_message", { name }),
     type: "delete",
   })
   if (!sure) return
+  const { parentElement: list, nextElementSibling: next, previousElementSibling: previous } = item
   await attempt(async () => tell("success", text("deleted", { place: await deleteConcept(name) })))
+  const near = [next, previous, list?.closest(".personalize-card")].find((one) => one?.dataset.name)
+  focusCard(list, near?.dataset.name, ".pi-trash")
+}
+
+/** The frontend's dialogs leave the focus nowhere; keys go on at a button of the card of that name, or at the search. */
+function focusCard(inside, name, icon) {
+  if (document.activeElement !== document.body) return
+  const shelf = inside.closest(".personalize-shelf") ?? document.querySelector(".personalize-shelf")
+  const card = [...(shelf?.querySelectorAll(".personalize-card") ?? [])].find(({ dataset }) => dataset.name === name)
+  const button = card?.querySelector(`:scope > .personalize-actions ${icon}`)?.parentElement
+  ;(button ?? shelf?.querySelector("input"))?.focus()
 }
 
 /**

@@ -27,6 +27,18 @@ export function newButton(icon, label, onClick) {
 }
 
 /**
+ * Let Enter act when it is released, as Space does: the frontend's prompt, which is open by then, takes the release of
+ * Enter for its answer.
+ * @param {HTMLButtonElement} button
+ */
+export function onRelease(button) {
+  const on = (event, act) => button.addEventListener(event, (key) => key.key === "Enter" && act(key))
+  on("keydown", (key) => key.preventDefault())
+  on("keyup", () => button.click())
+  return button
+}
+
+/**
  * A choice between texts by value.
  * @param {string} label
  * @param {[string, string][]} options value and text

@@ -18,24 +18,30 @@ const wishes = { search: "", method: "", base: "", sort: "newest", favourites: f
 
 export function sidebarTab() {
   let forget = () => {}
+  let panel = null
   return {
     id: ID,
     icon: "pi pi-id-card",
     title: "personalize.concepts.title",
     tooltip: "personalize.concepts.tooltip",
     type: "custom",
+    /** Called again whenever a setting changes that was read here, such as the favourites. */
     render(element) {
+      if (panel?.element.parentElement === element) return
       forget()
-      const panel = newPanel()
-      element.replaceChildren(panel.element)
-      const stop = onShelfChange(panel.update)
+      const shown = (panel = newPanel())
+      element.replaceChildren(shown.element)
+      const stop = onShelfChange(shown.update)
       forget = () => {
         stop()
-        panel.close()
+        shown.close()
       }
       refreshShelf()
     },
-    destroy: () => forget(),
+    destroy() {
+      forget()
+      panel = null
+    },
   }
 }
 
@@ -95,7 +101,7 @@ function newPanel() {
     heading.textContent = text(inTrash ? "trash" : "title")
     stars.setAttribute("aria-pressed", String(wishes.favourites))
     bin.setAttribute("aria-pressed", String(inTrash))
-    if (inTrash) return showTrash(cards, state, () => mine === updates)
+    if (inTrash) return showTrash(cards, state, () => mine === updates, bin)
     drawChoices(choices, wish)
     groups = listed(allConcepts(), wishes, isFavourite)
     const focused = focusIn(cards)

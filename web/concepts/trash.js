@@ -10,11 +10,14 @@ import { text } from "./texts.js"
  * @param {HTMLElement} list
  * @param {HTMLElement} state
  * @param {() => boolean} isWanted
+ * @param {HTMLElement} way where the focus goes when the row that has it was the last one
  */
-export async function showTrash(list, state, isWanted) {
+export async function showTrash(list, state, isWanted, way) {
   const trash = await fetchTrash()
   if (!isWanted()) return
+  const focused = [...list.children].findIndex((row) => row.contains(document.activeElement))
   list.replaceChildren(...trash.map(newRow))
+  if (focused >= 0) (list.children[Math.min(focused, trash.length - 1)]?.querySelector("button") ?? way).focus()
   state.textContent = trash.length ? "" : text("trash_empty")
 }
 
