@@ -9,7 +9,7 @@ import { lookAgain, watchMarks } from "./concepts/marks.js"
 import { addReminder, showReminders } from "./concepts/reminder.js"
 import { acceptDrops } from "./concepts/nodes.js"
 import { watchPromptFields } from "./concepts/prompt_fields.js"
-import { onShelfChange, refreshShelf } from "./concepts/shelf.js"
+import { onShelfChange, refreshLists, refreshShelf } from "./concepts/shelf.js"
 import { sidebarTab } from "./concepts/sidebar.js"
 import { warnPastModel } from "./concepts/warnings.js"
 import { nodeAt } from "./graph.js"
@@ -30,7 +30,7 @@ async function setup() {
   api.addEventListener("graphChanged", showAll)
   for (const event of TOLD) api.addEventListener(event, ({ detail }) => onTold(detail))
   api.addEventListener(PAST_MODEL, ({ detail }) => warnPastModel(detail))
-  api.addEventListener(CHANGED, onConceptsChanged)
+  api.addEventListener(CHANGED, refreshLists)
   app.extensionManager.registerSidebarTab(sidebarTab())
   await loadTexts()
   await refreshShelf()
@@ -48,15 +48,12 @@ function onTold(news) {
   lookAgain()
 }
 
-async function onConceptsChanged() {
-  await refreshShelf()
-  await app.refreshComboInNodes()
-}
 
 app.registerExtension({
   name: "personalize.concepts",
   settings: [FAVOURITES],
   setup,
   nodeCreated: addReminder,
+  refreshComboInNodes: refreshShelf,
   afterConfigureGraph: showAll,
 })

@@ -10,6 +10,7 @@ from personalize.concepts import methods
 from personalize.concepts.concept import Concept
 from personalize.concepts.files import save_concept
 from personalize.tests.browser.test_concepts import cards, folder, open_sidebar, put
+from personalize.tools.server.page import Renderer
 from safetensors.torch import save_file
 
 __all__ = ["folder"]  # the fixture
@@ -163,4 +164,29 @@ def test_a_load_concept_with_a_missing_file_says_so(page):
     values[values.index("my-dog.safetensors")] = "gone.safetensors"
     page.load(saved)
     page.center_on(load, 0.8)
-    page.find(".personalize-reminder").get_by_text("gone.safetensors is not there").wait_for()
+    reminder = page.find(".personalize-reminder")
+    reminder.get_by_text("gone.safetensors is not there").wait_for()
+    # nothing is saved, as after an installation
+    page.tab.evaluate("() => { app.graph.nodes[0].widgets[0].options.values = [] }")
+    page.set_widget(load, "concept_name", "")
+    page.change()
+    reminder.get_by_text("No concept is saved yet").wait_for()
+    assert reminder.evaluate("e => e.firstChild.scrollHeight <= e.firstChild.clientHeight")
+
+
+@pytest.mark.parametrize("renderer", [Renderer.CANVAS])  # the sidebar is the same in both
+def test_a_file_that_was_given_is_loaded_after_a_look(page, folder):
+    """Refreshed, the nodes know it as well as the shelf; so does the shelf after R."""
+    open_sidebar(page)
+    page.find(".personalize-card").first.wait_for()
+    put(folder / "given.safetensors", methods.CROSS_INIT, "<given>", "cat")
+    page.find(".personalize-top button[title^='Refresh']").click()
+    card = page.find(".personalize-card[data-name='given.safetensors']")
+    card.locator("button[title^='Load']").click()
+    listed = "app.graph.nodes.find(n => n.type === type).widgets[0].options.values"
+    assert "given.safetensors" in page.tab.evaluate(f"type => {listed}", "PersonalizeLoadConcept")
+    page.find(".personalize-reminder").first.get_by_text("<given> cat").wait_for()
+    assert page.find(".p-toast-message").count() == 0
+    put(folder / "more.safetensors", methods.CROSS_INIT, "<more>", "cat")
+    page.tab.evaluate("app.refreshComboInNodes()")  # what R does
+    page.find(".personalize-card[data-name='more.safetensors']").wait_for()

@@ -3,6 +3,7 @@
 import { app } from "../../../scripts/app.js"
 import { allNodes } from "../graph.js"
 import { addElement, afterwards, widgetOf } from "../node_elements.js"
+import { conceptNamed } from "./shelf.js"
 import { text } from "./texts.js"
 import { keepHeight, showUsed } from "./used_inputs.js"
 import { APPLY, LOAD, cardOf } from "./workflow.js"
@@ -43,7 +44,7 @@ function keepCard(node, output) {
 function show(node, byUser = false) {
   const card = cardOf(node)
   if (node.type === APPLY) showUsed(node, byUser)
-  const lines = card ? [methodLine(card), writeLine(card)] : [line(missing(node) || text("reminder_unknown"))]
+  const lines = card ? [methodLine(card), writeLine(card)] : [line(whyUnknown(node), "why")]
   const shown = lines.map((one) => one.textContent).join("\n")
   const element = node.personalizeReminder
   if (element.title === shown && element.childElementCount) return
@@ -51,11 +52,14 @@ function show(node, byUser = false) {
   element.replaceChildren(...lines)
 }
 
-/** Of a Load Concept whose file is not there, a sentence. */
-function missing(node) {
-  const widget = node.type === LOAD ? widgetOf(node, "concept_name") : null
-  const isListed = !widget?.value || (widget.options?.values ?? []).includes(widget.value)
-  return isListed ? "" : text("missing_file", { name: widget.value })
+/** Why nobody can say what to write, in a sentence. */
+function whyUnknown(node) {
+  if (node.type !== LOAD) return text("reminder_unknown")
+  const widget = widgetOf(node, "concept_name")
+  const listed = widget?.options?.values ?? []
+  if (!listed.length) return text("none_to_load")
+  if (widget.value && !listed.includes(widget.value)) return text("missing_file", { name: widget.value })
+  return conceptNamed(widget.value)?.problem || text("told_by_run")
 }
 
 function methodLine(card) {
@@ -71,8 +75,9 @@ function writeLine(card) {
   return written
 }
 
-function line(content) {
+function line(content, className = "") {
   const paragraph = document.createElement("p")
+  paragraph.className = className
   paragraph.textContent = content
   return paragraph
 }

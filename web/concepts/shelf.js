@@ -1,6 +1,7 @@
 // The saved concepts as the server lists them; see nodes/routes.py and host/shelf.py.
 
 import { api } from "../../../scripts/api.js"
+import { app } from "../../../scripts/app.js"
 
 const ROUTE = "/personalize/concepts"
 const listeners = new Set()
@@ -46,6 +47,9 @@ export function pictureOf(concept, kind) {
   const query = new URLSearchParams({ name: concept.name, kind, changed: concept[kind] })
   return api.apiURL(`${ROUTE}/picture?${query}`)
 }
+
+/** Read the lists of all nodes again, which this list follows, as R does; without the notice that R shows. */
+export const refreshLists = () => (app.reloadNodeDefs ?? app.refreshComboInNodes).call(app)
 
 /**
  * Address of a concept's file with its card, to give away.

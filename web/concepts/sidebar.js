@@ -6,7 +6,7 @@ import { newButton, newChoice, newElement } from "./elements.js"
 import { isFavourite } from "./favourites.js"
 import { greyOut } from "./fitting.js"
 import { listed, traits } from "./listing.js"
-import { allConcepts, onShelfChange, refreshShelf } from "./shelf.js"
+import { allConcepts, onShelfChange, refreshLists, refreshShelf } from "./shelf.js"
 import { text } from "./texts.js"
 import { showTrash } from "./trash.js"
 
@@ -53,7 +53,7 @@ function newPanel() {
   const end = newElement("li", { class: "personalize-end", "aria-hidden": "true" })
   const stars = newButton("pi-star", text("favourites"), () => wish({ favourites: !wishes.favourites }))
   const bin = newButton("pi-trash", text("trash"), () => openTrash(!inTrash))
-  const refresh = newButton("pi-refresh", text("refresh"), refreshShelf)
+  const refresh = newButton("pi-refresh", text("refresh"), refreshLists)
   const tools = newElement("div", { class: "personalize-actions" }, stars, bin, refresh)
   const heading = newElement("h2", {}, text("title"))
   const header = newElement("header", {}, heading, tools)
