@@ -81,6 +81,16 @@ def concept_path(name: str) -> Path:
     return _found(CONCEPTS, name, "concept")
 
 
+def hidden_by(name: str) -> list[Path]:
+    """The files of a listed concept's name in later concepts folders: the host finds the first."""
+    first, *others = [
+        path
+        for folder in folder_paths.get_folder_paths(CONCEPTS)
+        if (path := Path(folder) / name).is_file()
+    ] or [Path(name)]
+    return [path for path in others if path.resolve() != first.resolve()]
+
+
 def elite_names() -> list[str]:
     """Names of all files of ELITE encoders, ours and the official mappers."""
     return _listed(ENCODERS)

@@ -45,7 +45,7 @@ def card_text(card: Card) -> str:
         *([f"Class word: {card.class_word}"] if card.class_word else []),
         *([f"Steps: {card.steps}"] if card.steps else []),
         "",
-        "A concept of Personalize for ComfyUI. Put the .safetensors into models/concepts, load it "
-        "with Load Concept and connect Apply Concept.",
+        "A concept of Personalize for ComfyUI. Put the .safetensors into models/concepts, under a "
+        "name that no other concept has, load it with Load Concept and connect Apply Concept.",
     ]
     return "\n".join(lines) + "\n"

@@ -22,7 +22,15 @@ from ..concepts.disk import Stamp, move_new, stamp
 from ..concepts.errors import ConceptFileError, NameTakenError, PersonalizeError
 from ..concepts.files import SUFFIXES
 from .card_pictures import is_taken, pictures_beside, sheet_of, thumbnail_of
-from .folders import TRASH, concept_path, file_in, folder_of, numbered, saved_concepts
+from .folders import (
+    TRASH,
+    concept_path,
+    file_in,
+    folder_of,
+    hidden_by,
+    numbered,
+    saved_concepts,
+)
 
 PICTURES = {"thumbnail": thumbnail_of, "sheet": sheet_of}
 """Kinds of pictures that a concept may have, and how each is found."""
@@ -34,7 +42,8 @@ def shelf() -> list[dict[str, Any]]:
     """All saved concepts as plain JSON values, in the order of their names.
 
     Each has `name`, `card` (None with a `problem` instead when the file cannot be read), `changed`
-    and, for each kind of picture, when that was changed; both in ms, 0 for no picture.
+    and, for each kind of picture, when that was changed; both in ms, 0 for no picture. `hides`: the
+    file of the same name in another folder, which nobody can load, "" for none.
     """
     return [entry for name in saved_concepts() if (entry := _entry(name))]
 
@@ -67,12 +76,20 @@ def rename(name: str, wanted: str) -> str:
     folder = folder_of(path)
     target = file_in(folder, wanted, path.suffix)
     spelled_anew = target.parent == path.parent and target.stem.casefold() == path.stem.casefold()
-    if not spelled_anew and is_taken(target):
+    if not spelled_anew and is_taken_on_shelf(target, folder):
         raise NameTakenError(
             f"There is a file or a picture '{wanted}' already. Choose another name."
         )
     move_with_pictures(path, target)
     return str(target.relative_to(folder))
+
+
+def is_taken_on_shelf(path: Path, folder: Path) -> bool:
+    """As `is_taken`, in all concepts folders: of two files of one name, one would be hidden.
+
+    folder: the concepts folder that the path lies in
+    """
+    return is_taken(path) or str(path.relative_to(folder)) in saved_concepts()
 
 
 def to_trash(name: str) -> Path:
@@ -116,7 +133,9 @@ def _in_folder(path: Path, folder: Path) -> Path:
     return (path.parent.resolve() / path.name).relative_to(folder.resolve())
 
 
-def move_to_free_name(path: Path, place: Path) -> Path | None:
+def move_to_free_name(
+    path: Path, place: Path, is_taken: Callable[[Path], bool] = is_taken
+) -> Path | None:
     """Move a file and its pictures to a place, with a number where its name is taken.
 
     Return where they lie now, None when all numbers are taken.
@@ -184,6 +203,7 @@ def _entry(name: str) -> dict[str, Any] | None:
         "card": card.as_json() if known else None,
         "problem": "" if known else card,
         "changed": stat.st_mtime_ns // 10**6,
+        "hides": next((str(path) for path in hidden_by(name)), ""),
         **{kind: _changed(find, path) for kind, find in PICTURES.items()},
     }
 

@@ -4,6 +4,7 @@ A name means one of the listed files or nothing, as on the shelf.
 """
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import folder_paths
 from ..concepts.errors import ConceptFileError
 from ..concepts.files import SUFFIXES
 from .folders import CONCEPTS, TRASH
-from .shelf import deleted_at, move_to_free_name
+from .shelf import deleted_at, is_taken_on_shelf, move_to_free_name
 
 
 def trash() -> list[dict[str, Any]]:
@@ -37,7 +38,7 @@ def restore(name: str) -> str:
     place = folder / path.relative_to(root)
     if not place.parent.resolve().is_relative_to(folder.resolve()):
         raise ConceptFileError(f"{place.parent} leads out of {folder}. Remove that link.")
-    target = move_to_free_name(path, place)
+    target = move_to_free_name(path, place, partial(is_taken_on_shelf, folder=folder))
     if target is None:
         raise ConceptFileError(f"There are too many files named '{path.name}'. Rename some.")
     return str(target.relative_to(folder))

@@ -38,6 +38,7 @@ from ..host.folders import (
     save_new,
 )
 from ..host.progress import NodeProgress
+from ..host.shelf import is_taken_on_shelf
 from ..samplers.apply import apply_concept
 from ..samplers.local_attention import Details
 from .inputs import SUBJECT_WORDS, ConceptSocket
@@ -198,7 +199,8 @@ class SaveConcept(Node):
         if also_as_embedding:
             check_embedding(concept)
         save = partial(save_concept, concept, embed_encoder=embed_encoder, new=True)
-        path = save_new(concepts_output(), filename, save, is_taken=is_taken)
+        taken = partial(is_taken_on_shelf, folder=concepts_output())
+        path = save_new(concepts_output(), filename, save, is_taken=taken)
         paths = [path]
         if also_as_embedding:
             save = partial(save_embedding, concept, new=True)

@@ -23,7 +23,14 @@ from personalize.host import trash as trash_module
 from personalize.host.card_pictures import contact_sheet, is_taken, write_pictures
 from personalize.host.folders import concept_names, save_new
 from personalize.host.sharing import card_text, shared_file
-from personalize.host.shelf import known_path, picture_of, rename, shelf, to_trash
+from personalize.host.shelf import (
+    is_taken_on_shelf,
+    known_path,
+    picture_of,
+    rename,
+    shelf,
+    to_trash,
+)
 from personalize.host.trash import restore, trash
 from personalize.tests.windows_disk import WindowsDisk
 from PIL import Image
@@ -225,6 +232,25 @@ def test_rename_overwrites_nothing(output):
         rename("my-dog.safetensors", "taken")
     assert (output / "taken.safetensors").read_bytes() == content
     assert rename("my-dog.safetensors", "my-dog") == "my-dog.safetensors"
+
+
+def test_of_two_files_of_one_name_one_is_hidden_and_no_more_come(folders):
+    """A file that was given lies in models/concepts, which the host looks into first."""
+    given, own = put(folders[0], placeholder="<given>"), put(folders[1])
+    put(folders[1], "rex.safetensors", placeholder="<rex>")
+    entries = {entry["name"]: entry for entry in shelf()}
+    assert entries[given.name]["card"]["placeholder"] == "<given>"
+    assert entries[given.name]["hides"] == str(own) and not entries["rex.safetensors"]["hides"]
+    with pytest.raises(NameTakenError, match="Choose another name"):
+        rename("rex.safetensors", "my-dog")
+    to_trash(given.name)
+    to_trash(own.name)
+    assert restore(own.name) == "my-dog.safetensors"
+    assert restore(own.name) == "my-dog-2.safetensors"
+    assert not any(entry["hides"] for entry in shelf())
+    taken = partial(is_taken_on_shelf, folder=folders[1])
+    again = save_new(folders[1], "my-dog", partial(save_concept, concept()), is_taken=taken)
+    assert again.name == "my-dog-3.safetensors"
 
 
 def test_rename_keeps_the_kind_of_file(output):

@@ -46,6 +46,7 @@ function newCard(concept) {
   actions.append(newButton("pi-trash", text("delete", { name }), () => askToDelete(concept, item)))
   const main = card ? insertButton(concept) : problemOf(name, problem)
   item.append(main, actions)
+  if (concept.hides) item.append(newElement("p", { class: "personalize-problem personalize-hides" }, text("hides", { place: concept.hides })))
   return item
 }
 

@@ -6,7 +6,7 @@ const byName = new Intl.Collator(undefined, { numeric: true }).compare
 
 /**
  * @typedef {{name: string, card: import("./workflow.js").Card & {base: string, steps: number, planned: number} | null,
- *   problem: string, changed: number, thumbnail: number, sheet: number}} Saved
+ *   problem: string, hides: string, changed: number, thumbnail: number, sheet: number}} Saved
  * @typedef {{search: string, method: string, base: string, sort: "newest" | "name", favourites: boolean}} Wishes
  * empty texts: any
  */

@@ -11,7 +11,7 @@ let uses = {}
 let asked = 0
 let taken = 0 // which of the answers that were asked for is shown
 
-/** All saved concepts: {name, card, problem, changed, thumbnail, sheet}; card is null when there is a problem. */
+/** All saved concepts: {name, card, problem, hides, changed, thumbnail, sheet}; card is null when there is a problem. */
 export const allConcepts = () => concepts
 
 /** What a node of this type makes: {method, method_name, with_class_word}, or undefined. */
