@@ -14,13 +14,22 @@ from torch import nn
 
 from .muon import Muon
 
-PAUSE = 20.0
+PAUSE = 20.0  # seconds between two steps that count at most
 Batch = tuple[torch.Tensor, ...]
+Batches = Callable[[int], Iterator[Batch]]
+Loss = Callable[[nn.Module, Batch], tuple[torch.Tensor, dict[str, float]]]
+Check = Callable[[nn.Module], dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how to train. With minutes, the schedule follows the time spent so far."""
+    """How long and how to train. With minutes, the schedule follows the time spent so far.
+
+    warmup: steps in which the rate rises; hold: share of the plan in which it then stays level
+    clip_norm: longest gradient; ema: decay of the running average, less in the first steps
+    muon: Muon for the inner matrices, AdamW for vectors and for parameters whose names begin with
+        one of `outer`
+    """
 
     steps: int
     minutes: float | None = None
@@ -94,23 +103,31 @@ class Run:
         return self.plan.learning_rate * cosine * min(1.0, (self.step + 1) / self.plan.warmup)
 
     def train(
-        self,
-        batches: Callable[[int], Iterator[Batch]],
-        loss: Callable[[nn.Module, Batch], tuple[torch.Tensor, dict[str, float]]],
-        check: Callable[[nn.Module], dict[str, float]] | None = None,
-        check_every: int = 1000,
+        self, batches: Batches, loss: Loss, check: Check | None = None, check_every: int = 1000
     ) -> nn.Module:
         """Train to the end of the plan and return the running average of the module.
 
         batches(step) yields batches from that step on, the same ones after a resume; loss returns
         the loss and figures to log; check returns figures of the averaged module.
         """
+        before = signal.signal(signal.SIGTERM, self.stop)
+        try:
+            self._descend(batches, loss, check, check_every)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        self.save()
+        if check:
+            self.log("check", check(self.ema))
+        return self.ema
+
+    def _descend(
+        self, batches: Batches, loss: Loss, check: Check | None = None, check_every: int = 1000
+    ) -> None:
         saved, start = time.monotonic(), time.monotonic()
         stream = batches(self.step)
         sums: dict[str, float] = {}
         count = 0
         self.module.train()
-        signal.signal(signal.SIGTERM, self.stop)
         while self.progress() < 1.0 and not self.stopped:
             torch.manual_seed(self.step + 1)
             value, figures = loss(self.module, next(stream))
@@ -130,10 +147,6 @@ class Run:
             if now - saved > 60 * self.plan.save_minutes:
                 self.save()
                 saved = now
-        self.save()
-        if check:
-            self.log("check", check(self.ema))
-        return self.ema
 
     def stop(self, *_) -> None:
         """End after the current step, with the state saved."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 import torch
@@ -96,6 +97,14 @@ def test_vision_tower_equals_the_hosts() -> None:
     assert torch.allclose(host.encode_image(picture)["image_embeds"], ours, atol=2e-3)
 
 
+@pytest.mark.host
+def test_the_hosts_shape_of_the_text_encoder_is_that_of_the_training() -> None:
+    """The pack that a ComfyUI loads cannot import it from here."""
+    from personalize.miniature.comfy_pack.model import TEXT_CONFIG
+
+    assert clip.Shape().text_config() == TEXT_CONFIG
+
+
 def test_the_table_of_words_is_rebuilt() -> None:
     rows = torch.randn(4, 16)
     ids, first, last = (
@@ -138,22 +147,27 @@ def test_a_resumed_training_ends_bit_equal(tmp_path) -> None:
     def loss(net, batch):
         return (net(batch[0]) + 0.1 * torch.randn(4, 3)).square().mean(), {}
 
-    def run(path, steps: int) -> Run:
+    def run(path, until: int = 6) -> Run:
         torch.manual_seed(0)
-        result = Run(
-            path,
-            torch.nn.Linear(8, 3),
-            Plan(6, warmup=1, log_every=100, muon=True),
-            torch.device("cpu"),
-        )
-        while result.step < steps:
-            result.plan = Plan(steps, warmup=1, log_every=100, muon=True)
-            result.train(batches, loss)
+        plan = Plan(6, warmup=1, log_every=100, muon=True)
+        result = Run(path, torch.nn.Linear(8, 3), plan, torch.device("cpu"))
+
+        def stopping_loss(net, batch):
+            if result.step + 1 == until < plan.steps:
+                signal.raise_signal(signal.SIGTERM)
+            return loss(net, batch)
+
+        result.train(batches, stopping_loss)
         return result
 
-    once = run(tmp_path / "a", 6)
-    run(tmp_path / "b", 6)
-    assert torch.equal(once.module.weight, run(tmp_path / "b", 6).module.weight)
+    before = signal.getsignal(signal.SIGTERM)
+    once, half = run(tmp_path / "a"), run(tmp_path / "b", until=3)
+    assert (once.step, half.step) == (6, 3)
+    assert signal.getsignal(signal.SIGTERM) == before  # what ends a process ends it again
+    resumed = run(tmp_path / "b")
+    for one, other in ((once.module, resumed.module), (once.ema, resumed.ema)):
+        assert torch.equal(one.weight, other.weight)
+    assert not torch.equal(once.module.weight, half.module.weight)
 
 
 def test_judges_take_pictures() -> None:
