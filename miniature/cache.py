@@ -45,17 +45,18 @@ class Shards:
         self.path.mkdir(parents=True, exist_ok=True)
         stem = self.path / f"{self.name}_{len(self.files()):03d}"
         if extra is not None:
-            stem.with_suffix(".json").write_text(json.dumps(extra))
+            stem.with_suffix(".json").write_text(json.dumps(extra), encoding="utf-8")
         part = stem.with_suffix(".part")
         with open(part, "wb") as f:
             np.save(f, array)
-        part.rename(stem.with_suffix(".npy"))
+        part.replace(stem.with_suffix(".npy"))
 
     def arrays(self) -> list[np.ndarray]:
         return [np.load(file, mmap_mode="r") for file in self.files()]
 
     def extras(self) -> list[list]:
-        return [json.loads(file.with_suffix(".json").read_text()) for file in self.files()]
+        beside = [file.with_suffix(".json") for file in self.files()]
+        return [json.loads(file.read_text(encoding="utf-8")) for file in beside]
 
 
 def fill(shards: Shards, count: int, make: Callable[[int], tuple[np.ndarray, list]]) -> None:

@@ -65,10 +65,17 @@ def write(file: Path, state: State, about: dict[str, str]) -> None:
     """Save it in half precision, unless the file holds just this: the bytes of two savings differ,
     and history keeps every copy."""
     new = half(state)
+    if not holds(file, new, about):
+        part = file.with_suffix(".part")
+        save_file(new, part, about)
+        part.replace(file)
+
+
+def holds(file: Path, state: State, about: dict[str, str]) -> bool:
+    """Whether a file has just these tensors and this metadata."""
     old, told = read(file) if file.exists() else ({}, {})
-    same = told == about and old.keys() == new.keys()
-    if not same or any(not torch.equal(v, new[k].to(v.dtype)) for k, v in old.items()):
-        save_file(new, file, about)
+    same = told == about and old.keys() == state.keys()
+    return same and all(torch.equal(v, state[k].to(v.dtype)) for k, v in old.items())
 
 
 def write_checkpoint(root: Path, file: Path) -> None:
