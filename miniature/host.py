@@ -2,8 +2,12 @@
 
 import os
 import sys
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,8 +33,9 @@ def import_host() -> None:
         args.cpu = True
 
 
-@lru_cache(maxsize=1)
-def tokenizer():
+@cache
+def tokenizer() -> "CLIPTokenizer":
+    """The host's own, of CLIP."""
     from transformers import CLIPTokenizer
 
     return CLIPTokenizer.from_pretrained(str(host_path() / "comfy" / "sd1_tokenizer"))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 HOST_WIDTH = 64
 NARROW = ((16, 32, 64, 64), (64, 64, 48, 24))
 GROWN = ((24, 48, 64, 64), (64, 64, 64, 32))
-ANCHOR = 0.002
+ANCHOR = 0.002  # of the squared distance to the latents before growing
 
 
 def conv(n_in: int, n_out: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:

@@ -30,7 +30,7 @@ Points = list[tuple[float, float]]
 def read(log: Path, figure: str, kind: str) -> Points:
     """(minutes, value) of one figure in a log."""
     points = []
-    with open(log, newline="") as f:
+    with log.open(newline="", encoding="utf-8") as f:
         for row in csv.reader(f):
             values = dict(cell.split("=") for cell in row[4:])
             if row[0] == kind and figure in values:
@@ -40,7 +40,7 @@ def read(log: Path, figure: str, kind: str) -> Points:
 
 def read_elite(log: Path) -> tuple[str, Points]:
     """What a stage makes small, and (steps, its value), means over TOGETHER steps where logged."""
-    with log.open(newline="") as f:
+    with log.open(newline="", encoding="utf-8") as f:
         rows = list(csv.DictReader(f))
     figure = "contrast" if "contrast" in rows[0] else "denoising"
     values = [(int(row["step"]), float(row[figure])) for row in rows]
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--elite", type=Path, nargs="+", metavar="FOLDER")
     args = parser.parse_args()
     panels = of_elite(args.elite) if args.elite else of_parts(folder(args.cache))
-    args.file.write_text(drawing(panels))
+    args.file.write_text(drawing(panels), encoding="utf-8")
 
 
 if __name__ == "__main__":

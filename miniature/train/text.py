@@ -1,6 +1,6 @@
 """Teach the text tower more captions, the people's names above all: python -m miniature.train.text.
 
-Continues from `train_clip` with captions alone, far cheaper than pictures: rows at the end of a
+Continues from `train.clip` with captions alone, far cheaper than pictures: rows at the end of a
 caption and in its padding must tell the factors that the caption tells. Afterwards the tower is
 frozen, and `train.vision` fits the vision tower to it.
 """

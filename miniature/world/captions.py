@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .objects import OBJECTS
 from .scene import Scene
 
 RNG = np.random.Generator
@@ -225,8 +224,3 @@ def stranger_text(w: Writer, before: str) -> str:
         f"face of {before}person",
     ]
     return w.template("medium").format(w.pick(forms, 0.55))
-
-
-def simple_prompts() -> list[str]:
-    """One plain caption a class, for sheets and warm-ups."""
-    return [f"a photo of a {kind}" for kind in [*OBJECTS, "person"]]

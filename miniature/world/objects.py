@@ -22,7 +22,6 @@ class Brush:
     thing: Thing
     colour: str
     pattern: str
-    shiny: bool = False
 
     def __post_init__(self) -> None:
         self.main = main_colour(self.thing, self.colour)
