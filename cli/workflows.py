@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from .client import Workflow
@@ -127,6 +127,16 @@ def sockets(schema: Mapping[str, Any], linked: Collection[str]) -> Iterator[tupl
 def is_widget(kind: Any, options: Mapping[str, Any]) -> bool:
     """Is such an input set in the node itself? Others are sockets."""
     return (isinstance(kind, list) or kind in _WIDGETS) and not options.get("forceInput")
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    """A node of a prompt; an input is a value, or [key of a node, number of its output]."""
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def node_list(sources: Sequence[list[Any]]) -> dict[str, Any]:
+    """Create List of what several nodes give, so that sizes may differ."""
+    return node("CreateList", **{f"inputs.input{n}": source for n, source in enumerate(sources)})
 
 
 def nodes_of_type(prompt: Workflow, class_type: str) -> list[str]:

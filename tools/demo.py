@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..cli.client import ComfyClient, Message, RunError, Workflow
 from ..cli.comfyui import ROOT, OnCpu
-from ..cli.workflows import ObjectInfo, widgets
+from ..cli.workflows import ObjectInfo, node, node_list, widgets
 from ..miniature.files import CHECKPOINT, JUDGES, VISION, WEIGHTS, BadWeights, read
 from ..miniature.subjects import (
     Jury,
@@ -83,10 +83,6 @@ class Shown:
 # --- workflows --------------------------------------------------------------------------------
 
 
-def node(class_type: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs}
-
-
 def learn_and_draw(
     info: ObjectInfo, recipe: Recipe, subject: Subject, names: Sequence[str], prompts: list[str]
 ) -> Workflow:
@@ -107,7 +103,7 @@ def learn_and_draw(
 def training(info: ObjectInfo, recipe: Recipe, subject: Subject, names: Sequence[str]) -> Workflow:
     """Pictures -> list -> Train node, or ELITE's encoder -> Save Concept and Apply Concept."""
     loads = {f"load{n}": node("LoadImage", image=name) for n, name in enumerate(names)}
-    pictures, masks = (gathered([[key, n] for key in loads]) for n in (0, 1))
+    pictures, masks = (node_list([[key, n] for key in loads]) for n in (0, 1))
     settings = {**defaults(info, recipe.node), **recipe.inputs(subject)}
     sockets: dict[str, Any] = {"images": ["pictures", 0]}
     sockets |= {"model": ["base", 0], "clip": ["base", 1], "vae": ["base", 2]}
@@ -137,11 +133,6 @@ def training(info: ObjectInfo, recipe: Recipe, subject: Subject, names: Sequence
         ),
         "save": node("PersonalizeSaveConcept", **concept, **saved),
     }
-
-
-def gathered(sources: Sequence[list[Any]]) -> dict[str, Any]:
-    """A list of what several nodes give."""
-    return node("CreateList", **{f"inputs.input{n}": s for n, s in enumerate(sources)})
 
 
 def defaults(info: ObjectInfo, class_type: str) -> dict[str, Any]:

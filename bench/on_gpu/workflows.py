@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...cli.client import Workflow
-from ...cli.workflows import ObjectInfo, inputs_of, is_widget, widgets
+from ...cli.workflows import ObjectInfo, inputs_of, is_widget, node, widgets
 from .models import CHECKPOINT, SAM, VISION, Size
 
 TRAINER, ELITE = "PersonalizeTrain", "PersonalizeTrainELITE"
@@ -21,10 +21,6 @@ SOURCES = {
     "IMAGE": ["pictures", 0],
     "MASK": ["pictures", 1],
 }
-
-
-def node(class_type: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs}
 
 
 def trainers(info: ObjectInfo) -> list[str]:

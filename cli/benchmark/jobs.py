@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..client import Workflow
-from ..workflows import ObjectInfo, inputs_of, is_widget, preset_fields, widgets
+from ..workflows import (
+    ObjectInfo,
+    inputs_of,
+    is_widget,
+    node,
+    node_list,
+    preset_fields,
+    widgets,
+)
 from .data import SLOT, Subject
 
 UNTOUCHED = "Untouched"
@@ -80,15 +88,15 @@ class MethodNode:
 def find_methods(info: ObjectInfo) -> dict[str, MethodNode]:
     """Every node of the pack that makes a CONCEPT of pictures, by its name; the baseline first."""
     methods = {UNTOUCHED: MethodNode(UNTOUCHED)}
-    for node, schema in info.items():
-        prefix = next((p for p in _PREFIXES if node.startswith(p)), None)
+    for kind, schema in info.items():
+        prefix = next((p for p in _PREFIXES if kind.startswith(p)), None)
         if prefix is None or "CONCEPT" not in schema["output"]:
             continue
-        name = node.removeprefix(prefix)
+        name = kind.removeprefix(prefix)
         defaults = {key: default for key, default, _ in widgets(schema)}
         follows = "{class}" in str(defaults.get("preview_prompt", ""))
         words = f"{SLOT} {{class}}" if follows else SLOT
-        methods[name] = MethodNode(name, node, schema, words)
+        methods[name] = MethodNode(name, kind, schema, words)
     return methods
 
 
@@ -98,7 +106,7 @@ def learn_workflow(
 ) -> Workflow:  # fmt: skip
     """Learn a subject from uploaded pictures and save the concept under output/concepts."""
     count = settings.references or len(files)
-    nodes: Workflow = {"base": _node("CheckpointLoaderSimple", ckpt_name=settings.checkpoint)}
+    nodes: Workflow = {"base": node("CheckpointLoaderSimple", ckpt_name=settings.checkpoint)}
     _add_pictures(nodes, files[:count], masks[:count], settings)
     sources = {"model": ["base", 0], "clip": ["base", 1], "vae": ["base", 2]}
     sources |= {"images": ["pictures", 0], "image": ["square", 0]}
@@ -106,17 +114,17 @@ def learn_workflow(
         sources |= {"masks": ["masks", 0], "mask": ["square mask", 0]}
     if settings.clip_vision:
         loader = settings.clip_vision_loader
-        nodes["vision"] = _node(loader, clip_name=settings.clip_vision)
+        nodes["vision"] = node(loader, clip_name=settings.clip_vision)
         sources["clip_vision"] = ["vision", 0]
     if settings.elite_global:
         names = {"global_mapper": settings.elite_global, "local_mapper": settings.elite_local}
-        nodes["elite"] = _node("PersonalizeLoadELITE", **names)
+        nodes["elite"] = node("PersonalizeLoadELITE", **names)
         sources["elite"] = ["elite", 0]
     nodes[TRAIN] = {
         "class_type": method.node,
         "inputs": _inputs(method, subject, sources=sources, settings=settings, seed=seed),
     }
-    nodes[SAVE] = _node(
+    nodes[SAVE] = node(
         "PersonalizeSaveConcept",
         concept=[TRAIN, 0],
         filename=filename,
@@ -131,28 +139,28 @@ def draw_workflow(
 ) -> Workflow:  # fmt: skip
     """Draw a prompt with a saved concept ("" for the model as it is), and score the pictures."""
     side = settings.resolution
-    nodes: Workflow = {"base": _node("CheckpointLoaderSimple", ckpt_name=settings.checkpoint)}
+    nodes: Workflow = {"base": node("CheckpointLoaderSimple", ckpt_name=settings.checkpoint)}
     model, clip = ["base", 0], ["base", 1]
     if concept:
-        nodes["concept"] = _node("PersonalizeLoadConcept", concept_name=concept)
-        nodes["apply"] = _node(
+        nodes["concept"] = node("PersonalizeLoadConcept", concept_name=concept)
+        nodes["apply"] = node(
             "PersonalizeApplyConcept", model=model, clip=clip, concept=["concept", 0],
             strength=1.0, local_strength=0.8, start_percent=0.0, end_percent=1.0,
         )  # fmt: skip
         model, clip = ["apply", 0], ["apply", 1]
-    nodes["positive"] = _node("CLIPTextEncode", clip=clip, text=prompt)
-    nodes["negative"] = _node("CLIPTextEncode", clip=clip, text=settings.negative)
-    nodes["latent"] = _node("EmptyLatentImage", width=side, height=side, batch_size=settings.images)
-    nodes["sample"] = _node(
+    nodes["positive"] = node("CLIPTextEncode", clip=clip, text=prompt)
+    nodes["negative"] = node("CLIPTextEncode", clip=clip, text=settings.negative)
+    nodes["latent"] = node("EmptyLatentImage", width=side, height=side, batch_size=settings.images)
+    nodes["sample"] = node(
         "KSampler", model=model, positive=["positive", 0], negative=["negative", 0],
         latent_image=["latent", 0], seed=seed, steps=settings.sampling_steps,
         cfg=settings.guidance, sampler_name=settings.sampler, scheduler=settings.scheduler,
         denoise=1.0,
     )  # fmt: skip
-    nodes["decode"] = _node("VAEDecode", samples=["sample", 0], vae=["base", 2])
-    nodes[SHOW] = _node("PreviewImage", images=["decode", 0])
+    nodes["decode"] = node("VAEDecode", samples=["sample", 0], vae=["base", 2])
+    nodes[SHOW] = node("PreviewImage", images=["decode", 0])
     _add_pictures(nodes, files, masks, settings)
-    nodes[SCORES_NODE] = _node(
+    nodes[SCORES_NODE] = node(
         "PersonalizeEvaluate", generated=["decode", 0], references=["pictures", 0],
         prompt=prompt, class_word=subject.class_word, clip_folder=settings.clip,
         dino_folder=settings.dino or "none", identity_folder=settings.identity or "none",
@@ -167,7 +175,7 @@ def draw_workflow(
         return _needed(nodes, SHOW, SCORES_NODE)
     inputs = nodes[SCORES_NODE]["inputs"]
     second = {"clip_folder": settings.second_clip, "dino_folder": "none", "identity_folder": "none"}
-    nodes[SECOND_SCORES] = _node("PersonalizeEvaluate", **{**inputs, **second})
+    nodes[SECOND_SCORES] = node("PersonalizeEvaluate", **{**inputs, **second})
     return _needed(nodes, SHOW, SCORES_NODE, SECOND_SCORES)
 
 
@@ -211,41 +219,33 @@ def _add_pictures(
 ) -> None:
     """`pictures` and, if there are any, `masks`: lists, so that sizes may differ."""
     for number, file in enumerate(files):
-        nodes[f"picture{number}"] = _node("LoadImage", image=file)
-    nodes["pictures"] = _list("picture", len(files))
+        nodes[f"picture{number}"] = node("LoadImage", image=file)
+    nodes["pictures"] = node_list([[f"picture{n}", 0] for n in range(len(files))])
     nodes["square"] = _square("picture0", settings)
     if settings.sam:
-        nodes["sam"] = _node("PersonalizeLoadSAM", sam_name=settings.sam)
+        nodes["sam"] = node("PersonalizeLoadSAM", sam_name=settings.sam)
     if masks or settings.sam:
         for number in range(len(files)):
             nodes[f"mask{number}"] = (
-                _node("LoadImageMask", image=masks[number], channel="red")
+                node("LoadImageMask", image=masks[number], channel="red")
                 if masks
                 else _segment([f"picture{number}", 0])
             )
-        nodes["masks"] = _list("mask", len(files))
-        nodes["mask picture"] = _node("MaskToImage", mask=["mask0", 0])
+        nodes["masks"] = node_list([[f"mask{n}", 0] for n in range(len(files))])
+        nodes["mask picture"] = node("MaskToImage", mask=["mask0", 0])
         nodes["square mask picture"] = _square("mask picture", settings)
-        nodes["square mask"] = _node("ImageToMask", image=["square mask picture", 0], channel="red")
+        nodes["square mask"] = node("ImageToMask", image=["square mask picture", 0], channel="red")
 
 
 def _square(image: str, settings: Settings) -> dict[str, Any]:
     """The first picture as methods want it that learn from one: encoders squeeze what is not."""
     side = settings.resolution
     size = {"width": side, "height": side, "crop": "center", "upscale_method": "lanczos"}
-    return _node("ImageScale", image=[image, 0], **size)
+    return node("ImageScale", image=[image, 0], **size)
 
 
 def _segment(image: list[Any]) -> dict[str, Any]:
-    return _node("PersonalizeSegmentSubject", sam_model=["sam", 0], image=image)
-
-
-def _list(prefix: str, count: int) -> dict[str, Any]:
-    return _node("CreateList", **{f"inputs.input{n}": [f"{prefix}{n}", 0] for n in range(count)})
-
-
-def _node(class_type: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs}
+    return node("PersonalizeSegmentSubject", sam_model=["sam", 0], image=image)
 
 
 def _needed(nodes: Workflow, *ends: str) -> Workflow:
@@ -258,4 +258,4 @@ def _needed(nodes: Workflow, *ends: str) -> Workflow:
         found.add(key)
         links = [v for v in nodes[key]["inputs"].values() if isinstance(v, list)]
         open_ends += [link[0] for link in links]
-    return {key: node for key, node in nodes.items() if key in found}
+    return {key: one for key, one in nodes.items() if key in found}
