@@ -6,10 +6,12 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import cache
 from html import escape
 from pathlib import Path
 from statistics import mean, stdev
 
+from ...concepts.disk import Stamp, stamp
 from .data import SLOT, Subject
 from .jobs import UNTOUCHED, Settings
 from .plots import bars, colour_of, scatter
@@ -214,7 +216,12 @@ def _tile(output: Path, result: Result) -> str:
 
 
 def thumbnail(path: Path) -> str:
-    """A picture as a small JPEG inside the page."""
+    """A picture as a small JPEG inside the page; of thousands, most are those of the last page."""
+    return _thumbnail(path, stamp(path))
+
+
+@cache
+def _thumbnail(path: Path, _written: Stamp) -> str:
     picture = as_image(path)
     picture.thumbnail((2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
     file = io.BytesIO()

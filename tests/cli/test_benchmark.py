@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from personalize.cli.benchmark import command
+from personalize.cli.benchmark import command, page
 from personalize.cli.benchmark.command import (
     Benchmark,
     Plan,
@@ -539,6 +539,20 @@ def test_the_page_opens_from_disk_and_loads_nothing(tmp_path, results, folder):
     assert "0.4000" in page.text and "100 steps, 12.5 s" in page.text
     assert text.count("<svg") == 4  # the cloud, two scores, the seconds
     assert "wolf_plushie" not in page.text
+
+
+def test_the_next_page_reads_the_pictures_that_are_new(tmp_path, results, folder, monkeypatch):
+    """It is written after every cell of thousands."""
+    read, as_image = [], page.as_image
+    monkeypatch.setattr(page, "as_image", lambda path: read.append(path) or as_image(path))
+    first = write_page(tmp_path, results, read_subjects(folder), SETTINGS).read_bytes()
+    known = len(read)
+    assert write_page(tmp_path, results, read_subjects(folder), SETTINGS).read_bytes() == first
+    assert len(read) == known > 0
+    changed = tmp_path / results[0].cell.path / results[0].drawn.pictures[0]
+    Image.new("RGB", (24, 24), "green").save(changed)
+    assert write_page(tmp_path, results, read_subjects(folder), SETTINGS).read_bytes() != first
+    assert read[known:] == [changed]
 
 
 def test_scores_that_only_some_have(tmp_path, results, folder):
