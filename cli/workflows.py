@@ -24,7 +24,8 @@ class WorkflowError(ValueError):
 def to_api(saved: SavedWorkflow, info: ObjectInfo) -> Workflow:
     """The prompt that the browser would send.
 
-    Node ids are kept; notes and muted nodes are left out. What goes into a bypassed one comes out.
+    Node ids are kept; notes and muted nodes are left out, and so are connections that come from
+    nowhere then. What goes into a bypassed one comes out.
 
     Raises WorkflowError for an unknown node and for widget values that do not fit the schema.
     """
@@ -37,14 +38,16 @@ def to_api(saved: SavedWorkflow, info: ObjectInfo) -> Workflow:
             raise WorkflowError(f"{node['type']}: no such node.")
         inputs = _widget_values(node, info[node["type"]])
         for slot in node.get("inputs", []):
-            if slot.get("link") is not None:
-                inputs[slot["name"]] = sources[slot["link"]]
+            source = sources.get(slot.get("link"))
+            if source is not None:
+                inputs[slot["name"]] = source
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return prompt
 
 
 def _sources(saved: SavedWorkflow) -> dict[int, list[Any]]:
-    """Node and output that each link comes from, by the link's id."""
+    """Node and output that each link comes from, by the link's id; none for one from nowhere."""
+    muted = {node["id"] for node in saved["nodes"] if node.get("mode", 0) == _MUTED}
     through = {
         (node["id"], number): next(
             (slot["link"] for slot in node["inputs"] if slot["type"] == output["type"]), None
@@ -55,12 +58,15 @@ def _sources(saved: SavedWorkflow) -> dict[int, list[Any]]:
     }
     links = {link[0]: (link[1], link[2]) for link in saved["links"]}
 
-    def source(link: int) -> list[Any]:
+    def source(link: int | None) -> list[Any] | None:
+        if link is None:
+            return None
         node, output = links[link]
-        before = through.get((node, output))
-        return [str(node), output] if before is None else source(before)
+        if (node, output) in through:
+            return source(through[node, output])
+        return None if node in muted else [str(node), output]
 
-    return {link: source(link) for link in links}
+    return {link: found for link in links if (found := source(link)) is not None}
 
 
 def _widget_values(node: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:

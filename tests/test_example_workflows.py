@@ -406,6 +406,21 @@ def test_a_bypassed_node_lets_through_what_goes_into_it():
     }
 
 
+def test_a_connection_from_nowhere_is_left_out():
+    """From a muted node, and through a bypassed one that nothing goes into."""
+    image = {"type": "IMAGE", "name": "image"}
+    schema = {"input_order": {"required": ["image"]}, "input": {"required": {"image": ["IMAGE"]}}}
+    for before in ({"mode": 2, "inputs": []}, {"mode": 4, "inputs": [image | {"link": None}]}):
+        saved = {
+            "links": [[2, 6, 0, 7, 0, "IMAGE"]],
+            "nodes": [
+                {"id": 6, "type": "Crop", "outputs": [image | {"links": [2]}], **before},
+                {"id": 7, "type": "Save", "inputs": [image | {"link": 2}]},
+            ],
+        }
+        assert to_api(saved, {"Save": schema}) == {"7": {"class_type": "Save", "inputs": {}}}
+
+
 @pytest.mark.server
 def test_the_host_serves_the_examples_and_the_help_pages(server):
     listed = json.loads(server.client.get("/api/workflow_templates"))["personalize"]
