@@ -23,7 +23,7 @@ test: setup
 demo: setup
 	@$(BIN)/python tools/run.py demo $(ARGS)
 
-# about an hour on two cores; goes on where it stopped. make study ARGS="--workers 4"
+# some five hours of one core; goes on where it stopped. make study ARGS="--workers 4"
 study: setup
 	@$(BIN)/python tools/run.py study $(ARGS)
 
