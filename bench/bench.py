@@ -434,14 +434,9 @@ def parts_table(parts: dict[str, list[Answer]]) -> list[str]:
     return lines
 
 
-def main(arguments: Sequence[str]) -> int:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Seconds and memory of a training step.")
-    parser.add_argument(
-        "what",
-        nargs="?",
-        choices=WHAT,
-        default="training",
-    )
+    parser.add_argument("what", nargs="?", choices=WHAT, default="training")
     parser.add_argument("--latents", type=int, default=32, help="side in latents: pixels / 8")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
@@ -452,7 +447,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", choices=bench_elite.PARTS, help="one part of elite")
     parser.add_argument("--serve", choices=VARIANTS + ON_GPU, help=argparse.SUPPRESS)
     parser.add_argument("--cpu", action=OnCpu)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = make_parser().parse_args(arguments)
     prepare_host()
     if options.serve:
         serve(options.serve, options.checkpoint, options.latents)
@@ -471,11 +470,8 @@ def main(arguments: Sequence[str]) -> int:
 
         if options.what == "elite":
             parts = [options.only] if options.only else bench_elite.PARTS
-            print(
-                bench_elite.compare(
-                    lambda: _load(checkpoint()), options.latents, options.rounds, parts
-                )
-            )
+            size = options.latents, options.rounds
+            print(bench_elite.compare(lambda: _load(checkpoint()), *size, parts))
         elif options.what == "growth":
             variants = bench_growth.variants(device_of_host().type)
             with workers(checkpoint(), options.latents, variants) as running:

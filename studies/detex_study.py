@@ -384,7 +384,7 @@ def digest_of(weights: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def main(arguments: Sequence[str]) -> int:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="detex_study", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--subjects", type=int, default=5, help="number of things")
     parser.add_argument("--first", type=int, default=0, help="number of the first of them")
@@ -400,7 +400,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--ranks", nargs="+", type=int, help="of compressed files, to measure too")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="keeps what was run")
     parser.add_argument("--cpu", action=OnCpu)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = make_parser().parse_args(arguments)
     prepare_host()
     from ..miniature.files import WEIGHTS
     from ..miniature.subjects import Jury, thing
@@ -410,9 +414,8 @@ def main(arguments: Sequence[str]) -> int:
     folder = options.folder / f"detex-{digest_of(weights)}"
     folder.mkdir(parents=True, exist_ok=True)
     study = Study(load_miniature(weights), Jury.load(weights), folder, options.prompts)
-    tried = {"steps": options.steps, "learning_rate": options.learning_rate}
-    tried["prior_weight"] = options.prior_weight
-    tried = {name: value for name, value in tried.items() if value is not None}
+    given = {name: getattr(options, name) for name in ("steps", "learning_rate", "prior_weight")}
+    tried = {name: value for name, value in given.items() if value is not None}
     results: Results = {name: [] for name in options.ways}
     counted = range(options.first, options.first + options.subjects)
     subjects = [thing(number) for number in options.numbers or counted]
