@@ -313,7 +313,7 @@ def _succeeded(run: Run) -> Run:
 
 def _form(fields: dict[str, str], key: str, name: str, content: bytes) -> tuple[bytes, str]:
     """A multipart form with one file: its body and its content type."""
-    mark = uuid.uuid4().hex
+    mark, name = uuid.uuid4().hex, name.replace('"', "%22")  # as browsers write it
     head = "Content-Disposition: form-data; name="
     parts = [f'--{mark}\r\n{head}"{k}"\r\n\r\n{v}\r\n'.encode() for k, v in fields.items()]
     parts.append(

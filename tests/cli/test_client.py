@@ -59,6 +59,17 @@ def test_a_server_that_is_gone_is_told(nobody):
             ask()
 
 
+def test_a_name_with_quotes_is_one_name(monkeypatch):
+    """Of a folder that is called so, as it may be on Linux."""
+    sent = []
+    client = ComfyClient("http://127.0.0.1")
+    monkeypatch.setattr(
+        client, "_request", lambda *words: sent.append(words[1]) or b'{"name": "a"}'
+    )
+    assert client.upload_image('a "large" dog.png', b"pixels") == "a"
+    assert b'filename="a %22large%22 dog.png"\r\n' in sent[0]
+
+
 @pytest.mark.parametrize("where", ["queue_running", "queue_pending", "history", "nowhere"])
 def test_what_was_deleted_from_the_queue_is_not_waited_for(monkeypatch, where):
     client = ComfyClient("http://127.0.0.1")
