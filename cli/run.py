@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,5 +119,14 @@ def _is_a_sentence(error: Exception) -> bool:
     return isinstance(error, (host, ours))
 
 
+def show_what_can_be_shown() -> None:
+    """Let a console, or a file with another encoding, show a question mark for what it lacks: on
+    Windows a command would end with the name of a folder that cp1252 does not have."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 if __name__ == "__main__":
+    show_what_can_be_shown()
     sys.exit(main(sys.argv[1:]))

@@ -1,5 +1,6 @@
 """The one way to call a command."""
 
+import io
 import subprocess
 import sys
 from collections import Counter
@@ -70,6 +71,15 @@ def ends_with(error):
         raise error
 
     return command
+
+
+def test_a_name_that_the_console_lacks_ends_nothing(monkeypatch):
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="cp1252"))
+    run.show_what_can_be_shown()
+    sys.stdout.write("learning \u732b\n")
+    sys.stdout.flush()
+    assert shown.getvalue().split() == [b"learning", b"?"]
 
 
 @pytest.mark.parametrize("door", ["cli/run.py", "tools/run.py"])
