@@ -48,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("--data", type=Path, help="folder of name.jpg with name_mask.png beside")
     data.add_argument("--open-images", type=Path, help="folder of OpenImages")
     files.add_argument("--mask-marks", choices=MASK_MARKS, default="auto",
-                       help="what is white in the masks of --data; auto: the subject, unless white "
-                       "is along the border and not in the middle")  # fmt: skip
+                       help="what is white in masks, of --sample-data too; auto: the subject, "
+                       "unless white is along the border and not in the middle")  # fmt: skip
     files.add_argument("--subset", choices=["train", "validation", "test"], default="test")
     files.add_argument("--elite", type=Path, help="encoder to go on from; local needs one")
     files.add_argument("--comfyui", type=Path, help="folder of ComfyUI; or set COMFYUI_PATH")
@@ -313,10 +313,12 @@ def sample_subjects(args: argparse.Namespace, subjects: Subjects) -> list[Any]:
     import torch
 
     from ..concepts.errors import PictureError
+    from ..pictures.masks import MaskMarks
     from ..training.elite.folders import PictureFolder
 
     if args.sample_data:
-        subjects = PictureFolder(args.sample_data, subjects.with_masks)
+        marks = MaskMarks(args.mask_marks)
+        subjects = PictureFolder(args.sample_data, subjects.with_masks, marks)
     usable: list[Any] = []
     for n in range(len(subjects)):
         if len(usable) == args.sample_count:
