@@ -117,9 +117,10 @@ class Log:
         values = {**means, "learning_rate": rate, "seconds_a_step": (now - self._since) / steps}
         self._since, self._logged = now, report.step
         self._append({"step": report.step, **values})
-        for name, value in values.items():
-            if self._board is not None:
+        if self._board is not None:
+            for name, value in values.items():
                 self._board.add_scalar(name, value, report.step)
+            self._board.flush()  # by itself it writes every two minutes, and not at the end
         told = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         print(f"step {report.step}/{report.steps}  {told}", flush=True)
 

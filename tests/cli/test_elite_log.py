@@ -63,6 +63,20 @@ def test_a_table_that_is_open_elsewhere_ends_no_training(tmp_path, monkeypatch, 
     assert rows(tmp_path) == [(1, 1.0), (3, 3.0)]
 
 
+def test_tensorboard_has_every_line_at_once(tmp_path, monkeypatch):
+    from personalize.cli import elite_log
+
+    waiting, written = [], []
+    board = SimpleNamespace(
+        add_scalar=lambda name, value, step: waiting.append((name, value, step)),
+        flush=lambda: written.extend(waiting) or waiting.clear(),
+    )
+    monkeypatch.setattr(elite_log, "_tensorboard", lambda folder: board)
+    logged(tmp_path, 3)
+    assert [(v, step) for name, v, step in written if name == "loss"] == [(1.5, 2), (3.0, 3)]
+    assert not waiting
+
+
 def test_sheets_come_every_so_often_and_at_the_end(tmp_path):
     drawn = []
     sheets = SimpleNamespace(write=lambda report: drawn.append(report.step))
