@@ -61,7 +61,7 @@ class Mean:
         """
         count = len(values)
         if count < 2:
-            return cls(Verdict.UNSEEN, math.nan, math.nan, 0)
+            return cls(Verdict.UNSEEN, math.nan, math.nan, count)
         mean = sum(values) / count
         error = math.sqrt(sum((v - mean) ** 2 for v in values) / (count - 1) / count)
         if abs(mean) >= 2 * error and mean != 0:
@@ -73,8 +73,8 @@ class Mean:
         return cls(verdict, mean, error, count)
 
     def __str__(self) -> str:
-        if not self.count:
-            return "not run"
+        if self.count < 2:
+            return "one subject" if self.count else "not run"
         return f"{self.mean:+.3f} ± {self.error:.3f} ({self.count})"
 
 

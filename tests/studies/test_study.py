@@ -195,6 +195,10 @@ def test_a_claim_that_was_not_run_says_so() -> None:
     assert claims.table({}).count("not run") == 3 * len(claims.CLAIMS)
 
 
+def test_one_subject_is_no_mean_and_was_run() -> None:
+    assert str(claims.judge(IDENTITY, compared([(0.8, 0.5)])).whole) == "one subject"
+
+
 def test_the_number_of_a_finding() -> None:
     claim = Claim("paper", "says", "measured", lambda results: {"a": 0.1, "b": 0.3}, "why")
     found = claims.judge(claim, {})
