@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     import torch
 
 GIB = 2**30
+STATUS = Path("/proc/self/status")
+"""Where Linux tells how much memory a process has."""
 
 
 def device_of_host() -> torch.device:
@@ -47,13 +50,16 @@ def synchronize() -> None:
 
 
 def memory() -> dict[str, float]:
-    """GiB now and at the peak: what torch has allocated on a GPU, or what is resident here."""
+    """GiB now and at the peak: what torch has allocated on a GPU, or what is resident here, where
+    the system is Linux; NaN elsewhere."""
     import torch
 
     if device_of_host().type == "cuda":
         now, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
         return {"now": now / GIB, "peak": peak / GIB}
-    lines = Path("/proc/self/status").read_text().splitlines()
+    if not STATUS.is_file():
+        return {"now": math.nan, "peak": math.nan}
+    lines = STATUS.read_text(encoding="utf-8").splitlines()
     fields = dict(line.split(":", 1) for line in lines)
     return {
         name: int(fields[key].split()[0]) * 2**10 / GIB
@@ -67,5 +73,5 @@ def reset_peak() -> None:
 
     if device_of_host().type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    else:
-        Path("/proc/self/clear_refs").write_text("5")
+    elif STATUS.is_file():
+        STATUS.with_name("clear_refs").write_text("5", encoding="utf-8")
