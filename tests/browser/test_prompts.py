@@ -255,6 +255,15 @@ def test_apply_here_keeps_the_concepts_that_the_prompt_knows(page):
     } <= studio.links
     assert not overlapping(page)
 
+    # one that was switched off is switched on again, and none is added
+    page.tab.evaluate("id => { app.graph.getNodeById(id).mode = 4 }", third)
+    page.change()
+    assert studio.hints() == ["<rex> is not applied to this prompt"]
+    apply_here.first.click()
+    assert studio.hints() == []
+    assert page.tab.evaluate("id => app.graph.getNodeById(id).mode", third) == 0
+    assert len(studio.applies()) == 3
+
 
 def test_completion_applies_what_is_chosen_and_tells_equal_names_apart(page, folder):
     put(folder / "second.safetensors", methods.TEXTUAL_INVERSION, "<rex>", "dog")

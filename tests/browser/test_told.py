@@ -47,6 +47,6 @@ def test_a_failed_node_says_why(page, folder):
     load = page.add_node("PersonalizeLoadConcept", (0, 0), concept_name="word.safetensors")
     save = page.add_node("PersonalizeSaveLoRA", (400, 0))
     page.link(load, 0, save, "concept")
-    page.load(page.tab.evaluate("app.rootGraph.serialize()"))  # of users, they have ids
+    page.load(page.saved())  # of users, workflows have ids
     assert page.wait(page.queue()).status == "error"
     page.find(".personalize-told").get_by_text(WHY).wait_for()

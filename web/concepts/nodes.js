@@ -5,10 +5,11 @@ import { allNodes, besides, freePlace, inOneStep, inputSlot, sourceOf } from "..
 import { setWidget, widgetOf } from "../node_elements.js"
 import { linksToMove, placeIn } from "./places.js"
 import { showUsed } from "./used_inputs.js"
-import { APPLY, LOAD, appliesOf, appliedTo } from "./workflow.js"
+import { APPLY, LOAD, appliesOf, appliedTo, switchedOff } from "./workflow.js"
 
 export const DRAGGED = "application/x-personalize-concept"
 const BELOW = 50
+const ALWAYS = 0 // mode of a node
 
 /** Take cards that are dropped on the canvas, before the frontend looks for files in them. */
 export function acceptDrops() {
@@ -55,8 +56,8 @@ function putBetween(apply, { model, clip }) {
 }
 
 /**
- * Make a prompt know a concept, and all that it knows already: by an Apply Concept that is there, by one more for what
- * is loaded already, else by both nodes.
+ * Make a prompt know a concept, and all that it knows already: by an Apply Concept that is there, switched off or not,
+ * by one more for what is loaded already, else by both nodes.
  * @param {any} prompt the node
  * @param {string} placeholder
  * @param {string} [name] of the saved concept
@@ -70,7 +71,9 @@ export function applyTo(prompt, placeholder, name) {
   const there = applies.find((apply) => known.every((word) => wordsAt(apply).includes(word)))
   const place = placeIn(graph, prompt)
   const made = applies.map((apply) => sourceOf(apply, "concept")).find((source) => source?.node.graph === graph)
-  if (there) connectClip(there, prompt)
+  const [off] = switchedOff(prompt, placeholder)
+  if (off) inOneStep(graph, () => (off.mode = ALWAYS))
+  else if (there) connectClip(there, prompt)
   else if (place && made) inOneStep(graph, () => addApply(made, place))
   else if (place && name) insertConcept(name, { prompt })
   else return false

@@ -1,7 +1,7 @@
 // A line on Load Concept and Apply Concept: method, base model, and what to write in a prompt.
 
 import { app } from "../../../scripts/app.js"
-import { allNodes } from "../graph.js"
+import { allNodes, sourceOf } from "../graph.js"
 import { addElement, afterwards, widgetOf } from "../node_elements.js"
 import { conceptNamed } from "./shelf.js"
 import { text } from "./texts.js"
@@ -54,8 +54,10 @@ function show(node, byUser = false) {
 
 /** Why nobody can say what to write, in a sentence. */
 function whyUnknown(node) {
-  if (node.type !== LOAD) return text("reminder_unknown")
-  const widget = widgetOf(node, "concept_name")
+  const source = node.type === APPLY ? sourceOf(node, "concept")?.node : node
+  if (!source) return text("reminder_unknown")
+  if (source.type !== LOAD) return text("told_by_run")
+  const widget = widgetOf(source, "concept_name")
   const listed = widget?.options?.values ?? []
   if (!listed.length) return text("none_to_load")
   if (widget.value && !listed.includes(widget.value)) return text("missing_file", { name: widget.value })

@@ -35,6 +35,20 @@ export const appliesOf = (placeholder) =>
   [...allNodes()].filter((node) => isApply(node) && cardOf(node)?.placeholder === placeholder)
 
 /**
+ * The nodes before a node's CLIP that would apply a concept of this placeholder, were they not switched off.
+ * @param {any} node such as a text encoder
+ * @param {string} placeholder
+ */
+export function switchedOff(node, placeholder) {
+  const found = []
+  for (let source = sourceOf(node, "clip"); source; source = sourceOf(source.node, "clip")) {
+    const { node: one } = source
+    if (one.type === APPLY && isOff(one) && cardOf(one)?.placeholder === placeholder) found.push(one)
+  }
+  return found
+}
+
+/**
  * The concepts that a node's CLIP knows.
  * @param {any} node such as a text encoder
  * @returns {{cards: Card[], sure: boolean}} sure: whether these are all
