@@ -220,6 +220,8 @@ def test_previews_large_an_earlier_step_kept_saved_and_a_failure(page, server):
     page.find(".personalize-told").wait_for()
     assert "my-concept.safetensors" in page.find(".personalize-told").inner_text()
     assert panel(page).get_by_text("Not saved yet.").is_hidden()
+    log = panel(page).get_by_role("button", name="log")  # keys go on there
+    assert log.evaluate("button => button === document.activeElement")
     (file,) = (server.base_directory / "output" / "concepts").glob("*.safetensors")
     saved = load_concept(file, file.name)
     assert (saved.placeholder, saved.training["steps_taken"]) == ("<my-mug>", 6)

@@ -43,7 +43,9 @@ STOP_AT = """async least => {
     const tooLate = () => panel.querySelector(".stage").textContent === "Learned"
     const drawn = () => panel.querySelector("polyline.smooth")?.getAttribute("points").split(" ")
     while (!(drawn()?.length >= least) && !tooLate()) await new Promise(requestAnimationFrame)
-    panel.querySelector(".controls button:last-child").click()
+    const stop = panel.querySelector(".controls button:last-child")
+    stop.focus()
+    stop.click()
 }"""
 """A click as soon as the curve has so many points: from here it could come after the last step."""
 
@@ -158,6 +160,7 @@ def test_learn_stop_go_on_save_and_draw(page, server):
     assert page.wait(first).status == "success"
     stopped = points(page)
     assert 8 <= stopped < STEPS and act(page).inner_text() == "Go on"
+    assert act(page).evaluate("button => button === document.activeElement")  # for keys
     open_sidebar(page)
     page.find(".personalize-card[data-name='mug.safetensors']").wait_for()
 

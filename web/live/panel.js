@@ -23,7 +23,7 @@ export function makePanel(node) {
   const chart = makeChart()
   const grid = makeGrid(keep)
   const previews = makePreviews(grid.open)
-  const saving = makeSaving(node)
+  const saving = makeSaving(node, () => log.focus({ preventScroll: true }))
   const log = button(text("log"), text("log_title"), () => setLog(!isLog))
   const action = button(text("stop"), text("stop_title"), act)
   const controls = element("div", "controls", [stage, status, makeFolding(node), log, action])
@@ -32,6 +32,7 @@ export function makePanel(node) {
   let isLog = false
   let frame = 0
   let asking = false
+  let held = false
   /** @type {(() => Promise<any>) | null} */
   let wish = null
   /** @type {any} */
@@ -42,6 +43,8 @@ export function makePanel(node) {
   root.setAttribute("role", "group")
   root.setAttribute("aria-label", text("panel"))
   log.setAttribute("aria-pressed", "false")
+  action.addEventListener("focus", () => (held = true))
+  action.addEventListener("blur", () => (held = action.disabled))
   previews.draw({ previews: [] })
   drawAction()
 
@@ -118,6 +121,13 @@ export function makePanel(node) {
     setText(action, text(canGoOn ? "go_on" : "stop"))
     action.title = text(canGoOn ? "go_on_title" : "stop_title")
     action.disabled = !canGoOn && run?.stage !== "running"
+    if (held && !action.disabled) focusAgain()
+  }
+
+  /** A button that is disabled while it waits loses the focus to nowhere; unless the user has moved it, it comes back. */
+  function focusAgain() {
+    if (document.activeElement === document.body) action.focus({ preventScroll: true })
+    held = document.activeElement === action
   }
 
   async function act() {

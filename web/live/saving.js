@@ -9,13 +9,16 @@ const SAVERS = { CONCEPT: ["PersonalizeSaveConcept", "concept"], ELITE_ENCODER: 
 /**
  * A line under a training that ended unsaved, with a button that adds what saves it.
  * @param {any} node
+ * @param {() => void} leave called when the line goes that had the focus
  */
-export function makeSaving(node) {
+export function makeSaving(node, leave) {
   const root = element("p", "saving", [text("unsaved"), " ", button(text("save"), text("save_title"), save)])
   root.hidden = true
 
   function draw(run) {
+    const hadFocus = root.contains(document.activeElement)
     root.hidden = !ENDED.has(run.stage) || isSaved(node)
+    if (root.hidden && hadFocus) leave()
   }
 
   /** Nothing is learned again: the host takes the result of the training from its cache. */
