@@ -13,6 +13,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
 
 # a device type that torch knows and this computer has not, whose gradients torch computes in the
@@ -182,6 +183,7 @@ def _check_mix(name: str, tensors: list[Tensor]) -> None:
 def played_device() -> Iterator[torch.device]:
     """A block in which there is the played device."""
     made = torch.tensor
+    _device_constructors()  # torch looks once for what makes tensors, and would find the stand-in
 
     def tensor(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
         found = made(*args, **kwargs)  # torch would move it unseen by modes

@@ -389,7 +389,8 @@ def test_a_loss_of_nan_stops_and_keeps_the_last_good_state(tiny_sd1, pictures, t
             with torch.no_grad():
                 report.learner.table.ids[:] = 0
                 embedding = report.backbone.text.towers[0].text_model.embeddings.position_embedding
-                embedding.weight.data = torch.full_like(embedding.weight, float("nan"))
+                nan = torch.full_like(embedding.weight, float("nan"))
+                embedding.weight = torch.nn.Parameter(nan, requires_grad=False)
 
     table = tiny_sd1.clip.cond_stage_model.clip_l.transformer.text_model.embeddings
     kept = table.position_embedding.weight
