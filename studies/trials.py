@@ -75,10 +75,10 @@ class Moment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """wall: file with the pictures, a row each moment, a column each prompt."""
+    """grid: file with the pictures, a row each moment, a column each prompt."""
 
     moments: tuple[Moment, ...]
-    wall: Path
+    grid: Path
 
     @property
     def last(self) -> Moment:
@@ -90,7 +90,7 @@ class Outcome:
 
     def pictures(self) -> Tensor:
         """Of the last moment, (n, 128, 128, 3) in 0..1, one a prompt."""
-        return read_wall(self.wall)[-1]
+        return read_grid(self.grid)[-1]
 
 
 @cache
@@ -128,14 +128,14 @@ class Trials:
             Moment(**{**m, "scores": tuple(Scores(**s) for s in m["scores"])})
             for m in kept["moments"]
         ]
-        wall = file.with_suffix(".png")
+        grid = file.with_suffix(".png")
         if kept["judged_by"] != self._judges_of(trial.subject):
             moments = [
                 replace(moment, scores=judged(self.jury, trial, pictures))
-                for moment, pictures in zip(moments, read_wall(wall), strict=True)
+                for moment, pictures in zip(moments, read_grid(grid), strict=True)
             ]
             self._keep(trial, moments)
-        return Outcome(tuple(moments), wall)
+        return Outcome(tuple(moments), grid)
 
     def outcome(self, trial: Trial) -> Outcome:
         """The kept outcome, or that of a run now."""
@@ -144,21 +144,21 @@ class Trials:
     def run(self, trial: Trial) -> Outcome:
         """Learn, draw and judge; keep what came out."""
         subject, recipe = subject_named(trial.subject), RECIPES[trial.recipe]
-        gallery = Gallery(self.studio, self.jury, trial)
+        record = Record(self.studio, self.jury, trial)
         if recipe.encoder:
-            self._encode(trial, subject, recipe, gallery)
+            self._encode(trial, subject, recipe, record)
         elif recipe.learns:
-            self._learn(trial, subject, recipe, gallery)
+            self._learn(trial, subject, recipe, record)
         else:
-            gallery.hang(0, None, 0.0)
-        wall = self._file(trial).with_suffix(".png")
-        wall.parent.mkdir(parents=True, exist_ok=True)
-        rows = [torch.cat(list(pictures), dim=1) for pictures in gallery.pictures]
-        to_image(torch.cat(rows)).save(wall)
-        self._keep(trial, gallery.moments)
-        return Outcome(tuple(gallery.moments), wall)
+            record.add(0, None, 0.0)
+        grid = self._file(trial).with_suffix(".png")
+        grid.parent.mkdir(parents=True, exist_ok=True)
+        rows = [torch.cat(list(pictures), dim=1) for pictures in record.pictures]
+        to_image(torch.cat(rows)).save(grid)
+        self._keep(trial, record.moments)
+        return Outcome(tuple(record.moments), grid)
 
-    def _learn(self, trial: Trial, subject: Subject, recipe: Recipe, gallery: Gallery) -> None:
+    def _learn(self, trial: Trial, subject: Subject, recipe: Recipe, record: Record) -> None:
         config = self.studio.config(recipe, subject, dict(trial.changes))
         steps = {*trial.at, config.steps}
         watch = Stopwatch()
@@ -168,14 +168,14 @@ class Trials:
                 return
             with watch.paused(), report.backbone.paused():
                 words = _word_figures(report)
-                gallery.hang(report.step, report.learner.to_concept(), watch.seconds, *words)
+                record.add(report.step, report.learner.to_concept(), watch.seconds, *words)
 
         self.studio.learn(config, subject.references.first(trial.shots), on_step)
 
-    def _encode(self, trial: Trial, subject: Subject, recipe: Recipe, gallery: Gallery) -> None:
+    def _encode(self, trial: Trial, subject: Subject, recipe: Recipe, record: Record) -> None:
         watch, views = Stopwatch(), subject.references.first(trial.shots)
         concept = self.studio.encode(self.weights / recipe.encoder, subject, views)
-        gallery.hang(0, concept, watch.seconds)
+        record.add(0, concept, watch.seconds)
 
     def _keep(self, trial: Trial, moments: Sequence[Moment]) -> None:
         file = self._file(trial)
@@ -238,7 +238,7 @@ def digest_of_pictures(pictures: Tensor) -> str:
     return hashlib.sha256(pictures.mul(255).round().byte().numpy().tobytes()).hexdigest()
 
 
-def read_wall(file: Path) -> list[Tensor]:
+def read_grid(file: Path) -> list[Tensor]:
     """Rows of pictures, each (n, 128, 128, 3) in 0..1."""
     whole = torch.from_numpy(np.array(Image.open(file).convert("RGB"))).float() / 255
     return [torch.stack(row.split(SIZE, dim=1)) for row in whole.split(SIZE)]
@@ -255,7 +255,7 @@ def judged(jury: Jury, trial: Trial, pictures: Tensor) -> tuple[Scores, ...]:
 
 
 @dataclass
-class Gallery:
+class Record:
     """Draws a trial's prompts, has them judged, and remembers the pictures."""
 
     studio: Studio
@@ -266,7 +266,7 @@ class Gallery:
         self.moments: list[Moment] = []
         self.pictures: list[Tensor] = []
 
-    def hang(
+    def add(
         self,
         step: int,
         concept: Any,
@@ -274,7 +274,7 @@ class Gallery:
         norm: float | None = None,
         cosine: float | None = None,
     ) -> None:
-        """A moment more; concept None draws with the untouched models."""
+        """Draw the prompts after a step and have them judged; None draws with the models alone."""
         subject = subject_named(self.trial.subject)
         recipe = RECIPES[self.trial.recipe]
         words, asked = recipe.name(subject), prompts_for(subject, self.trial.prompts)
