@@ -58,6 +58,10 @@ class Message:
         """Is it about this run, or about none in particular?"""
         return self.data.get("prompt_id", prompt_id) == prompt_id
 
+    def ends(self, prompt_id: str) -> bool:
+        """Is it the last one of this run?"""
+        return self.kind in _ENDS and self.belongs_to(prompt_id)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -133,20 +137,21 @@ class ComfyClient:
         """Follow a queued workflow to its end; raise RunError unless it succeeded.
 
         `on_message` gets every message of the run and may call `interrupt`; what it raises leaves
-        the run as it is. A lost message cannot block: in silence the history is asked, and the
-        queue, from which a workflow may have been deleted. Then ClientError is raised.
+        the run as it is. A lost message cannot block: in silence the history is asked, and what is
+        still on its way is heard out; and the queue, from which a workflow may have been deleted.
+        Then ClientError is raised.
         """
         self.connect()
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            assert self._socket is not None
-            message = self._socket.receive(1.0)
-            if message is not None and on_message is not None and message.belongs_to(prompt_id):
-                on_message(message)
-            ended = message is not None and message.kind in _ENDS and message.belongs_to(prompt_id)
+            message = self._next(prompt_id, on_message)
+            ended = message is not None and message.ends(prompt_id)
             if ended or message is None:
                 run = self._ended(prompt_id, patience=5.0 if ended else 0.0)
                 if run is not None:
+                    while not ended and time.monotonic() < deadline:
+                        message = self._next(prompt_id, on_message)
+                        ended = message is None or message.ends(prompt_id)
                     return _succeeded(run)
                 if not ended and self._is_gone(prompt_id):
                     raise ClientError(
@@ -196,6 +201,14 @@ class ComfyClient:
     def get(self, path: str) -> bytes:
         """Content of any address of the server, such as `/extensions/...`."""
         return self._request(path)
+
+    def _next(self, prompt_id: str, on_message: Callable[[Message], None] | None) -> Message | None:
+        """The next message of whatever run, told if it is of this one; None in silence."""
+        assert self._socket is not None
+        message = self._socket.receive(1.0)
+        if message is not None and on_message is not None and message.belongs_to(prompt_id):
+            on_message(message)
+        return message
 
     def _ended(self, prompt_id: str, patience: float) -> Run | None:
         """The history's entry; after the last message it may come a moment late."""

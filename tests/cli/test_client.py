@@ -6,7 +6,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from personalize.cli.client import ClientError, ComfyClient
+from personalize.cli.client import ClientError, ComfyClient, Message
 
 
 @pytest.fixture
@@ -90,3 +90,17 @@ def test_what_was_deleted_from_the_queue_is_not_waited_for(monkeypatch, where):
             client.wait("mine")
     else:
         assert client.wait("mine").status == "success"
+
+
+def test_what_comes_after_a_silence_is_heard_although_the_run_has_ended(monkeypatch):
+    """On a busy machine the history knows the end before the last messages are delivered."""
+    client = ComfyClient("http://127.0.0.1")
+    end = Message("execution_success", {"prompt_id": "mine"})
+    told = [Message("told"), Message("executed", {"prompt_id": "mine"})]
+    coming = iter([None, *told, Message("executed", {"prompt_id": "other"}), end, Message("late")])
+    client._socket = SimpleNamespace(receive=lambda seconds: next(coming))
+    finished = {"mine": {"status": {"status_str": "success"}, "outputs": {}}}
+    monkeypatch.setattr(client, "_json", lambda path: finished)
+    heard = []
+    assert client.wait("mine", heard.append).status == "success"
+    assert heard == [*told, end]
