@@ -7,6 +7,7 @@ import pytest
 import torch
 from personalize.samplers.apply import apply_concept
 from personalize.samplers.local_attention import Details
+from personalize.tests.devices import device
 from personalize.tests.elite_models import random_encoder, random_weights
 from personalize.tests.elite_sampling import (
     EVERYTHING,
@@ -122,7 +123,7 @@ def tiny_controlnet():
     network = cldm.cldm.ControlNet(**shape)
     shapes = {key: weight.shape for key, weight in network.state_dict().items()}
     network.load_state_dict(random_weights(shapes, 0, gain=0.5))
-    return controlnet.ControlNet(network.eval(), load_device=torch.device("cpu"))
+    return controlnet.ControlNet(network.eval(), load_device=device())
 
 
 WORKFLOWS = {

@@ -10,6 +10,7 @@ from personalize.concepts.methods import CUSTOM_DIFFUSION
 from personalize.host.weights import own_weights, weight_key
 from personalize.samplers.apply import apply_concept
 from personalize.samplers.differences import differences_for
+from personalize.tests.devices import close, here
 from personalize.tests.stock import assert_same, encode, make_concept
 from personalize.tests.training.test_learn import sample, weights
 
@@ -78,11 +79,11 @@ def test_they_are_differences_to_weights_without_a_lora(tiny_sd1, concepts, chan
     patched = lora(tiny_sd1.model)
     before = weights(tiny_sd1.model)
     sample(tiny_sd1, "a dog", model=patched)
-    loaded = patched.model_state_dict()[weight_key(PATHS[0])]
-    assert not torch.equal(loaded.float(), before[weight_key(PATHS[0])].float())
+    loaded = here(patched.model_state_dict()[weight_key(PATHS[0])])
+    assert not torch.equal(loaded.float(), here(before[weight_key(PATHS[0])]).float())
     for model in (patched, tiny_sd1.model):
         found = differences_for(model, concepts[1])
-        assert all(torch.allclose(found[path], changes[path], atol=1e-6) for path in PATHS)
+        assert all(close(found[path], changes[path], atol=1e-6) for path in PATHS)
 
 
 def test_a_lora_keeps_its_effect_in_either_order(tiny_sd1, concepts):

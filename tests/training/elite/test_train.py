@@ -185,7 +185,7 @@ def test_all_stages_on_sdxl(subjects, tiny_sdxl):
         encoder = trained.encoder
     assert (encoder.base, encoder.text_width) == ("sdxl", 160)
     assert len(encoder.local_stage.projections) == 11
-    now = tiny_sdxl.clip.patcher.model_state_dict()
+    kept, now = here((kept, dict(tiny_sdxl.clip.patcher.model_state_dict())))
     assert [k for k, w in kept.items() if not torch.equal(w, now[k])] == []
 
 
