@@ -42,7 +42,12 @@ function show(node, text, failed = false) {
   line.classList.toggle("failed", failed)
   if (failed) failures.add(node)
   else failures.delete(node)
-  node.expandToFitContent?.()
+  fit(node)
+}
+
+/** As high as its line needs. Nodes 2.0 keeps sizes by number: that of a node of a closed workflow is another's now. */
+function fit(node) {
+  if (node.graph?.getNodeById(node.id) === node) node.expandToFitContent?.()
 }
 
 /** What was wrong may have been mended. */
@@ -56,6 +61,6 @@ function newLine(node) {
   line.setAttribute("role", "status")
   const height = () => (line.hidden ? 0 : Math.min(Math.max(line.scrollHeight + AROUND, LEAST), MOST))
   addElement(node, "told", "personalize_told", line, { getMinHeight: height, getMaxHeight: height })
-  new ResizeObserver(() => node.expandToFitContent?.()).observe(line) // how high it is depends on how wide it is drawn
+  new ResizeObserver(() => fit(node)).observe(line) // how high it is depends on how wide it is drawn
   return line
 }
