@@ -153,6 +153,9 @@ def test_focus_comes_back_to_the_shelf(page):
     page.find("[role=dialog] input").fill("rex")
     page.tab.keyboard.press("Enter")
     wait_for_focus(page, "Rename rex")
+    page.tab.wait_for_function(  # or it is asked for when the concept is gone
+        "[...document.querySelectorAll('.personalize-card img')].every(i => i.naturalWidth > 0)"
+    )
 
     press_on(page, "Delete rex")
     page.find("[role=dialog]").get_by_role("button", name="Delete").focus()

@@ -147,6 +147,7 @@ def act(page):
     return panel(page).locator(".controls button").last
 
 
+@CANVAS_AT_NIGHT
 def test_learn_stop_go_on_save_and_draw(page, server):
     studio = Studio(page)
     page.center_on(studio.train, 0.8)
