@@ -1,6 +1,6 @@
 """How the pack speaks with browsers: its routes, and messages to all of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from server import PromptServer
@@ -14,12 +14,17 @@ def host_routes() -> Any:
     return None if server is None else server.routes
 
 
+def workflow_id(extra_pnginfo: Mapping[str, Any] | None) -> str:
+    """Id of the workflow that a page has sent along with a prompt; "" for none."""
+    workflow = (extra_pnginfo or {}).get("workflow") or {}
+    return str(workflow.get("id") or "")
+
+
 def running_workflow() -> str:
     """Id of the workflow that runs now, as its page has saved it; "" when none does or tells it."""
     queue = getattr(getattr(PromptServer, "instance", None), "prompt_queue", None)
     for _, _, _, extra, *_ in list(getattr(queue, "currently_running", {}).values()):
-        workflow = (extra.get("extra_pnginfo") or {}).get("workflow") or {}
-        return str(workflow.get("id") or "")
+        return workflow_id(extra.get("extra_pnginfo"))
     return ""
 
 

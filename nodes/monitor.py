@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..host.browsers import tell_browsers
+from ..host.browsers import tell_browsers, workflow_id
 from ..host.progress import (
     Cancelled,
     NodeProgress,
@@ -180,12 +180,11 @@ def watched(hidden: Any, values: dict[str, Any]) -> Iterator[Monitor]:
     hidden: the node's hidden inputs; values: its widgets
     """
     node = hidden.unique_id
-    workflow = (hidden.extra_pnginfo or {}).get("workflow") or {}
     resumable = values.get("resume", True)
     run = LiveRun(
         prompt=current_prompt(),
         node=node or "",
-        workflow=str(workflow.get("id", "")),
+        workflow=workflow_id(hidden.extra_pnginfo),
         steps=values.get("steps", 0),
         resumable=resumable,
     )
