@@ -48,7 +48,6 @@ function onTold(news) {
   lookAgain()
 }
 
-
 app.registerExtension({
   name: "personalize.concepts",
   settings: [FAVOURITES],

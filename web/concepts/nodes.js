@@ -71,7 +71,7 @@ export function applyTo(prompt, placeholder, name) {
   const there = applies.find((apply) => known.every((word) => wordsAt(apply).includes(word)))
   const place = placeIn(graph, prompt)
   const made = applies.map((apply) => sourceOf(apply, "concept")).find((source) => source?.node.graph === graph)
-  const [off] = switchedOff(prompt, placeholder)
+  const off = switchedOff(prompt, placeholder)
   if (off) inOneStep(graph, () => (off.mode = ALWAYS))
   else if (there) connectClip(there, prompt)
   else if (place && made) inOneStep(graph, () => addApply(made, place))

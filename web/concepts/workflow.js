@@ -34,19 +34,18 @@ export const appliedCards = () =>
 export const appliesOf = (placeholder) =>
   [...allNodes()].filter((node) => isApply(node) && cardOf(node)?.placeholder === placeholder)
 
+/** The nodes that a node's CLIP comes through, the nearest first, the loader last. */
+function* clipSources(node) {
+  for (let source = sourceOf(node, "clip"); source; source = sourceOf(source.node, "clip")) yield source.node
+}
+
 /**
- * The nodes before a node's CLIP that would apply a concept of this placeholder, were they not switched off.
+ * The node before a node's CLIP that would apply a concept of this placeholder, were it not switched off.
  * @param {any} node such as a text encoder
  * @param {string} placeholder
  */
-export function switchedOff(node, placeholder) {
-  const found = []
-  for (let source = sourceOf(node, "clip"); source; source = sourceOf(source.node, "clip")) {
-    const { node: one } = source
-    if (one.type === APPLY && isOff(one) && cardOf(one)?.placeholder === placeholder) found.push(one)
-  }
-  return found
-}
+export const switchedOff = (node, placeholder) =>
+  [...clipSources(node)].find((one) => one.type === APPLY && isOff(one) && cardOf(one)?.placeholder === placeholder)
 
 /**
  * The concepts that a node's CLIP knows.
@@ -57,8 +56,7 @@ export function appliedTo(node) {
   const cards = []
   let sure = true
   let last = node
-  for (let source = sourceOf(node, "clip"); source; source = sourceOf(source.node, "clip")) {
-    last = source.node
+  for (last of clipSources(node)) {
     if (!isApply(last)) continue
     const card = cardOf(last)
     if (card) cards.push(card)
