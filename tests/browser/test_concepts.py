@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.server, pytest.mark.browser]
 
 TAB = "personalize-concepts-tab-button"
 TAB_BUTTON = f".{TAB}, [data-testid={TAB}]"  # a class up to frontend 1.47 at least, then a test id
+TOAST = ".p-toast-message, [data-testid=toast]"  # so are messages
 HOSTILE = "<img src=x onerror=document.title='hacked'>"
 
 

@@ -2,13 +2,15 @@
 the model and what it feeds."""
 
 import json
-from itertools import combinations, cycle
+from itertools import cycle
 
 import pytest
 from personalize.concepts import methods
 from personalize.concepts.placeholders import find_placeholders
 from personalize.miniature.files import CHECKPOINT
+from personalize.tests.browser.boxes import drawn_boxes, overlapping
 from personalize.tests.browser.test_concepts import (
+    TOAST,
     cards,
     folder,
     know_the_shelf,
@@ -21,7 +23,6 @@ from personalize.tools.server.page import Renderer
 __all__ = ["folder"]  # the fixture
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 
-TOAST = ".p-toast-message, [data-testid=toast]"  # a class up to frontend 1.47 at least
 LINKS = """() => app.graph.nodes.flatMap(node => (node.inputs ?? []).flatMap(input => {
     const link = app.graph.getLink(input.link)
     if (!link) return []
@@ -48,12 +49,6 @@ UNDONE = """() => {
     const tracker = app.extensionManager.workflow.activeWorkflow.changeTracker
     return app.graph.nodes.length === 5 && !tracker._restoringState
 }"""
-BOXES = """() => app.graph.nodes.map(({ id, pos, size }) => {
-    const drawn = document.querySelector(`[data-node-id="${id}"]`)
-    const width = Math.max(size[0], drawn?.offsetWidth ?? 0)
-    return [pos[0], pos[1] - 30, width, Math.max(size[1] + 30, drawn?.offsetHeight ?? 0)]
-})"""
-"""Of each node, its title included; Nodes 2.0 may draw it larger than its size."""
 MADE = "type => LiteGraph.createNode(type).size[1]"
 FREE = """async type => {
     const { freePlace } = await import("/extensions/personalize/graph.js")
@@ -113,15 +108,6 @@ class Studio:
         return [int(node) for node in self.page.tab.evaluate(find)]
 
 
-def overlapping(page):
-    def over(one, other):
-        (x, y, w, h), (x2, y2, w2, h2) = one, other
-        return x < x2 + w2 and x2 < x + w and y < y2 + h2 and y2 < y + h
-
-    page.wait_for_frames(10)  # new nodes are drawn then
-    return [pair for pair in combinations(page.tab.evaluate(BOXES), 2) if over(*pair)]
-
-
 def test_the_page_reads_a_prompt_as_the_server_does(page):
     found = page.tab.evaluate(FIND, WRITTEN)
     expected = [
@@ -162,7 +148,7 @@ def test_a_typo_is_corrected_and_a_concept_applied_where_it_is_written(page):
         f"CheckpointLoaderSimple#{studio.base}.0 PersonalizeApplyConcept#{first}.model",
         f"CheckpointLoaderSimple#{studio.base}.1 PersonalizeApplyConcept#{first}.clip",
     }
-    assert kept | moved <= studio.links and not overlapping(page)
+    assert kept | moved <= studio.links and not overlapping(drawn_boxes(page))
     unknown = "<html> is no concept that is applied here"
     assert studio.hints() == ["<my-dog> is not applied to this prompt", unknown]
     page.tab.evaluate("document.activeElement.blur()")
@@ -189,7 +175,7 @@ def test_a_typo_is_corrected_and_a_concept_applied_where_it_is_written(page):
         f"PersonalizeApplyConcept#{second}.1 CLIPTextEncode#{studio.prompt}.clip",
         f"PersonalizeApplyConcept#{second}.0 KSampler#{studio.sample}.model",
     } <= studio.links
-    assert not overlapping(page) and studio.hints() == [unknown]
+    assert not overlapping(drawn_boxes(page)) and studio.hints() == [unknown]
 
 
 def test_an_insertion_between_linked_nodes_is_one_step_of_undo_and_of_redo(page):
@@ -212,7 +198,7 @@ def test_an_insertion_between_linked_nodes_is_one_step_of_undo_and_of_redo(page)
     page.tab.wait_for_function(f"({STEPS})()[0] === {steps + 1}")
     after, counted = click_beside()
     assert counted == [steps + 1, 0] and len(after[0]) == len(before[0]) + 2
-    assert studio.applies() and not overlapping(page)
+    assert studio.applies() and not overlapping(drawn_boxes(page))
     for _ in range(2):
         page.tab.keyboard.press("Control+z")
         page.tab.wait_for_function(f"({STEPS})()[1] === 1")
@@ -228,7 +214,7 @@ def test_a_new_node_has_room_as_large_as_it_will_be_drawn(page):
     page.add_node("KSampler", (0, page.tab.evaluate(MADE, "PersonalizeSaveConcept") + 41))
     page.wait_for_frames(10)
     page.add_node("PersonalizeSaveConcept", page.tab.evaluate(FREE, "PersonalizeSaveConcept"))
-    assert not overlapping(page)
+    assert not overlapping(drawn_boxes(page))
 
 
 def test_apply_here_keeps_the_concepts_that_the_prompt_knows(page):
@@ -253,7 +239,7 @@ def test_apply_here_keeps_the_concepts_that_the_prompt_knows(page):
         f"PersonalizeApplyConcept#{third}.1 CLIPTextEncode#{studio.prompt}.clip",
         f"PersonalizeApplyConcept#{third}.0 KSampler#{studio.sample}.model",
     } <= studio.links
-    assert not overlapping(page)
+    assert not overlapping(drawn_boxes(page))
 
     # one that was switched off is switched on again, and none is added
     page.tab.evaluate("id => { app.graph.getNodeById(id).mode = 4 }", third)

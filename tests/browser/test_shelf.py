@@ -9,7 +9,7 @@ import torch
 from personalize.concepts import methods
 from personalize.concepts.concept import Concept
 from personalize.concepts.files import save_concept
-from personalize.tests.browser.test_concepts import cards, folder, open_sidebar, put
+from personalize.tests.browser.test_concepts import TOAST, cards, folder, open_sidebar, put
 from personalize.tools.server.page import Renderer
 from safetensors.torch import save_file
 
@@ -193,7 +193,7 @@ def test_a_file_that_was_given_is_loaded_after_a_look(page, folder):
     listed = "app.graph.nodes.find(n => n.type === type).widgets[0].options.values"
     assert "given.safetensors" in page.tab.evaluate(f"type => {listed}", "PersonalizeLoadConcept")
     page.find(".personalize-reminder").first.get_by_text("<given> cat").wait_for()
-    assert page.find(".p-toast-message").count() == 0
+    assert page.find(TOAST).count() == 0
     put(folder / "more.safetensors", methods.CROSS_INIT, "<more>", "cat")
     page.tab.evaluate("app.refreshComboInNodes()")  # what R does
     page.find(".personalize-card[data-name='more.safetensors']").wait_for()

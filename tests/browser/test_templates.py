@@ -2,10 +2,10 @@
 over another, and the whole of it in the window."""
 
 import json
-from itertools import combinations
 from pathlib import Path
 
 import pytest
+from personalize.tests.browser.boxes import drawn_boxes, overlapping
 from personalize.tools.examples.files import put_files
 
 pytestmark = [pytest.mark.server, pytest.mark.browser, pytest.mark.slow]
@@ -19,14 +19,11 @@ LOOK = """() => app.graph.nodes.map(node => ({
     type: node.type,
     known: node.type in LiteGraph.registered_node_types,
     red: Boolean(node.has_errors),
-    box: [node.pos[0], node.pos[1] - 30, node.size[0], node.size[1] + 30],
     unlisted: (node.widgets ?? [])
         .filter(w => w.type === "combo" && Array.isArray(w.options?.values))
         .filter(w => !w.options.values.includes(w.value))
         .map(w => w.name),
 }))"""
-DRAWN = """() => [...document.querySelectorAll("[data-node-id]")]
-    .map(element => [element.dataset.nodeId, element.offsetWidth, element.offsetHeight])"""
 TELLING = ["SaveConcept", "SegmentSubject", "EncodeELITE", "Evaluate"]
 RUN = """async ([picture, tell]) => {
     const { api } = await import("/scripts/api.js")
@@ -57,22 +54,17 @@ def files(server):
         path.unlink()
 
 
-def overlapping(nodes):
-    def over(one, other):
-        (x, y, width, height), (x2, y2, width2, height2) = one["box"], other["box"]
-        return x < x2 + width2 and x2 < x + width and y < y2 + height2 and y2 < y + height
-
-    pairs = combinations(nodes, 2)
-    return [(one["type"], other["type"]) for one, other in pairs if over(one, other)]
+def on_others(nodes):
+    """The types of the nodes of which one lies on the other."""
+    types = {node["id"]: node["type"] for node in nodes}
+    pairs = overlapping({node["id"]: node["box"] for node in nodes})
+    return [(types[one], types[other]) for one, other in pairs]
 
 
-def boxes(page):
-    """The nodes, as large as they are drawn: Nodes 2.0 may draw them larger than their size."""
-    nodes = {node["id"]: node for node in page.tab.evaluate(LOOK)}
-    for number, width, height in page.tab.evaluate(DRAWN):
-        x, y, own_width, own_height = nodes[number]["box"]
-        nodes[number]["box"] = [x, y, max(own_width, width), max(own_height, height)]
-    return list(nodes.values())
+def look(page):
+    """The nodes, as large as they are drawn."""
+    boxes = drawn_boxes(page)
+    return [{**node, "box": boxes[node["id"]]} for node in page.tab.evaluate(LOOK)]
 
 
 def outside(page, nodes):
@@ -106,17 +98,17 @@ def test_every_template_opens_whole_and_has_room_for_a_run(page, renderer):
     for path in EXAMPLES:
         page.load(json.loads(path.read_text(encoding="utf-8")))
         page.fit_view()
-        nodes = boxes(page)
+        nodes = look(page)
         assert nodes and all(node["known"] for node in nodes), path
         assert not [node["type"] for node in nodes if node["red"]], path
         assert not [(node["type"], node["unlisted"]) for node in nodes if node["unlisted"]], path
-        assert not overlapping(nodes), (path.stem, overlapping(nodes))
+        assert not on_others(nodes), (path.stem, on_others(nodes))
         assert page.find(".personalize-marks mark").all_inner_texts() == [], path
         page.tab.evaluate(RUN, [picture, [f"Personalize{name}" for name in TELLING]])
         page.wait_for_frames(8)
-        nodes = boxes(page)
+        nodes = look(page)
         page.screenshot(f"template-{path.stem}-{renderer.value}")
-        assert not overlapping(nodes), (path.stem, overlapping(nodes))
+        assert not on_others(nodes), (path.stem, on_others(nodes))
         assert not outside(page, nodes), (path.stem, outside(page, nodes))
         zoom = zoom_of_all(page, nodes)
         assert zoom >= SMALLEST_ZOOM, (path.stem, zoom)
